@@ -1,0 +1,53 @@
+// The envelope: what SMTP says about a message, apart from its bytes (RFC 5321 section 2.3.1).
+
+/** RFC 6152 and RFC 3030. */
+export type BodyType = '7BIT' | '8BITMIME' | 'BINARYMIME'
+/** RFC 3461 section 4.1. */
+export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'
+/** RFC 3461 section 4.3. */
+export type Ret = 'FULL' | 'HDRS'
+
+export interface Recipient {
+  /** Position in the envelope from 0; with the queue id it names the recipient for good. */
+  n: number
+  /** The forward-path without angle brackets and source route, as it was sent. */
+  forwardPath: string
+  /** Empty when the client said nothing. */
+  notify: Notify[]
+  /** `addr-type;xtext`, undecoded; null when the client said nothing. */
+  orcpt: string | null
+}
+
+export interface Envelope {
+  /** "" is the null reverse-path. */
+  reversePath: string
+  recipients: Recipient[]
+  body: BodyType
+  smtpUtf8: boolean
+  /** RFC 8689. */
+  requireTls: boolean
+  ret: Ret | null
+  envid: string | null
+}
+
+export interface Tls {
+  /** As Node names it: "TLSv1.3". */
+  version: string
+  cipher: string
+  /** Inbound: always false. Outbound: the peer's certificate chain and name were verified. */
+  verified: boolean
+}
+
+/** Who handed the message to us, and how: what the Received field is made of (RFC 5321 section 4.4). */
+export interface Origin {
+  /** The `with` clause's word (RFC 3848); "" for a message that we composed. */
+  protocol: '' | 'SMTP' | 'ESMTP' | 'ESMTPA' | 'ESMTPS' | 'ESMTPSA' | 'LMTP' | 'LMTPA' | 'LMTPS' | 'LMTPSA'
+  /** The name the client gave in HELO, EHLO or LHLO. */
+  helo: string
+  clientAddress: string
+  /** Reverse DNS of the client's address; null when there is none. */
+  clientName: string | null
+  tls: Tls | null
+  /** The authenticated user, or null. */
+  user: string | null
+}

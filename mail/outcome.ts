@@ -1,0 +1,62 @@
+// What became of a recipient in an attempt. An outcome is a value: only broken infrastructure throws.
+
+import type { Tls } from './envelope.ts'
+import type { Reply } from './reply.ts'
+
+export type Status = 'delivered' | 'deferred' | 'bounced'
+
+/** The stage of an attempt at which its outcome was decided; retry rules and reports are told by it. */
+export type Phase =
+  | 'policy' // no attempt was possible: suspended, no free place, worker stopping
+  | 'dns'
+  | 'connect'
+  | 'greeting'
+  | 'ehlo'
+  | 'tls'
+  | 'auth'
+  | 'mail'
+  | 'rcpt'
+  | 'data' // from the DATA command to just before the final dot
+  | 'dot' // the final dot was sent: a loss here leaves the delivery unknown
+  | 'local' // Maildir and pipe
+  | 'queue' // decided by us without the next hop: lifetime ended, hops exceeded, operator
+
+export interface Outcome {
+  status: Status
+  phase: Phase
+  /** The enhanced status code that reports and logs show (RFC 3463): the peer's own, or one chosen by us. */
+  enhanced: string
+  /** The peer's reply; null when we decided without one. */
+  reply: Reply | null
+  /** One line for people: the reply, or what went wrong. */
+  text: string
+  /** Name and address of the host that answered, when there was one. */
+  host: string | null
+  address: string | null
+  tls: Tls | null
+}
+
+/** One host that was tried in an attempt: kept whole in the attempt record. */
+export interface HostTry {
+  host: string
+  /** null when its name had no address. */
+  address: string | null
+  port: number
+  at: string // ISO 8601, UTC
+  /** Milliseconds from the start of the connection to its end. */
+  took: number
+  tls: Tls | null
+  /** The furthest stage that was reached. */
+  phase: Phase
+  dotSent: boolean
+  /** One line: what ended it; null when it ended well. */
+  problem: string | null
+}
+
+/** The result of one SMTP or LMTP attempt, or of one local hand-off. */
+export interface AttemptResult {
+  /** One for each recipient of the attempt, by its `n`. */
+  outcomes: Record<number, Outcome>
+  tries: HostTry[]
+  dotSent: boolean
+}

@@ -1,0 +1,64 @@
+// Routes: which next hop serves a domain by the operator's word. DNS is not asked here.
+
+import { canonicalDomain, isAddressLiteral, literalAddress } from './address.ts'
+
+export type TlsPolicy = 'none' | 'may' | 'encrypt' | 'verify'
+
+export interface RouteRule {
+  /** A domain, `*.domain` for its subdomains, or `*` for every domain. */
+  domain: string
+  /** `host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up, as in Postfix. */
+  nextHop: string
+  tls?: TlsPolicy | undefined
+}
+
+export interface NextHop {
+  /** A domain whose MX records say where to go, a host name to be used as it is, or an IP address. */
+  name: string
+  kind: 'mx' | 'host' | 'address'
+  port: number
+  tls: TlsPolicy
+}
+
+/** Reads a next hop as operators write it. Throws RangeError that says what is wrong with it. */
+export function parseNextHop(text: string, tls: TlsPolicy = 'may'): NextHop {
+  const match = /^(?:\[([^\]]+)\]|([^[\]:\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
+  if (!match) throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
+  const port = match[3] === undefined ? 25 : Number(match[3])
+  if (port < 1 || port > 65535) throw new RangeError(`"${text}": the port must be from 1 to 65535`)
+  if (match[2] !== undefined) return { name: canonicalDomain(match[2]), kind: 'mx', port, tls }
+  const address = literalAddress(`[${match[1]}]`)
+  if (address !== null) return { name: address, kind: 'address', port, tls }
+  return { name: canonicalDomain(match[1]!), kind: 'host', port, tls }
+}
+
+/**
+ * The next hop of a domain: the exact rule, else the longest `*.` rule, else `*`, else the domain itself by MX.
+ * A rule with a host name and a port but no brackets is an MX look-up of that name at that port.
+ */
+export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
+  const rule = findRule(canonicalDomain(domain), rules)
+  if (rule) return parseNextHop(rule.nextHop, rule.tls)
+  if (isAddressLiteral(domain)) {
+    return { name: literalAddress(domain) ?? domain, kind: 'address', port: 25, tls: 'may' }
+  }
+  return { name: canonicalDomain(domain), kind: 'mx', port: 25, tls: 'may' }
+}
+
+function findRule(domain: string, rules: RouteRule[]): RouteRule | undefined {
+  const byDomain = new Map(rules.map((rule) => [canonicalDomain(rule.domain), rule]))
+  const exact = byDomain.get(domain)
+  if (exact) return exact
+  const labels = domain.split('.')
+  for (let i = 1; i < labels.length; i++) {
+    const rule = byDomain.get(`*.${labels.slice(i).join('.')}`)
+    if (rule) return rule
+  }
+  return byDomain.get('*')
+}
+
+/** The form that names a next hop in groups, logs and listings: recipients with equal keys share a transaction. */
+export function nextHopKey(hop: NextHop): string {
+  const name = hop.kind === 'mx' ? hop.name : `[${hop.name}]`
+  return `${name}${hop.port === 25 ? '' : `:${hop.port}`}`
+}

@@ -1,0 +1,149 @@
+// The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
+
+import { z } from 'zod'
+import { parseNextHop } from '../mail/route.ts'
+import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
+
+const duration = (fallback: string) =>
+  z
+    .string({ error: durationForm })
+    .refine((text) => parseDuration(text) !== null, { error: durationForm })
+    .default(fallback)
+    .transform((text) => parseDuration(text)!)
+
+const size = (fallback: string) =>
+  z
+    .string({ error: sizeForm })
+    .refine((text) => parseSize(text) !== null, { error: sizeForm })
+    .default(fallback)
+    .transform((text) => parseSize(text)!)
+
+const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
+const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
+const address = z.string().min(1, 'an IP address or a host name')
+const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
+
+const listener = z
+  .strictObject({
+    kind: z.enum(['smtp', 'submission', 'submissions']).describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314).'),
+    address,
+    port: z.int().min(0).max(65535),
+  })
+  .describe('One listening socket. Port 0 takes a free one.')
+
+const localDomain = z.discriminatedUnion('deliver', [
+  z.strictObject({ deliver: z.literal('maildir'), path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient') }),
+  z.strictObject({ deliver: z.literal('lmtp'), host: address, port }),
+  z.strictObject({
+    deliver: z.literal('pipe'),
+    command: z.array(z.string()).min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope'),
+    timeout: duration('10m'),
+  }),
+])
+
+const nextHop = z.string().superRefine((text, context) => {
+  try {
+    parseNextHop(text)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message })
+  }
+})
+
+const route = z.strictObject({
+  domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
+  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
+  tls: z.enum(['none', 'may', 'encrypt', 'verify']).optional().describe('none: never; may: when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
+})
+
+const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
+
+export const settingsSchema = z.strictObject({
+  hostname: z.string().regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test').default('mx.example.test').describe('The name of this MTA: in the greeting, EHLO, Received and DSNs. The same on every process of one installation.'),
+  state: z.string().default('./var').describe('Folder for what this machine keeps outside Postgres: in dev mode the database itself, downloads and certificates.'),
+  listeners: z
+    .array(listener)
+    .default([
+      { kind: 'smtp', address: '127.0.0.1', port: 2525 },
+      { kind: 'submission', address: '127.0.0.1', port: 2587 },
+      { kind: 'submissions', address: '127.0.0.1', port: 2465 },
+    ])
+    .describe('Where mail is accepted.'),
+  http: z
+    .strictObject({ address: address.default('127.0.0.1'), port: z.int().min(0).max(65535).default(8025) })
+    .prefault({})
+    .describe('Where health and status are served over HTTP.'),
+  tls: z
+    .strictObject({ cert: z.string(), key: z.string() })
+    .nullable()
+    .default(null)
+    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair.'),
+  users: z
+    .array(z.strictObject({ name: z.string().min(1), passwordHash: z.string().regex(/^scrypt\$/, 'a hash made by: everpost hash-password') }))
+    .default([])
+    .describe('Who may submit mail.'),
+  relayNetworks: z
+    .array(z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' }))
+    .default(['127.0.0.0/8', '::1/128'])
+    .describe('Clients that may relay without AUTH on an smtp listener.'),
+  localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
+  routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
+  dns: z
+    .strictObject({
+      servers: z.array(z.string().regex(/^(\d{1,3}(\.\d{1,3}){3}(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?|[0-9a-fA-F:]*:[0-9a-fA-F:]+)$/, 'an address with an optional port, such as 127.0.0.1:5353')).default([]),
+      timeout: duration('3s').describe('For one query to one server; each is asked twice.'),
+    })
+    .prefault({})
+    .describe('Resolvers; none: those of the system.'),
+  retry: section({
+    minimalBackoffTime: duration('5m').describe('Pause after the first deferred attempt; it doubles with each further one.'),
+    maximalBackoffTime: duration('4h').describe('The longest pause.'),
+    maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
+    bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
+  }).describe('When deferred mail is tried again.'),
+  limits: section({
+    messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
+    recipients: count(1000).describe('Recipients of one message.'),
+    hops: count(50).describe('Received fields in a message before it counts as looping.'),
+    connections: count(500).describe('Connections to one listener at a time.'),
+    outbox: count(100_000).describe('Accepted messages whose workflow could not start yet; beyond it mail is deferred with 451.'),
+  }).describe('Bounds of what is accepted.'),
+  retention: section({
+    delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
+    failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),
+  }).describe('How long bodies are kept. The record of a message stays.'),
+  transfer: section({
+    fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
+    recipients: count(100).describe('Recipients in one transaction.'),
+    connectTimeout: duration('30s'),
+    greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
+    mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
+    rcptTimeout: duration('5m').describe('For RCPT (section 4.5.3.2.3).'),
+    dataTimeout: duration('2m').describe('For the reply to DATA (section 4.5.3.2.4).'),
+    blockTimeout: duration('3m').describe('For each block of the message (section 4.5.3.2.5).'),
+    dotTimeout: duration('10m').describe('For the reply to the final dot (section 4.5.3.2.6).'),
+  }).describe('Outbound SMTP and LMTP.'),
+  worker: section({
+    lease: duration('30s').describe('How long after its last sign of life a worker counts as dead, and its attempt as lost.'),
+    workflowTasks: count(200).describe('Workflow tasks at a time.'),
+    activities: count(200).describe('Activities at a time.'),
+  }).describe('The Temporal worker.'),
+  database: section({
+    url: z.string().default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
+    connections: count(10).describe('Connections of one process.'),
+  }).describe('Postgres.'),
+  temporal: section({
+    address: z.string().default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
+    namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
+    taskQueue: z.string().default('everpost'),
+  }).describe('Temporal.'),
+  log: section({
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),
+})
+
+/** The settings as the program uses them: durations in milliseconds, sizes in bytes. */
+export type Settings = z.output<typeof settingsSchema>
+/** The settings as an operator writes them: everything may be left out. */
+export type SettingsFile = z.input<typeof settingsSchema>
+export type LocalDomain = Settings['localDomains'][string]
+export type Listener = Settings['listeners'][number]

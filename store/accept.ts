@@ -1,0 +1,57 @@
+// Accepting a message: the one commit after which it is ours.
+
+import { domainOf } from '../mail/address.ts'
+import type { Envelope, Origin } from '../mail/envelope.ts'
+import type { Sql } from './database.ts'
+
+export interface NewMessage {
+  id: string
+  kind: 'mail' | 'dsn'
+  /** The message that a DSN reports on. */
+  parent: string | null
+  envelope: Envelope
+  origin: Origin
+  /** Octets of the body. */
+  size: number
+  /** Milliseconds from now until it is returned undelivered. */
+  lifetime: number
+  /** The whole body when it is small, or "uploaded" when appendChunk has stored all of it. */
+  body: Uint8Array | 'uploaded'
+}
+
+/** How long ingress has to start the workflow itself before the outbox does. */
+const outboxGrace = '3 seconds'
+
+/**
+ * Stores a message in one statement, and so in one transaction: when this returns, the 250 may be sent. Throws when
+ * the database cannot, or when an upload was swept away meanwhile; then the answer is 451 and nothing is kept.
+ * `sql` may be a transaction of the caller's.
+ */
+export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void> {
+  const { envelope } = message
+  const recipients = envelope.recipients
+  const inline = message.body === 'uploaded' ? null : (message.body as Buffer)
+  const [stored] = await sql`
+    with upload as (delete from uploads where id = ${message.id} returning id),
+    message as (
+      insert into messages (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, expires_at, drive_at)
+      select ${message.id}, ${message.kind}, ${message.parent}, ${envelope.reversePath}, ${envelope.body}, ${envelope.smtpUtf8},
+             ${envelope.requireTls}, ${envelope.ret}, ${envelope.envid}, ${message.size}, ${sql.json(message.origin as never)},
+             now() + ${message.lifetime}::float8 * interval '1 millisecond', now() + ${outboxGrace}::interval
+      where ${inline !== null} or exists (select from upload)
+      returning id
+    ),
+    chunk as (
+      insert into body_chunks (message_id, seq, bytes)
+      select id, 0, ${inline} from message where ${inline !== null}
+    )
+    insert into recipients (message_id, n, forward_path, domain, notify, orcpt)
+    select message.id, r.n, r.forward_path, r.domain, string_to_array(r.notify, ','), r.orcpt
+    from message, unnest(
+      ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
+      ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
+      ${recipients.map((r) => r.orcpt)}::text[]
+    ) as r (n, forward_path, domain, notify, orcpt)
+    returning message_id`
+  if (!stored) throw new Error(`the body of ${message.id} is no longer there`)
+}

@@ -1,0 +1,42 @@
+// Bodies: the octets of messages, in chunks, exactly as received.
+
+import type { Sql } from './database.ts'
+
+/** Octets in a chunk. A chunk is held in memory a few times over while it is sent, so this bounds memory per session. */
+export const chunkSize = 256 * 1024
+
+/** Stores one chunk of a body whose message is not accepted yet, and marks the upload as alive. */
+export async function appendChunk(sql: Sql, id: string, seq: number, bytes: Uint8Array): Promise<void> {
+  await sql`
+    with upload as (
+      insert into uploads (id) values (${id}) on conflict (id) do update set touched_at = now()
+    )
+    insert into body_chunks (message_id, seq, bytes) values (${id}, ${seq}, ${bytes as Buffer})`
+}
+
+/** Forgets a body whose message was not accepted. */
+export async function discardUpload(sql: Sql, id: string): Promise<void> {
+  await sql`
+    with upload as (delete from uploads where id = ${id} returning id)
+    delete from body_chunks where message_id in (select id from upload)`
+}
+
+/** Forgets the bodies that dead processes left half-received more than an hour ago. Returns how many. */
+export async function discardStaleUploads(sql: Sql): Promise<number> {
+  const rows = await sql`
+    with stale as (delete from uploads where touched_at < now() - interval '1 hour' returning id),
+         chunks as (delete from body_chunks where message_id in (select id from stale))
+    select id from stale`
+  return rows.length
+}
+
+/** The octets of a body in order, a chunk at a time. Throws when a chunk is missing: half a message is never sent. */
+export async function* readBody(sql: Sql, id: string, size: number): AsyncGenerator<Uint8Array> {
+  let read = 0
+  for (let seq = 0; read < size; seq++) {
+    const [row] = await sql<{ bytes: Buffer }[]>`select bytes from body_chunks where message_id = ${id} and seq = ${seq}`
+    if (!row) throw new Error(`body of ${id} ends after ${read} of ${size} octets`)
+    read += row.bytes.length
+    yield row.bytes
+  }
+}
