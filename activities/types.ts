@@ -1,0 +1,93 @@
+// What passes between the workflow and its activities. Types only: the workflow may import nothing else from here.
+
+import type { HostTry, Status } from '../mail/outcome.ts'
+import type { TlsPolicy } from '../mail/route.ts'
+
+/** How far the message has come: store/recipients.ts, Progress, repeated since workflows may not import the store. */
+export interface Progress {
+  queued: number
+  bouncing: number
+  nextAt: number | null
+  leasedUntil: number | null
+  expiresAt: number
+}
+
+/** Recipients with one next hop: they share a transaction. */
+export interface Group {
+  /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. */
+  nextHop: string
+  recipients: number[]
+  agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
+  /** For smtp and lmtp: names or addresses in the order to try. */
+  hosts: string[]
+  port: number
+  tls: TlsPolicy
+}
+
+/** Every activity is told the workflow's clock, in milliseconds since 1970: what is due by it is due. */
+export interface MessageArgument {
+  id: string
+  clock: number
+}
+
+export interface Stamped {
+  /** Nothing is left to be done, or there is no such message: the workflow ends. */
+  finished: boolean
+  acceptedAt: number
+  expiresAt: number
+  reversePath: string
+  /** The first recipients of the envelope; more stay in Postgres. */
+  recipients: { n: number; forwardPath: string }[]
+  recipientCount: number
+}
+
+export interface Plan {
+  groups: Group[]
+  /** More is due than fits into one plan. */
+  more: boolean
+  progress: Progress
+  /** Recipients settled or deferred while resolving, for the status. */
+  attempt: AttemptSummary | null
+}
+
+/** What the workflow keeps of an attempt, for its status query; the whole record is in Postgres. */
+export interface AttemptSummary {
+  number: number
+  at: string
+  nextHop: string
+  tries: HostTry[]
+  outcomes: { n: number; status: Status; enhanced: string; text: string; nextAttemptAt: string | null }[]
+}
+
+export interface Attempted {
+  /** Broken off to go on as an activity of its own: nothing was decided. */
+  moved: boolean
+  progress: Progress
+  /** null when no recipient was left to try. */
+  attempt: AttemptSummary | null
+}
+
+export interface AttemptArgument extends MessageArgument {
+  group: Group
+  /** In the fast lane the attempt is broken off, before the final dot, after settings.transfer.fastLane. */
+  fastLane: boolean
+}
+
+export interface DsnArgument extends MessageArgument {
+  /** The queue lifetime is over: whoever is still queued is settled as expired. */
+  expire: boolean
+}
+
+export interface DsnSent {
+  progress: Progress
+  /** Queue id of the report; null when nobody was to be told. */
+  dsn: string | null
+}
+
+export interface MessageActivities {
+  stampHeaders(argument: MessageArgument): Promise<Stamped>
+  resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>
+  attemptTransfer(argument: AttemptArgument): Promise<Attempted>
+  handOff(argument: AttemptArgument): Promise<Attempted>
+  sendDsn(argument: DsnArgument): Promise<DsnSent>
+}

@@ -1,0 +1,149 @@
+// Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
+
+import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import type { Sql } from './database.ts'
+import { lockMessage, type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+
+export interface Claim {
+  /** Unique in its message, counting from 1. */
+  number: number
+  recipients: Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'>[]
+}
+
+export interface ClaimRequest {
+  id: string
+  nextHop: string
+  recipients: number[]
+  /** The process that tries; shown to operators. */
+  worker: string
+  /** Milliseconds until the claim lapses unless it is renewed. */
+  lease: number
+  clock: Date
+}
+
+/**
+ * Takes those of the recipients that are queued, due, and not held by another live attempt; null when none is. An
+ * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
+ */
+export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
+  const rows = await sql<{ number: number; n: number; forwardPath: string; notify: never[]; orcpt: string | null; attempts: number }[]>`
+    with message as (
+      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number
+    ),
+    claimed as (
+      update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
+      from message
+      where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
+        and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
+      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts
+    ),
+    lost as (
+      update attempts set ended_at = now(), lost = true
+      where message_id = ${request.id} and ended_at is null and recipients && (select array_agg(n) from claimed)
+    ),
+    begun as (
+      insert into attempts (message_id, number, next_hop, recipients, worker)
+      select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
+    )
+    select number, n, forward_path as "forwardPath", notify, orcpt, attempts from claimed order by n`
+  return rows[0] ? { number: rows[0].number, recipients: rows } : null
+}
+
+/** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
+export async function renewLease(sql: Sql, id: string, number: number, lease: number): Promise<void> {
+  await sql`
+    update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+    where message_id = ${id} and attempt = ${number} and state = 'queued'`
+}
+
+/**
+ * Records that the final dot is about to be sent to these recipients. False when another attempt has taken one of them
+ * over meanwhile, or it is settled: then the dot may not be sent.
+ */
+export async function markDot(sql: Sql, id: string, number: number, recipients: number[], lease: number): Promise<boolean> {
+  const rows = await sql`
+    with held as (
+      update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+      where message_id = ${id} and attempt = ${number} and state = 'queued' and n = any(${recipients}::int[])
+      returning n
+    )
+    update attempts set dot_at = now()
+    where message_id = ${id} and number = ${number} and ended_at is null
+      and (select count(*) from held) = ${recipients.length}
+    returning number`
+  return rows.length === 1
+}
+
+/** What becomes of a recipient after an attempt. */
+export interface Verdict {
+  n: number
+  state: 'queued' | 'delivered' | 'bouncing'
+  outcome: Outcome
+  /** Whether the backoff advances: not for an attempt that never reached the wire. */
+  counts: boolean
+  /** For those still queued: when they are due again. */
+  nextAttemptAt: Date | null
+}
+
+/**
+ * Ends an attempt: its record, its recipients and the message in one transaction. A delivery is recorded even when
+ * another attempt has taken over meanwhile, since the next hop has said yes; any other verdict of a stale attempt is
+ * left to its successor.
+ */
+export async function recordAttempt(
+  sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
+): Promise<Progress> {
+  return await sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql
+    await lockMessage(tx, id)
+    await tx`
+      update recipients r set
+        state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
+        next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
+        settled_at = case when v.state = 'delivered' then now() end, leased_until = null
+      from unnest(
+        ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
+        ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
+        ${verdicts.map((v) => v.nextAttemptAt)}::timestamptz[]
+      ) as v (n, state, outcome, counts, next_attempt_at)
+      where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
+        and (r.attempt = ${number} or v.state = 'delivered')`
+    await tx`
+      update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
+        outcomes = ${tx.json(result.outcomes as never)}
+      where message_id = ${id} and number = ${number}`
+    return await settleProgress(tx, id, retention)
+  })
+}
+
+/** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */
+export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
+  await sql`
+    with released as (
+      update recipients set leased_until = null where message_id = ${id} and attempt = ${number} and state = 'queued'
+    )
+    update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
+    where message_id = ${id} and number = ${number} and ended_at is null`
+}
+
+export interface AttemptRow {
+  number: number
+  nextHop: string
+  recipients: number[]
+  worker: string
+  begunAt: Date
+  dotAt: Date | null
+  endedAt: Date | null
+  lost: boolean
+  tries: HostTry[]
+  outcomes: Record<string, Outcome>
+}
+
+/** The latest `limit` attempts of a message, oldest first. */
+export async function readAttempts(sql: Sql, id: string, limit: number): Promise<AttemptRow[]> {
+  const rows = await sql<AttemptRow[]>`
+    select number, next_hop as "nextHop", recipients, worker, begun_at as "begunAt", dot_at as "dotAt", ended_at as "endedAt",
+           lost, tries, outcomes
+    from attempts where message_id = ${id} order by number desc limit ${limit}`
+  return rows.reverse()
+}

@@ -1,0 +1,57 @@
+// Messages: what was accepted, without its octets.
+
+import type { BodyType, Origin, Ret } from '../mail/envelope.ts'
+import type { Sql } from './database.ts'
+
+export interface MessageRow {
+  id: string
+  kind: 'mail' | 'dsn'
+  parent: string | null
+  reversePath: string
+  bodyType: BodyType
+  smtpUtf8: boolean
+  requireTls: boolean
+  ret: Ret | null
+  envid: string | null
+  size: number
+  origin: Origin
+  acceptedAt: Date
+  expiresAt: Date
+  state: 'queued' | 'finished'
+  startedAt: Date | null
+  driveAt: Date | null
+  finishedAt: Date | null
+  bodyReleaseAt: Date | null
+  bodyReleasedAt: Date | null
+  /** Header fields to prepend; null until stamped. */
+  trace: Buffer | null
+}
+
+export async function readMessage(sql: Sql, id: string): Promise<MessageRow | null> {
+  const [row] = await sql<MessageRow[]>`
+    select id, kind, parent, reverse_path as "reversePath", body_type as "bodyType", smtp_utf8 as "smtpUtf8",
+           require_tls as "requireTls", ret, envid, size, origin, accepted_at as "acceptedAt", expires_at as "expiresAt", state,
+           started_at as "startedAt", drive_at as "driveAt", finished_at as "finishedAt",
+           body_release_at as "bodyReleaseAt", body_released_at as "bodyReleasedAt", trace
+    from messages where id = ${id}`
+  return row ?? null
+}
+
+/** Keeps the header fields to prepend, and notes that the workflow runs: the message has left the outbox. */
+export async function stampMessage(sql: Sql, id: string, trace: Uint8Array): Promise<void> {
+  await sql`
+    update messages set trace = ${trace as Buffer}, started_at = coalesce(started_at, now()), drive_at = now() + interval '2 minutes'
+    where id = ${id} and state = 'queued'`
+}
+
+/** Deletes the bodies whose time is over, at most `limit`; returns how many. */
+export async function releaseBodies(sql: Sql, limit: number): Promise<number> {
+  const rows = await sql`
+    with due as (
+      select id from messages where body_release_at <= now() and body_released_at is null
+      order by body_release_at limit ${limit} for update skip locked
+    ),
+    released as (update messages set body_released_at = now() where id in (select id from due) returning id)
+    delete from body_chunks where message_id in (select id from released) returning seq`
+  return rows.length
+}

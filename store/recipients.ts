@@ -1,0 +1,103 @@
+// Recipients: who is still owed a delivery, and how far the message as a whole has come.
+
+import type { Notify } from '../mail/envelope.ts'
+import type { Outcome } from '../mail/outcome.ts'
+import type { Sql } from './database.ts'
+
+export interface RecipientRow {
+  n: number
+  forwardPath: string
+  domain: string
+  notify: Notify[]
+  orcpt: string | null
+  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  attempts: number
+  nextAttemptAt: Date
+  leasedUntil: Date | null
+  outcome: Outcome | null
+  settledAt: Date | null
+  deadLetter: boolean
+}
+
+export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
+  return await sql<RecipientRow[]>`
+    select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter"
+    from recipients where message_id = ${id} order by n limit ${limit}`
+}
+
+/**
+ * Recipients that are due at `clock` (or now, whichever is later: a workflow's clock and ours may differ), not held by a
+ * live attempt, and not among `busy`; in envelope order, at most `limit`.
+ */
+export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: number[], limit: number) {
+  return await sql<{ n: number; forwardPath: string; domain: string }[]>`
+    select n, forward_path as "forwardPath", domain from recipients
+    where message_id = ${id} and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
+      and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
+    order by n limit ${limit}`
+}
+
+/** How far a message has come: all that its workflow needs to decide what to do next. Times are milliseconds since 1970. */
+export interface Progress {
+  /** Recipients still to be delivered to. */
+  queued: number
+  /** Recipients that failed for good and whose report is not yet committed. */
+  bouncing: number
+  /** When the next recipient not held by an attempt is due; null when there is none. */
+  nextAt: number | null
+  /** When the first lease ends of those that are held; null when none is. */
+  leasedUntil: number | null
+  /** End of the queue lifetime. */
+  expiresAt: number
+}
+
+/** Retention of bodies, in milliseconds: settings, retention. */
+export interface Retention {
+  delivered: number
+  failed: number
+}
+
+/**
+ * Brings the message row up to date with its recipients: finished when none is left, else driven a little after the
+ * next thing is due, so that a lost workflow is noticed. To be called last in each transaction that changes
+ * recipients, after lockMessage, which keeps two of them from each missing the other's change.
+ */
+export async function settleProgress(sql: Sql, id: string, retention: Retention): Promise<Progress> {
+  const [row] = await sql<{ queued: number; bouncing: number; nextAt: Date | null; leasedUntil: Date | null; expiresAt: Date }[]>`
+    with open as (
+      select count(*) filter (where state = 'queued') as queued,
+             count(*) filter (where state = 'bouncing') as bouncing,
+             min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
+             min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until
+      from recipients where message_id = ${id} and state in ('queued', 'bouncing')
+    ),
+    kept as (
+      select case when exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired'))
+                  then ${retention.failed}::float8 else ${retention.delivered}::float8 end * interval '1 millisecond' as time
+      from open where queued + bouncing = 0
+    )
+    update messages set
+      state = case when kept.time is null then 'queued' else 'finished' end,
+      finished_at = case when kept.time is null then null else coalesce(finished_at, now()) end,
+      body_release_at = now() + kept.time,
+      drive_at = case when kept.time is null
+                      then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end
+    from open left join kept on true
+    where id = ${id}
+    returning open.queued, open.bouncing, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt"`
+  if (!row) throw new Error(`there is no message ${id}`)
+  return {
+    queued: Number(row.queued),
+    bouncing: Number(row.bouncing),
+    nextAt: row.nextAt?.getTime() ?? null,
+    leasedUntil: row.leasedUntil?.getTime() ?? null,
+    expiresAt: row.expiresAt.getTime(),
+  }
+}
+
+/** Takes the message for the rest of the transaction. Returns false when there is no such message. */
+export async function lockMessage(sql: Sql, id: string): Promise<boolean> {
+  const rows = await sql`select from messages where id = ${id} for no key update`
+  return rows.length === 1
+}
