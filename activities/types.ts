@@ -45,9 +45,10 @@ export interface Plan {
   groups: Group[]
   /** More is due than fits into one plan. */
   more: boolean
+  /** `nextAt` leaves out the recipients of the groups and those that are busy. */
   progress: Progress
-  /** Recipients settled or deferred while resolving, for the status. */
-  attempt: AttemptSummary | null
+  /** Attempts that ended here, since no next hop was found. */
+  attempts: AttemptSummary[]
 }
 
 /** What the workflow keeps of an attempt, for its status query; the whole record is in Postgres. */
@@ -60,7 +61,7 @@ export interface AttemptSummary {
 }
 
 export interface Attempted {
-  /** Broken off to go on as an activity of its own: nothing was decided. */
+  /** Broken off in the fast lane, to go on as an activity of its own: nothing was decided. */
   moved: boolean
   progress: Progress
   /** null when no recipient was left to try. */

@@ -52,6 +52,42 @@ export interface Progress {
   expiresAt: number
 }
 
+/** How far the message has come when the recipients in `except` are left out of `nextAt` and `leasedUntil`. */
+export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
+  const [row] = await sql<ProgressRow[]>`
+    select count(*) filter (where state = 'queued') as queued,
+           count(*) filter (where state = 'bouncing') as bouncing,
+           min(next_attempt_at) filter (
+             where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
+           min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
+           (select expires_at from messages where id = ${id}) as "expiresAt"
+    from recipients where message_id = ${id} and state in ('queued', 'bouncing')`
+  return toProgress(row!)
+}
+
+interface ProgressRow {
+  queued: number
+  bouncing: number
+  nextAt: Date | null
+  leasedUntil: Date | null
+  expiresAt: Date
+}
+
+function toProgress(row: ProgressRow): Progress {
+  return {
+    queued: row.queued,
+    bouncing: row.bouncing,
+    nextAt: row.nextAt?.getTime() ?? null,
+    leasedUntil: row.leasedUntil?.getTime() ?? null,
+    expiresAt: row.expiresAt.getTime(),
+  }
+}
+
+export async function countRecipients(sql: Sql, id: string): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select count(*) from recipients where message_id = ${id}`
+  return row!.count
+}
+
 /** Retention of bodies, in milliseconds: settings, retention. */
 export interface Retention {
   delivered: number
@@ -64,7 +100,7 @@ export interface Retention {
  * recipients, after lockMessage, which keeps two of them from each missing the other's change.
  */
 export async function settleProgress(sql: Sql, id: string, retention: Retention): Promise<Progress> {
-  const [row] = await sql<{ queued: number; bouncing: number; nextAt: Date | null; leasedUntil: Date | null; expiresAt: Date }[]>`
+  const [row] = await sql<ProgressRow[]>`
     with open as (
       select count(*) filter (where state = 'queued') as queued,
              count(*) filter (where state = 'bouncing') as bouncing,
@@ -87,13 +123,7 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
     where id = ${id}
     returning open.queued, open.bouncing, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt"`
   if (!row) throw new Error(`there is no message ${id}`)
-  return {
-    queued: Number(row.queued),
-    bouncing: Number(row.bouncing),
-    nextAt: row.nextAt?.getTime() ?? null,
-    leasedUntil: row.leasedUntil?.getTime() ?? null,
-    expiresAt: row.expiresAt.getTime(),
-  }
+  return toProgress(row)
 }
 
 /** Takes the message for the rest of the transaction. Returns false when there is no such message. */

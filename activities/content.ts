@@ -1,0 +1,19 @@
+// The octets that go out: the fields we prepend, then the body exactly as received.
+
+import { withoutField } from '../mail/headers.ts'
+import { returnPathField } from '../mail/trace.ts'
+import { readBody } from '../store/bodies.ts'
+import type { Sql } from '../store/database.ts'
+import type { MessageRow } from '../store/messages.ts'
+
+/** For relaying: trace fields and body. */
+export async function* relayedContent(sql: Sql, message: MessageRow): AsyncGenerator<Uint8Array> {
+  if (message.trace) yield message.trace
+  yield* readBody(sql, message.id, message.size)
+}
+
+/** For final delivery: Return-Path first, any earlier one removed (RFC 5321 section 4.4). */
+export async function* deliveredContent(sql: Sql, message: MessageRow): AsyncGenerator<Uint8Array> {
+  yield Buffer.from(returnPathField(message.reversePath))
+  yield* withoutField('Return-Path', relayedContent(sql, message))
+}

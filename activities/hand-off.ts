@@ -1,0 +1,66 @@
+// handOff: final delivery of local recipients, through the agent that their domain's settings name.
+
+import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import { splitAddress, unquotedLocalPart } from '../mail/address.ts'
+import { transfer } from '../smtp/transfer.ts'
+import { makeAttempt, type Delivery } from './attempt.ts'
+import { deliveredContent } from './content.ts'
+import { deliverMaildir } from './deliver-maildir.ts'
+import { deliverPipe } from './deliver-pipe.ts'
+import type { ActivityDeps } from './index.ts'
+import { expandArguments, expandPath } from './local-address.ts'
+import { local } from '../mail/verdict.ts'
+import { transferRequest } from './transfer-request.ts'
+import type { AttemptArgument, Attempted } from './types.ts'
+
+export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
+  return await makeAttempt(deps, argument, (delivery) => {
+    if (argument.group.agent === 'lmtp') {
+      const content = () => deliveredContent(deps.sql, delivery.message)
+      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps.dns)
+    }
+    return handToEach(deps, delivery)
+  })
+}
+
+/** Maildir and pipe take one recipient at a time; each hand-off is marked before, as a dot is. */
+async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<AttemptResult> {
+  const result: AttemptResult = { outcomes: {}, tries: [], dotSent: false }
+  for (const { n, forwardPath } of delivery.recipients) {
+    const begun = Date.now()
+    if (delivery.signal.aborted || !(await delivery.beforeDot([n]))) {
+      result.outcomes[n] = local('deferred', '4.3.2', 'broken off before the delivery', 'policy')
+      continue
+    }
+    result.dotSent = true
+    const outcome = await handTo(deps, delivery, n, forwardPath)
+    result.outcomes[n] = outcome
+    result.tries.push(tried(deps, begun, outcome))
+  }
+  return result
+}
+
+async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
+  const { localPart, domain } = splitAddress(forwardPath)
+  const values = { localpart: unquotedLocalPart(localPart), domain: domain.toLowerCase(), sender: message.reversePath }
+  const agent = deps.settings.localDomains[values.domain]
+  const content = deliveredContent(deps.sql, message)
+  if (agent?.deliver === 'maildir') {
+    const path = expandPath(agent.path, values)
+    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, content })
+  }
+  if (agent?.deliver === 'pipe') {
+    const command = expandArguments(agent.command, values)
+    if (!command) return local('bounced', '5.1.3', 'this address cannot be handed to a program')
+    const environment = { SENDER: message.reversePath, RECIPIENT: forwardPath, LOCAL: values.localpart, DOMAIN: values.domain }
+    return await deliverPipe({ command, timeout: agent.timeout, environment, content, signal })
+  }
+  return local('deferred', '4.3.5', `${values.domain} is no longer a local domain with this delivery agent`, 'policy')
+}
+
+function tried(deps: ActivityDeps, begun: number, outcome: Outcome): HostTry {
+  return {
+    host: deps.settings.hostname, address: null, port: 0, at: new Date(begun).toISOString(), took: Date.now() - begun, tls: null,
+    phase: 'local', dotSent: true, problem: outcome.status === 'delivered' ? null : outcome.text,
+  }
+}

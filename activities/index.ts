@@ -1,0 +1,35 @@
+// The activities of a worker, bound to what they work with. One file each; this one only lists them.
+
+import type { Logger } from 'pino'
+import type { Settings } from '../settings/schema.ts'
+import type { Dns } from '../smtp/dns.ts'
+import type { Sql } from '../store/database.ts'
+import { attemptTransfer } from './attempt-transfer.ts'
+import { handOff } from './hand-off.ts'
+import { resolveNextHop } from './resolve-next-hop.ts'
+import { sendDsn } from './send-dsn.ts'
+import { stampHeaders } from './stamp-headers.ts'
+import type { MessageActivities } from './types.ts'
+
+export interface ActivityDeps {
+  settings: Settings
+  sql: Sql
+  dns: Dns
+  log: Logger
+  /** Names this process in attempt records. */
+  worker: string
+  /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */
+  stopping: AbortSignal
+  /** Starts the workflow of a message that was committed; when it fails, the outbox does it later. */
+  startMessage: (id: string) => Promise<void>
+}
+
+export function createActivities(deps: ActivityDeps): MessageActivities {
+  return {
+    stampHeaders: (argument) => stampHeaders(deps, argument),
+    resolveNextHop: (argument) => resolveNextHop(deps, argument),
+    attemptTransfer: (argument) => attemptTransfer(deps, argument),
+    handOff: (argument) => handOff(deps, argument),
+    sendDsn: (argument) => sendDsn(deps, argument),
+  }
+}

@@ -1,0 +1,33 @@
+// stampHeaders: makes the trace header fields (RFC 5321 section 4.4), kept as bytes to prepend; the body is never rewritten.
+
+import { receivedField } from '../mail/trace.ts'
+import { readMessage, stampMessage } from '../store/messages.ts'
+import { countRecipients, readRecipients } from '../store/recipients.ts'
+import type { ActivityDeps } from './index.ts'
+import type { MessageArgument, Stamped } from './types.ts'
+
+/** Recipients that a workflow knows by address; the others it only counts. */
+const recipientsShown = 100
+
+/** Stamps the message, once: a repetition keeps the first stamp. Also notes that its workflow runs. */
+export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument): Promise<Stamped> {
+  const message = await readMessage(deps.sql, id)
+  if (!message || message.state === 'finished') {
+    if (!message) deps.log.warn({ id }, 'a workflow runs for a message that is not in the database')
+    return { finished: true, acceptedAt: 0, expiresAt: 0, reversePath: '', recipients: [], recipientCount: 0 }
+  }
+  const recipients = await readRecipients(deps.sql, id, recipientsShown + 1)
+  const trace = message.trace ?? Buffer.from(
+    receivedField({ id, origin: message.origin, recipients: recipients.map((r) => r.forwardPath), acceptedAt: message.acceptedAt },
+      deps.settings.hostname),
+  )
+  await stampMessage(deps.sql, id, trace)
+  return {
+    finished: false,
+    acceptedAt: message.acceptedAt.getTime(),
+    expiresAt: message.expiresAt.getTime(),
+    reversePath: message.reversePath,
+    recipients: recipients.slice(0, recipientsShown).map(({ n, forwardPath }) => ({ n, forwardPath })),
+    recipientCount: recipients.length > recipientsShown ? await countRecipients(deps.sql, id) : recipients.length,
+  }
+}

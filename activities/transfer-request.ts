@@ -1,0 +1,35 @@
+// How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
+
+import type { TransferRequest } from '../smtp/transfer.ts'
+import type { Delivery } from './attempt.ts'
+import type { ActivityDeps } from './index.ts'
+import type { Group } from './types.ts'
+
+export function transferRequest(
+  deps: ActivityDeps, protocol: 'smtp' | 'lmtp', group: Group, delivery: Delivery, content: TransferRequest['content'],
+): TransferRequest {
+  const { message, recipients, signal, beforeDot } = delivery
+  const { transfer } = deps.settings
+  return {
+    protocol,
+    hosts: group.hosts,
+    port: group.port,
+    tls: group.tls,
+    helo: deps.settings.hostname,
+    envelope: { reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8 },
+    size: message.size + (message.trace?.length ?? 0),
+    recipients,
+    content,
+    timeouts: {
+      connect: transfer.connectTimeout,
+      greeting: transfer.greetingTimeout,
+      mail: transfer.mailTimeout,
+      rcpt: transfer.rcptTimeout,
+      data: transfer.dataTimeout,
+      block: transfer.blockTimeout,
+      dot: transfer.dotTimeout,
+    },
+    beforeDot,
+    signal,
+  }
+}

@@ -1,0 +1,51 @@
+// The Temporal worker of a process: polls, runs workflows from the prebuilt bundle, and stops without losing an attempt.
+
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { type NativeConnection, Worker } from '@temporalio/worker'
+import { createActivities, type ActivityDeps } from '../activities/index.ts'
+
+export interface RunningWorker {
+  /** Settles when the worker ends; rejects when it fails by itself. */
+  ended: Promise<void>
+  /** Breaks off attempts before their final dot, waits for those after it up to `grace` milliseconds, and ends. */
+  stop(): Promise<void>
+}
+
+export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
+  connection: NativeConnection
+  /** Milliseconds for attempts that have sent their final dot to get the reply. */
+  grace: number
+}
+
+const bundle = fileURLToPath(new URL('workflow-bundle.js', import.meta.url))
+
+/** Starts polling. Throws when the bundle is missing: a worker never makes its own. */
+export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
+  if (!existsSync(bundle)) throw new Error(`The workflow bundle ${bundle} is missing. Run: npm run build`)
+  const { settings } = deps
+  const stopping = new AbortController()
+  const worker = await Worker.create({
+    connection: deps.connection,
+    namespace: settings.temporal.namespace,
+    taskQueue: settings.temporal.taskQueue,
+    workflowBundle: { codePath: bundle },
+    activities: createActivities({ ...deps, stopping: stopping.signal }),
+    maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
+    maxConcurrentLocalActivityExecutions: settings.worker.activities,
+    maxConcurrentActivityTaskExecutions: settings.worker.activities,
+    shutdownGraceTime: deps.grace,
+    shutdownForceTime: deps.grace + 2000,
+  })
+  const ended = worker.run()
+  ended.catch(() => {})
+  return {
+    ended,
+    async stop() {
+      stopping.abort()
+      if (worker.getState() === 'RUNNING') worker.shutdown()
+      // Forced: what was still under way is taken over by another worker when its lease ends.
+      await ended.catch((error) => deps.log.warn({ error: String(error) }, 'the worker did not end in time'))
+    },
+  }
+}

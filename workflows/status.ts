@@ -1,0 +1,70 @@
+// What a message's workflow remembers for its status query: bounded, since it lives in memory and in replays. Postgres has all.
+
+import type { AttemptSummary, Stamped } from '../activities/types.ts'
+
+const attemptsKept = 50
+
+export interface RecipientStatus {
+  n: number
+  forwardPath: string
+  state: 'queued' | 'delivered' | 'bouncing' | 'failed'
+  /** The last outcome's line, and when the next attempt is due. */
+  text: string | null
+  nextAttemptAt: string | null
+}
+
+export interface MessageStatus {
+  id: string
+  reversePath: string
+  /** The first recipients; `recipientCount` tells how many there are. */
+  recipients: RecipientStatus[]
+  recipientCount: number
+  acceptedAt: string | null
+  expiresAt: string | null
+  /** The latest attempts, oldest first. */
+  attempts: AttemptSummary[]
+  /** What happens next, and when (ISO 8601, UTC); null when nothing does. */
+  next: { what: string; at: string | null } | null
+}
+
+export function newStatus(id: string, attempts: AttemptSummary[]): MessageStatus {
+  return {
+    id, reversePath: '', recipients: [], recipientCount: 0, acceptedAt: null, expiresAt: null, attempts,
+    next: { what: 'the header fields are stamped', at: null },
+  }
+}
+
+export function noteStamped(status: MessageStatus, stamped: Stamped): void {
+  status.reversePath = stamped.reversePath
+  status.recipientCount = stamped.recipientCount
+  status.recipients = stamped.recipients.map((r) => ({ ...r, state: 'queued', text: null, nextAttemptAt: null }))
+  status.acceptedAt = iso(stamped.acceptedAt)
+  status.expiresAt = iso(stamped.expiresAt)
+}
+
+export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | null): void {
+  if (!attempt) return
+  status.attempts = [...status.attempts, attempt].slice(-attemptsKept)
+  const byNumber = new Map(attempt.outcomes.map((outcome) => [outcome.n, outcome]))
+  for (const recipient of status.recipients) {
+    const outcome = byNumber.get(recipient.n)
+    if (!outcome) continue
+    recipient.state = { delivered: 'delivered', deferred: 'queued', bounced: 'bouncing' }[outcome.status] as RecipientStatus['state']
+    recipient.text = outcome.text
+    recipient.nextAttemptAt = outcome.nextAttemptAt
+  }
+}
+
+/** After a report: whoever it covered is settled. */
+export function noteReport(status: MessageStatus, expired: boolean): void {
+  for (const recipient of status.recipients) {
+    if (recipient.state === 'bouncing' || (expired && recipient.state === 'queued')) {
+      recipient.state = 'failed'
+      recipient.nextAttemptAt = null
+    }
+  }
+}
+
+export function iso(milliseconds: number): string {
+  return new Date(milliseconds).toISOString()
+}
