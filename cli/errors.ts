@@ -1,0 +1,31 @@
+// How a command ends in failure: what is wrong and what to do, in lines for people; sysexits.h codes for scripts.
+
+import { SettingsError } from '../settings/load.ts'
+
+/** A failure whose message already says what to do. */
+export class CommandError extends Error {
+  readonly exitCode: number
+  constructor(message: string, exitCode = 1) {
+    super(message)
+    this.exitCode = exitCode
+  }
+}
+
+/** Prints the failure and ends the process. A failure that nobody foresaw shows its stack, since it is ours to mend. */
+export function fail(error: unknown): never {
+  const known = known_(error)
+  if (known) console.error(`everpost: ${known.text}`)
+  else console.error(error)
+  process.exit(known?.code ?? 70)
+}
+
+function known_(error: unknown): { text: string; code: number } | null {
+  if (error instanceof SettingsError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
+  if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
+  const { code, message } = error as NodeJS.ErrnoException
+  if (code === 'ECONNREFUSED' || code === 'CONNECT_TIMEOUT' || code === 'ENOTFOUND') {
+    return { text: `Postgres cannot be reached (${message}). Is it running, and is DATABASE_URL right?`, code: 69 }
+  }
+  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) return { text: `Postgres says: ${message} (${code})`, code: 70 }
+  return null
+}

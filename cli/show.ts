@@ -1,0 +1,106 @@
+// everpost show: one message, from Postgres; so it answers when the workflow is gone, and while Temporal is down.
+
+import { formatReply } from '../mail/reply.ts'
+import { type AttemptRow, readAttempts } from '../store/attempts.ts'
+import type { Sql } from '../store/database.ts'
+import { type MessageRow, readMessage } from '../store/messages.ts'
+import { type ActionRow, readActions, readReports } from '../store/queue.ts'
+import { type RecipientRow, readRecipients } from '../store/recipients.ts'
+import { loadContext, withDatabase } from './context.ts'
+import { CommandError } from './errors.ts'
+import { address, moment } from './format.ts'
+
+const recipientsShown = 1000
+const attemptsShown = 200
+
+export interface MessageView {
+  message: Omit<MessageRow, 'trace'>
+  recipients: RecipientRow[]
+  attempts: AttemptRow[]
+  reports: { id: string; acceptedAt: Date }[]
+  actions: ActionRow[]
+  next: { what: string; at: Date | null } | null
+}
+
+export async function show(file: string | undefined, id: string, options: { json?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  const view = await withDatabase(settings, (sql) => readView(sql, id))
+  if (!view) throw new CommandError(`there is no message ${id}. everpost queue lists what is queued.`)
+  console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
+}
+
+export async function readView(sql: Sql, id: string): Promise<MessageView | null> {
+  const found = await readMessage(sql, id)
+  if (!found) return null
+  const { trace: _, ...message } = found
+  const [recipients, attempts, reports, actions] = await Promise.all([
+    readRecipients(sql, id, recipientsShown), readAttempts(sql, id, attemptsShown), readReports(sql, id), readActions(sql, id),
+  ])
+  return { message, recipients, attempts, reports, actions, next: nextStep(message, recipients) }
+}
+
+/** What happens next, and when, as far as the database knows. */
+function nextStep(message: MessageView['message'], recipients: RecipientRow[]): MessageView['next'] {
+  if (message.state === 'finished') {
+    const at = message.bodyReleasedAt === null ? message.bodyReleaseAt : null
+    return at ? { what: 'the body is released', at } : null
+  }
+  if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
+  if (recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())) return { what: 'an attempt is under way', at: null }
+  if (recipients.some((r) => r.state === 'bouncing')) return { what: 'a report is sent', at: null }
+  const due = recipients.filter((r) => r.state === 'queued').map((r) => r.nextAttemptAt.getTime())
+  return { what: 'the next attempt', at: due.length > 0 ? new Date(Math.min(...due)) : null }
+}
+
+function describe({ message, recipients, attempts, reports, actions, next }: MessageView): string {
+  const { origin } = message
+  const source = origin.protocol === ''
+    ? `made here${message.parent ? `, about ${message.parent}` : ''}`
+    : `${origin.clientAddress} (${origin.clientName ?? 'unknown'}), HELO ${origin.helo}, ${origin.protocol}${origin.user ? `, user ${origin.user}` : ''}`
+  const lines = [
+    `Message     ${message.id}  ${message.state}`,
+    `From        ${address(message.reversePath)}`,
+    `Received    ${moment(message.acceptedAt)} from ${source}`,
+    `Size        ${message.size} octets`,
+    message.finishedAt ? `Finished    ${moment(message.finishedAt)}` : `Expires     ${moment(message.expiresAt)}`,
+    `Next        ${next ? `${next.what}${next.at ? ` ${moment(next.at)}` : ''}` : 'nothing: all is settled'}`,
+    '',
+    'Recipients',
+    ...recipients.flatMap(describeRecipient),
+    '',
+    'Time line',
+    ...timeLine(attempts, reports, actions),
+  ]
+  return lines.join('\n')
+}
+
+function describeRecipient(recipient: RecipientRow): string[] {
+  const { forwardPath, state, outcome, deadLetter } = recipient
+  const when = state === 'queued' && outcome ? `, again ${moment(recipient.nextAttemptAt)}` : ''
+  const how = deadLetter ? ', a dead letter: nobody could be told' : ''
+  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : [])]
+}
+
+function timeLine(attempts: AttemptRow[], reports: MessageView['reports'], actions: ActionRow[]): string[] {
+  const entries = [
+    ...attempts.map((attempt) => ({ at: attempt.begunAt, lines: describeAttempt(attempt) })),
+    ...reports.map((report) => ({ at: report.acceptedAt, lines: [`report sent as ${report.id}`] })),
+    ...actions.map((action) => ({ at: action.at, lines: [`${action.action} by ${action.who}${action.why ? `: ${action.why}` : ''}`] })),
+  ].sort((a, b) => a.at.getTime() - b.at.getTime())
+  if (entries.length === 0) return ['  no attempt yet']
+  return entries.flatMap(({ at, lines }) => [`  ${at.toISOString().replace('T', ' ').slice(0, 19)}Z  ${lines[0]}`, ...lines.slice(1).map((line) => `    ${line}`)])
+}
+
+function describeAttempt(attempt: AttemptRow): string[] {
+  const state = attempt.lost
+    ? `lost with its worker${attempt.dotAt ? ' after the final dot: delivery unknown' : ''}`
+    : attempt.endedAt ? '' : 'under way'
+  const tries = attempt.tries.map((tried) => {
+    const tls = tried.tls ? `, ${tried.tls.version} ${tried.tls.cipher}${tried.tls.verified ? ', verified' : ''}` : ''
+    const where = tried.phase === 'local' ? tried.host : `${tried.host}[${tried.address ?? 'no address'}]:${tried.port}`
+    return `tried ${where}${tls}, ${tried.took} ms${tried.problem ? `: ${tried.problem}` : ''}`
+  })
+  const outcomes = Object.entries(attempt.outcomes).map(([n, outcome]) =>
+    `recipient ${n}: ${outcome.status} ${outcome.enhanced} ${outcome.reply ? formatReply(outcome.reply) : outcome.text}`)
+  return [`attempt ${attempt.number} to ${attempt.nextHop} ${state}`.trimEnd(), ...tries, ...outcomes]
+}

@@ -1,0 +1,108 @@
+// Reads the settings: the YAML file, then the environment, checked as a whole. Every fault is told at once.
+
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { LineCounter, parseDocument } from 'yaml'
+import type { z } from 'zod'
+import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
+
+export const defaultFile = './everpost.yaml'
+
+/** The settings are wrong: one line for each fault. The CLI prints them and ends with exit code 78 (EX_CONFIG). */
+export class SettingsError extends Error {}
+
+export interface LoadOptions {
+  /** Path of the file; undefined: ./everpost.yaml if it is there. */
+  file?: string | undefined
+  environment?: NodeJS.ProcessEnv
+  /** Under the file: dev mode's own defaults. */
+  base?: SettingsFile
+}
+
+export interface Loaded {
+  settings: Settings
+  /** What was read, before defaults were filled in. */
+  written: SettingsFile
+}
+
+/** Loads the settings. Paths in them count from the folder of the file. Throws SettingsError. */
+export function loadSettings({ file, environment = process.env, base = {} }: LoadOptions = {}): Loaded {
+  const path = file ?? (existsSync(defaultFile) ? defaultFile : undefined)
+  const { value, where } = path === undefined ? { value: {}, where: () => 'settings' } : readYaml(path)
+  const written = withEnvironment(merge(base, value), environment)
+  const parsed = settingsSchema.safeParse(written)
+  if (!parsed.success) throw new SettingsError(parsed.error.issues.flatMap((issue) => describe(issue, written, where)).join('\n'))
+  return { settings: absolute(parsed.data, path === undefined ? process.cwd() : dirname(resolve(path))), written }
+}
+
+function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKey[]) => string } {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new SettingsError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}). Name another file with --config.`)
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines })
+  if (document.errors.length > 0) {
+    throw new SettingsError(document.errors.map((error) => `${path}:${error.linePos?.[0].line ?? 1}: ${error.message.split('\n')[0]}`).join('\n'))
+  }
+  const where = (keys: PropertyKey[]) => {
+    for (let depth = keys.length; depth > 0; depth--) {
+      const node = document.getIn(keys.slice(0, depth), true) as { range?: [number] } | undefined
+      if (node?.range) return `${path}:${lines.linePos(node.range[0]).line}`
+    }
+    return path
+  }
+  const value = document.toJS() ?? {}
+  if (typeof value !== 'object' || Array.isArray(value)) throw new SettingsError(`${path}: the settings are a mapping of keys to values`)
+  return { value, where }
+}
+
+/** Sections are merged key by key; lists, and maps of domains, are replaced as a whole. */
+function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
+  const merged: Record<string, unknown> = { ...base }
+  for (const [key, value] of Object.entries(file)) {
+    const under = merged[key]
+    const both = isMapping(under) && isMapping(value) && key !== 'localDomains'
+    merged[key] = both ? { ...under, ...value } : value
+  }
+  return merged
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function withEnvironment(written: SettingsFile, environment: NodeJS.ProcessEnv): SettingsFile {
+  const { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace } = environment
+  return merge(written, {
+    ...(url ? { database: { url } } : {}),
+    ...(address || namespace ? { temporal: { ...(address ? { address } : {}), ...(namespace ? { namespace } : {}) } } : {}),
+  })
+}
+
+function describe(issue: z.core.$ZodIssue, written: unknown, where: (path: PropertyKey[]) => string): string[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${where([...issue.path, key])}: ${dotted([...issue.path, key])}: there is no such setting`)
+  }
+  const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
+  const is = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`
+  const allowed = issue.message.replace(/^Invalid (input|option|discriminator value)[:.] ?/, '').replace(/, received .*$/, '')
+  return [`${where(issue.path)}: ${dotted(issue.path)} ${is}; allowed: ${allowed.replace(/^[eE]xpected /, '')}`]
+}
+
+function dotted(path: PropertyKey[]): string {
+  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('')
+}
+
+function absolute(settings: Settings, folder: string): Settings {
+  const from = (path: string) => resolve(folder, path)
+  const localDomains = Object.fromEntries(
+    Object.entries(settings.localDomains).map(([domain, agent]) => [
+      domain.toLowerCase(), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
+    ]),
+  )
+  const tls = settings.tls && { cert: from(settings.tls.cert), key: from(settings.tls.key) }
+  return { ...settings, state: from(settings.state), tls, localDomains }
+}
