@@ -1,0 +1,33 @@
+// everpost config: checks the settings and prints them, secrets masked.
+
+import { stringify } from 'yaml'
+import { loadSettings } from '../settings/load.ts'
+import { defaultSettings, differing } from '../settings/defaults.ts'
+
+export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
+  const { written } = loadSettings({ file })
+  const chosen = masked(options.all ? { ...defaultSettings(), ...withDefaults(written) } : differing(written))
+  if (options.json) console.log(JSON.stringify(chosen, null, 2))
+  else console.log(Object.keys(chosen).length === 0 ? '# every setting has its default' : stringify(chosen, { flowCollectionPadding: true }).trimEnd())
+}
+
+function withDefaults(written: Record<string, unknown>): Record<string, unknown> {
+  const defaults = defaultSettings()
+  return Object.fromEntries(Object.entries(written).map(([key, value]) => {
+    const under = defaults[key]
+    const section = key !== 'localDomains' && isMapping(under) && isMapping(value)
+    return [key, section ? { ...under, ...value } : value]
+  }))
+}
+
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Passwords inside connection strings, and password hashes. */
+function masked(settings: Record<string, unknown>): Record<string, unknown> {
+  const text = JSON.stringify(settings)
+    .replace(/(:\/\/[^:/@"]+:)[^@"]+@/g, '$1***@')
+    .replace(/("passwordHash":"scrypt\$)[^"]*/g, '$1***')
+  return JSON.parse(text) as Record<string, unknown>
+}

@@ -1,0 +1,30 @@
+// Tells Temporal that messages have something to do, after Postgres has been told. Without Temporal the outbox does it.
+
+import { Client, Connection } from '@temporalio/client'
+import type { Settings } from '../settings/schema.ts'
+import { workflowStarter } from '../worker/starter.ts'
+import { wakeSignal } from '../workflows/interface.ts'
+
+/** Starts the workflow of each message, or wakes the one that runs. Quietly leaves it to the outbox when Temporal is away. */
+export async function wakeMessages(settings: Settings, ids: string[]): Promise<void> {
+  if (!settings.temporal.address) return
+  let connection: Connection
+  try {
+    connection = await Connection.connect({ address: settings.temporal.address, connectTimeout: 2000 })
+  } catch {
+    console.error('Temporal does not answer; the messages start when it does.')
+    return
+  }
+  try {
+    const client = new Client({ connection, namespace: settings.temporal.namespace })
+    const start = workflowStarter(client, settings, false)
+    for (const id of ids) {
+      await start(id)
+      await client.workflow.getHandle(id).signal(wakeSignal).catch(() => {}) // it may have ended already
+    }
+  } catch (error) {
+    console.error(`Temporal: ${(error as Error).message}; the messages start later by themselves.`)
+  } finally {
+    await connection.close()
+  }
+}
