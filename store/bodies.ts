@@ -40,3 +40,15 @@ export async function* readBody(sql: Sql, id: string, size: number): AsyncGenera
     yield row.bytes
   }
 }
+
+/** Deletes the bodies of messages whose retention is over, at most `limit` messages; returns how many. */
+export async function releaseBodies(sql: Sql, limit: number): Promise<number> {
+  const rows = await sql`
+    with due as (
+      select id from messages where body_release_at <= now() and body_released_at is null
+      order by body_release_at limit ${limit} for update skip locked
+    ),
+    chunks as (delete from body_chunks where message_id in (select id from due))
+    update messages set body_released_at = now() where id in (select id from due) returning id`
+  return rows.length
+}

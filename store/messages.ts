@@ -43,15 +43,3 @@ export async function stampMessage(sql: Sql, id: string, trace: Uint8Array): Pro
     update messages set trace = ${trace as Buffer}, started_at = coalesce(started_at, now()), drive_at = now() + interval '2 minutes'
     where id = ${id} and state = 'queued'`
 }
-
-/** Deletes the bodies whose time is over, at most `limit`; returns how many. */
-export async function releaseBodies(sql: Sql, limit: number): Promise<number> {
-  const rows = await sql`
-    with due as (
-      select id from messages where body_release_at <= now() and body_released_at is null
-      order by body_release_at limit ${limit} for update skip locked
-    ),
-    released as (update messages set body_released_at = now() where id in (select id from due) returning id)
-    delete from body_chunks where message_id in (select id from released) returning seq`
-  return rows.length
-}

@@ -44,7 +44,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     async stop() {
       stopping.abort()
       if (worker.getState() === 'RUNNING') worker.shutdown()
-      // Forced: what was still under way is taken over by another worker when its lease ends.
+      // When forced, what was still under way is taken over by another worker once its lease ends.
       await ended.catch((error) => deps.log.warn({ error: String(error) }, 'the worker did not end in time'))
     },
   }

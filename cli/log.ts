@@ -1,0 +1,19 @@
+// The log: JSON lines for machines, lines for people on a terminal. Temporal's own runtime writes to the same.
+
+import { DefaultLogger, Runtime } from '@temporalio/worker'
+import { type Logger, pino } from 'pino'
+import pretty from 'pino-pretty'
+import type { Settings } from '../settings/schema.ts'
+
+export function createLog(settings: Settings): Logger {
+  const stream = process.stdout.isTTY ? pretty({ ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss', sync: true }) : pino.destination({ fd: 1, sync: true })
+  return pino({ level: settings.log.level, timestamp: pino.stdTimeFunctions.isoTime, base: null }, stream)
+}
+
+/** To be called once, before anything of Temporal's. Signals stay ours: the parts of a process stop in our order. */
+export function installTemporalRuntime(log: Logger): void {
+  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
+    log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta }, message)
+  })
+  Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' }, forward: {} } } })
+}

@@ -1,0 +1,99 @@
+// Puts a process together from its parts, for each role, and takes it apart again in the right order.
+
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client, Connection } from '@temporalio/client'
+import type { Logger } from 'pino'
+import { startConsole } from '../console/server.ts'
+import { startOutbox } from '../ingress/outbox.ts'
+import { type Ingress, startIngress } from '../ingress/server.ts'
+import type { Settings } from '../settings/schema.ts'
+import { createDns } from '../smtp/dns.ts'
+import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
+import { migrate } from '../store/migrate.ts'
+import { startJanitor } from '../worker/janitor.ts'
+import { type KeptWorker, keepWorker } from '../worker/keep.ts'
+import { workflowStarter } from '../worker/starter.ts'
+import { CommandError } from './errors.ts'
+
+export type Role = 'serve' | 'ingress' | 'worker'
+
+export interface Running {
+  listeners: Ingress['addresses']
+  http: number
+  /** Settles when the worker, if there is one, polls. */
+  ready: Promise<void>
+  /** Takes at most about 8 seconds. */
+  stop(): Promise<void>
+}
+
+/** Milliseconds for attempts after their final dot when the process stops. */
+const grace = 3000
+
+/** Starts a role. `mount` adds to what the HTTP listener serves. */
+export async function startParts(
+  role: Role, settings: Settings, log: Logger, mount?: Parameters<typeof startConsole>[0]['mount'],
+): Promise<Running> {
+  if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
+  if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
+  const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
+  const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
+  const stop = async () => {
+    for (const stopPart of stops.reverse()) await stopPart()
+    stops.length = 0
+  }
+  try {
+    await prepareDatabase(sql, log)
+    const dns = createDns(settings.dns)
+    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, log, worker: workerName(), grace })
+    const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
+    const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
+    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
+    const janitor = worker ? startJanitor({ sql, log }) : null
+    stops.push(async () => {
+      // Side by side: each has its own time limit, and neither needs the other to end.
+      await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
+      await worker?.stop()
+    })
+    const { address, port } = settings.http
+    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker), ...(mount ? { mount } : {}) })
+    stops.push(() => console.stop())
+    return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** Waits half a minute for a database that is just starting, then says what is wrong. */
+async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
+  for (let waited = 0; ; waited++) {
+    try {
+      await checkDurability(sql)
+      break
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (waited >= 30 || !(code === 'ECONNREFUSED' || code === '57P03' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')) throw error
+      if (waited === 0) log.warn('Postgres does not answer yet; waiting up to 30 s')
+      await sleep(1000)
+    }
+  }
+  const applied = await migrate(sql)
+  if (applied.length > 0) log.info({ applied }, 'schema migrated')
+}
+
+/** For a process without a worker: workflows start the ordinary way. The connection is made when it is first needed. */
+async function plainStarter(settings: Settings, stops: (() => Promise<unknown>)[]): Promise<(id: string) => Promise<void>> {
+  const connection = Connection.lazy({ address: settings.temporal.address })
+  stops.push(() => connection.close())
+  return workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, false)
+}
+
+function workerName(): string {
+  return `${hostname()}:${process.pid}:${randomBytes(3).toString('hex')}`
+}
+
+function parts(role: Role, worker: KeptWorker | null): Record<string, string> {
+  return { role, ...(worker ? { worker: worker.polling() ? 'polling' : 'waiting for Temporal' } : {}) }
+}

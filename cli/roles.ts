@@ -1,0 +1,18 @@
+// everpost serve, ingress, worker: the roles of production.
+
+import { loadContext } from './context.ts'
+import { createLog, installTemporalRuntime } from './log.ts'
+import { type Role, startParts } from './parts.ts'
+import { untilSignal } from './signals.ts'
+
+export async function runRole(role: Role, file: string | undefined): Promise<void> {
+  const { settings } = loadContext(file)
+  const log = createLog(settings)
+  installTemporalRuntime(log)
+  const stopping = untilSignal()
+  const running = await startParts(role, settings, log)
+  log.info({ role, listeners: running.listeners, http: running.http }, 'ready')
+  log.info(`${await stopping}: stopping`)
+  await running.stop()
+  process.exit(0)
+}

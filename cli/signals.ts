@@ -1,0 +1,15 @@
+// Stopping: the first SIGINT or SIGTERM stops in order, a second one at once.
+
+/** Resolves at the first signal to stop. */
+export function untilSignal(): Promise<string> {
+  return new Promise((resolve) => {
+    let seen = false
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (seen) process.exit(130)
+        seen = true
+        resolve(signal)
+      })
+    }
+  })
+}

@@ -1,0 +1,47 @@
+// The HTTP listener: health for whoever watches the process. Nothing else is open without a token.
+
+import { serve } from '@hono/node-server'
+import { Hono } from 'hono'
+import type { Sql } from '../store/database.ts'
+
+export interface ConsoleDeps {
+  sql: Sql
+  address: string
+  port: number
+  /** What this process does at the moment, by part: `{ worker: "polling" }`. */
+  parts: () => Record<string, string>
+  /** More to serve; dev mode shows its sink. */
+  mount?: (app: Hono) => void
+}
+
+export interface Console {
+  port: number
+  stop(): Promise<void>
+}
+
+/** Serves `/healthz` (the process answers) and `/readyz` (the database does, too; 503 when not). */
+export async function startConsole(deps: ConsoleDeps): Promise<Console> {
+  const app = new Hono()
+  app.get('/healthz', (context) => context.json({ status: 'ok', ...deps.parts() }))
+  app.get('/readyz', async (context) => {
+    try {
+      await deps.sql`select 1`
+      return context.json({ status: 'ready', ...deps.parts() })
+    } catch (error) {
+      return context.json({ status: 'database away', error: (error as Error).message }, 503)
+    }
+  })
+  deps.mount?.(app)
+  return await new Promise((resolve, reject) => {
+    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port }, (info) => {
+      resolve({ port: info.port, stop: () => new Promise((done) => {
+        server.close(() => done())
+        if ('closeAllConnections' in server) server.closeAllConnections()
+      }) })
+    })
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'EADDRINUSE' ? 'is in use. Set http.port to another' : `cannot be bound (${error.code}). Check http.address and http.port`
+      reject(new Error(`The HTTP port ${deps.address}:${deps.port} ${why}.`))
+    })
+  })
+}

@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { nextHopKey, nextHopOf, parseNextHop } from './route.ts'
+
+const rules = [
+  { domain: 'partner.test', nextHop: '[127.0.0.1]:2626' },
+  { domain: '*.internal.test', nextHop: 'relay.internal.test:2525', tls: 'verify' as const },
+  { domain: '*.deep.internal.test', nextHop: '[deep.test]' },
+]
+
+test('the exact rule wins, then the longest wildcard, then the domain itself', () => {
+  assert.deepEqual(nextHopOf('PARTNER.test', rules), { name: '127.0.0.1', kind: 'address', port: 2626, tls: 'may' })
+  assert.deepEqual(nextHopOf('a.internal.test', rules), { name: 'relay.internal.test', kind: 'mx', port: 2525, tls: 'verify' })
+  assert.deepEqual(nextHopOf('a.deep.internal.test', rules), { name: 'deep.test', kind: 'host', port: 25, tls: 'may' })
+  assert.equal(nextHopOf('internal.test', rules).name, 'internal.test')
+  assert.equal(nextHopOf('x.test', [...rules, { domain: '*', nextHop: '[hub.test]' }]).name, 'hub.test')
+})
+
+test('an address literal goes to its address', () => {
+  assert.deepEqual(nextHopOf('[127.0.0.1]', rules), { name: '127.0.0.1', kind: 'address', port: 25, tls: 'may' })
+})
+
+test('keys tell next hops apart', () => {
+  assert.equal(nextHopKey(parseNextHop('relay.test')), 'relay.test')
+  assert.equal(nextHopKey(parseNextHop('[relay.test]:587')), '[relay.test]:587')
+})
+
+test('what is no next hop is refused', () => {
+  for (const text of ['[a', 'a:b', 'a b', '', 'a:70000']) assert.throws(() => parseNextHop(text), RangeError, text)
+})

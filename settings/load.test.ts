@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { loadSettings, SettingsError } from './load.ts'
+
+function withFile<T>(text: string, use: (file: string, folder: string) => T): T {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-settings-'))
+  try {
+    writeFileSync(join(folder, 'everpost.yaml'), text)
+    return use(join(folder, 'everpost.yaml'), folder)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+test('units become milliseconds and octets, paths count from the file', () => {
+  withFile('retry: { minimalBackoffTime: 90s }\nlimits: { messageSize: 1MiB }\nstate: ./s\n', (file, folder) => {
+    const { settings } = loadSettings({ file, environment: {} })
+    assert.equal(settings.retry.minimalBackoffTime, 90_000)
+    assert.equal(settings.retry.maximalBackoffTime, 14_400_000)
+    assert.equal(settings.limits.messageSize, 1_048_576)
+    assert.equal(settings.state, join(folder, 's'))
+  })
+})
+
+test('all faults are told at once, each with line, path, value and what is allowed', () => {
+  withFile('hostname: 5\nretry:\n  minimalBackoffTime: 5\nroutes: [{ domain: x, nextHop: "[a" }]\nfoo: 1\n', (file) => {
+    assert.throws(() => loadSettings({ file, environment: {} }), (error: Error) => {
+      assert.ok(error instanceof SettingsError)
+      assert.match(error.message, /:1: hostname is 5; allowed: string/)
+      assert.match(error.message, /:3: retry\.minimalBackoffTime is 5; allowed: a duration with its unit/)
+      assert.match(error.message, /:4: routes\[0\]\.nextHop is "\[a"/)
+      assert.match(error.message, /:5: foo: there is no such setting/)
+      return true
+    })
+  })
+})
+
+test('the environment goes over the file', () => {
+  withFile('database: { url: "postgres://file", connections: 3 }\n', (file) => {
+    const { settings } = loadSettings({ file, environment: { DATABASE_URL: 'postgres://env', TEMPORAL_NAMESPACE: 'mail' } })
+    assert.deepEqual(settings.database, { url: 'postgres://env', connections: 3 })
+    assert.equal(settings.temporal.namespace, 'mail')
+  })
+})
+
+test('a missing file says what to do', () => {
+  assert.throws(() => loadSettings({ file: '/nonexistent/everpost.yaml', environment: {} }), /cannot be read \(ENOENT\).*--config/)
+})

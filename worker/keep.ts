@@ -1,0 +1,79 @@
+// Keeps a worker running: connects to Temporal when it can be reached, and starts anew when the worker fails.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from '@temporalio/client'
+import { NativeConnection } from '@temporalio/worker'
+import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
+import { workflowStarter } from './starter.ts'
+
+export interface KeptWorker {
+  /** Settles when the worker polls for the first time. */
+  ready: Promise<void>
+  /** Starts the workflow of a message, eagerly on this very worker; rejects while Temporal is away. */
+  startMessage(id: string): Promise<void>
+  /** Whether Temporal is connected and the worker polls. */
+  polling(): boolean
+  stop(): Promise<void>
+}
+
+/** Milliseconds between attempts to reach Temporal. */
+const pause = 2000
+
+export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage'>): KeptWorker {
+  const { settings, log } = deps
+  const stopped = new AbortController()
+  let starter: ((id: string) => Promise<void>) | null = null
+  let running: RunningWorker | null = null
+  let becameReady = () => {}
+  const ready = new Promise<void>((resolve) => {
+    becameReady = resolve
+  })
+
+  async function startMessage(id: string): Promise<void> {
+    if (!starter) throw new Error('Temporal is not connected')
+    await starter(id)
+  }
+
+  async function runOnce(): Promise<void> {
+    const connection = await NativeConnection.connect({ address: settings.temporal.address })
+    try {
+      running = await startWorker({ ...deps, connection, startMessage })
+      starter = workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, true)
+      log.info({ address: settings.temporal.address }, 'worker polls Temporal')
+      becameReady()
+      if (stopped.signal.aborted) await running.stop()
+      await running.ended
+    } finally {
+      starter = null
+      running = null
+      await connection.close().catch(() => {})
+    }
+  }
+
+  async function keep(): Promise<void> {
+    let told = false
+    while (!stopped.signal.aborted) {
+      try {
+        await runOnce()
+        told = false
+      } catch (error) {
+        // Once for each outage: the next line is the one that says it is over.
+        if (!told) log.warn({ address: settings.temporal.address, error: String(error) }, 'Temporal is away; mail is accepted and waits')
+        told = true
+        await sleep(pause, undefined, { signal: stopped.signal }).catch(() => {})
+      }
+    }
+  }
+
+  const kept = keep()
+  return {
+    ready,
+    startMessage,
+    polling: () => running !== null,
+    async stop() {
+      stopped.abort()
+      await running?.stop()
+      await kept
+    },
+  }
+}
