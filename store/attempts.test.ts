@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Outcome } from '../mail/outcome.ts'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { acceptMessage } from './accept.ts'
+import { claimAttempt, markDot, readAttempts, recordAttempt, releaseAttempt, type Verdict } from './attempts.ts'
+import { readMessage } from './messages.ts'
+import { readProgress, readRecipients } from './recipients.ts'
+
+const { sql, drop } = await testDatabase()
+after(drop)
+
+const retention = { delivered: 0, failed: 86_400_000 }
+const outcome = (status: Outcome['status'], phase: Outcome['phase'] = 'dot'): Outcome => ({
+  status, phase, enhanced: '2.0.0', reply: null, text: status, host: null, address: null, tls: null,
+})
+const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true })
+const verdict = (n: number, state: Verdict['state'], nextAttemptAt: Date | null = null): Verdict => ({
+  n, state, outcome: outcome('delivered'), counts: true, nextAttemptAt,
+})
+
+async function accepted(...recipients: string[]): Promise<string> {
+  const message = newMessage(recipients)
+  await acceptMessage(sql, message)
+  return message.id
+}
+
+const claim = (id: string, recipients: number[], lease = 30_000) =>
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0) })
+
+test('a recipient is held by one attempt at a time', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const first = await claim(id, [0, 1])
+  assert.deepEqual(first?.recipients.map((r) => r.forwardPath), ['a@x.test', 'b@x.test'])
+  assert.equal(await claim(id, [0, 1]), null)
+  const progress = await readProgress(sql, id)
+  assert.equal(progress.nextAt, null)
+  assert.ok(progress.leasedUntil! > Date.now())
+})
+
+test('of many claims at once exactly one wins', async () => {
+  const id = await accepted('a@x.test')
+  const claims = await Promise.all(Array.from({ length: 10 }, () => claim(id, [0])))
+  assert.equal(claims.filter((won) => won !== null).length, 1)
+})
+
+test('an attempt whose lease has lapsed is lost to the next, and may not send the dot', async () => {
+  const id = await accepted('a@x.test')
+  const stale = await claim(id, [0], 1)
+  await sleep(20)
+  const next = await claim(id, [0])
+  assert.equal(next?.number, stale!.number + 1)
+  assert.equal(await markDot(sql, id, stale!.number, [0], 30_000), false)
+  assert.equal(await markDot(sql, id, next!.number, [0], 30_000), true)
+  assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt !== null]), [[true, false], [false, true]])
+})
+
+test('the last delivery finishes the message', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const one = (await claim(id, [0]))!
+  const two = (await claim(id, [1]))!
+  await Promise.all([
+    recordAttempt(sql, id, one.number, result({ 0: outcome('delivered') }), [verdict(0, 'delivered')], retention),
+    recordAttempt(sql, id, two.number, result({ 1: outcome('delivered') }), [verdict(1, 'delivered')], retention),
+  ])
+  const message = await readMessage(sql, id)
+  assert.equal(message?.state, 'finished')
+  assert.equal(message?.driveAt, null)
+  assert.ok(message!.bodyReleaseAt!.getTime() <= Date.now() + 1000)
+})
+
+test('a deferred recipient is due at its time and the message is driven a little later', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  const at = new Date(Date.now() + 60_000)
+  const progress = await recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', at)], retention)
+  assert.equal(progress.nextAt, at.getTime())
+  assert.equal(await claim(id, [0]), null)
+  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at }), null)
+  assert.equal((await readMessage(sql, id))!.driveAt!.getTime(), at.getTime() + 120_000)
+})
+
+test('a stale attempt can still record a delivery, but no deferral', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const stale = (await claim(id, [0, 1], 1))!
+  await sleep(20)
+  const next = (await claim(id, [0, 1]))!
+  const verdicts = [verdict(0, 'delivered'), verdict(1, 'queued', new Date(Date.now() + 9e6))]
+  await recordAttempt(sql, id, stale.number, result({ 0: outcome('delivered'), 1: outcome('deferred') }), verdicts, retention)
+  const [a, b] = await readRecipients(sql, id, 10)
+  assert.equal(a?.state, 'delivered')
+  assert.ok(b!.nextAttemptAt.getTime() <= Date.now())
+  assert.equal(await markDot(sql, id, next.number, [0, 1], 1000), false, 'one of the two has its mail already')
+})
+
+test('a released attempt leaves its recipients due', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  await releaseAttempt(sql, id, held.number, [])
+  assert.notEqual(await claim(id, [0]), null)
+})
