@@ -1,0 +1,74 @@
+// The policy on failure, all of it: what a reply, a lost connection or an answer of DNS means for a recipient. Protocol code
+// reports what happened; only this file decides. Unknown means deferred.
+
+import type { Tls } from './envelope.ts'
+import type { Outcome, Phase, Status } from './outcome.ts'
+import { formatReply, printable, type Reply } from './reply.ts'
+
+/** The host that an outcome speaks of. */
+export interface Peer {
+  host: string
+  address: string | null
+  tls: Tls | null
+}
+
+const phaseNames: Partial<Record<Phase, string>> = {
+  greeting: 'greeting', ehlo: 'EHLO', tls: 'STARTTLS', auth: 'AUTH', mail: 'MAIL FROM', rcpt: 'RCPT TO', data: 'DATA', dot: 'end of DATA',
+}
+
+/** Enhanced codes for replies that carry none (RFC 3463); the class is the reply's own. */
+const detail: Partial<Record<Phase, string>> = { mail: '1.0', rcpt: '1.1', data: '3.0', dot: '6.0' }
+
+/** What a reply means, at the phase in which it came. */
+export function onReply(reply: Reply, phase: Phase, peer: Peer): Outcome {
+  const status = statusOf(reply, phase)
+  const digit = status === 'delivered' ? 2 : status === 'deferred' ? 4 : 5
+  const own = reply.enhanced !== null && Number(reply.enhanced[0]) === digit ? reply.enhanced : null
+  const enhanced = own ?? `${digit}.${(status !== 'delivered' && detail[phase]) || '0.0'}`
+  const text = `host ${peer.host}[${peer.address}] said: ${formatReply(reply)} (in reply to ${phaseNames[phase] ?? phase})`
+  return { status, phase, enhanced, reply, text, ...peer }
+}
+
+function statusOf({ code }: Reply, phase: Phase): Status {
+  if (code >= 200 && code < 300) return 'delivered'
+  if (code < 500) return 'deferred'
+  // A refused greeting or EHLO concerns the host, and perhaps us, not the recipient: Postfix defers, too. RFC 7504: 521 and
+  // 556 say that the host takes no mail at all.
+  if (phase === 'greeting' || phase === 'ehlo') return code === 521 || code === 556 ? 'bounced' : 'deferred'
+  // STARTTLS and AUTH fail for reasons that an operator mends.
+  if (phase === 'tls' || phase === 'auth') return 'deferred'
+  return 'bounced'
+}
+
+/** The connection failed or was lost at this phase, without a reply that says why. */
+export function onLoss(phase: Phase, problem: string, peer: Peer): Outcome {
+  const where = `${peer.host}[${peer.address}]`
+  const lines: Partial<Record<Phase, string>> = {
+    connect: `cannot connect to ${where}: ${problem}`,
+    tls: `TLS with ${where} failed: ${problem}`,
+    dot: `connection to ${where} lost after the final dot (${problem}): delivery is unknown`,
+  }
+  const text = lines[phase] ?? `conversation with ${where} failed in ${phaseNames[phase] ?? phase}: ${problem}`
+  const enhanced = phase === 'connect' ? '4.4.1' : phase === 'tls' ? '4.7.5' : '4.4.2'
+  return { status: 'deferred', phase, enhanced, reply: null, text: printable(text).replaceAll('\n', ' '), ...peer }
+}
+
+/** An outcome that we come to without a peer. */
+export function local(status: Status, enhanced: string, text: string, phase: Phase = 'local'): Outcome {
+  return { status, phase, enhanced, reply: null, text: printable(text).replaceAll('\n', ' '), host: null, address: null, tls: null }
+}
+
+/** No attempt could be made, or it was broken off before the wire: the backoff does not advance. */
+export function brokenOff(text: string): Outcome {
+  return local('deferred', '4.3.2', text, 'policy')
+}
+
+export const onDns = {
+  noDomain: (domain: string) => local('bounced', '5.1.2', `domain ${domain} does not exist`, 'dns'),
+  noHost: (domain: string) => local('bounced', '5.1.2', `domain ${domain} has neither MX nor address`, 'dns'),
+  nullMx: (domain: string) => local('bounced', '5.1.10', `domain ${domain} accepts no mail (null MX)`, 'dns'),
+  loop: (domain: string) => local('bounced', '5.4.6', `mail for ${domain} loops back to me`, 'dns'),
+  failed: (name: string, problem: string) => local('deferred', '4.4.3', `DNS for ${name} failed: ${problem}`, 'dns'),
+  // As Postfix: an MX that names a host without address may be a mistake that is mended soon.
+  noAddresses: (hosts: string) => local('deferred', '4.4.4', `no address for ${hosts}`, 'dns'),
+}

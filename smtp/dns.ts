@@ -1,0 +1,63 @@
+// DNS as routing needs it: found, not there, or not known. Only the last one may defer mail, and it never bounces.
+
+import { Resolver } from 'node:dns/promises'
+import { isIP } from 'node:net'
+
+export type Answer<T> =
+  | { kind: 'found'; records: T[] }
+  | { kind: 'no-domain' } // NXDOMAIN
+  | { kind: 'no-data' } // the name exists, without such records
+  | { kind: 'failed'; problem: string } // SERVFAIL, refused, time-out
+
+export interface Dns {
+  mx(domain: string): Promise<Answer<{ exchange: string; preference: number }>>
+  /** IPv4 first, then IPv6. */
+  addresses(host: string): Promise<Answer<string>>
+  /** The name of an address, if it leads back to the address (RFC 8499, FCrDNS); null when there is none or it is not known. */
+  reverse(address: string): Promise<string | null>
+}
+
+/** `servers`: addresses with optional ports, none for the system's. `timeout`: milliseconds for one query to one server. */
+export function createDns({ servers, timeout }: { servers: string[]; timeout: number }): Dns {
+  const resolver = new Resolver({ timeout, tries: 2 })
+  if (servers.length > 0) resolver.setServers(servers)
+
+  async function addresses(host: string): Promise<Answer<string>> {
+    if (isIP(host)) return { kind: 'found', records: [host] }
+    if (host === 'localhost') return { kind: 'found', records: ['127.0.0.1', '::1'] } // RFC 6761 section 6.3
+    const [four, six] = await Promise.all([answer(resolver.resolve4(host)), answer(resolver.resolve6(host))])
+    const found = [four, six].flatMap((each) => (each.kind === 'found' ? each.records : []))
+    if (found.length > 0) return { kind: 'found', records: found }
+    return four.kind === 'failed' ? four : six.kind === 'failed' ? six : four
+  }
+
+  return {
+    addresses,
+    async mx(domain) {
+      const found = await answer(resolver.resolveMx(domain))
+      if (found.kind !== 'found') return found
+      return { kind: 'found', records: found.records.map(({ exchange, priority }) => ({ exchange, preference: priority })) }
+    },
+    async reverse(address) {
+      const names = await answer(resolver.reverse(address))
+      if (names.kind !== 'found') return null
+      for (const name of names.records.slice(0, 3)) {
+        const back = await addresses(name)
+        if (back.kind === 'found' && back.records.includes(address)) return name.replace(/\.$/, '').toLowerCase()
+      }
+      return null
+    },
+  }
+}
+
+async function answer<T>(query: Promise<T[]>): Promise<Answer<T>> {
+  try {
+    const records = await query
+    return records.length > 0 ? { kind: 'found', records } : { kind: 'no-data' }
+  } catch (error) {
+    const { code = String(error) } = error as NodeJS.ErrnoException
+    if (code === 'ENOTFOUND') return { kind: 'no-domain' }
+    if (code === 'ENODATA') return { kind: 'no-data' }
+    return { kind: 'failed', problem: code }
+  }
+}
