@@ -1,0 +1,126 @@
+// One connection to a mail host: octets out with backpressure, replies in, time limits, STARTTLS. Knows no commands.
+
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
+import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
+import type { Tls } from '../mail/envelope.ts'
+import type { Reply } from '../mail/reply.ts'
+import { createReplyReader } from './replies.ts'
+
+/** The connection is of no more use: refused, lost, out of time, or not SMTP. Never leaves smtp/. */
+export class ConnectionLost extends Error {}
+
+export interface Connection {
+  tls: Tls | null
+  /** Writes; resolves when there is room for more, at once when a reply has come meanwhile. `limit` in milliseconds. */
+  write(data: string | Uint8Array, limit: number): Promise<void>
+  /** The next reply. */
+  reply(limit: number): Promise<Reply>
+  /** Whether a reply waits to be read. */
+  hasReply(): boolean
+  startTls(host: string, verify: boolean, limit: number): Promise<void>
+  /** Breaks the connection off; whoever waits on it gets ConnectionLost with this reason. */
+  abort(reason: string): void
+  close(): void
+}
+
+/** Connects; rejects with ConnectionLost. */
+export async function openConnection(address: string, port: number, limit: number): Promise<Connection> {
+  let socket: Socket | TLSSocket = connectTcp({ host: address, port, noDelay: true })
+  let reader = createReplyReader()
+  const replies: Reply[] = []
+  let lost: ConnectionLost | null = null
+  let stir: (() => void) | null = null // whoever waits for anything is woken, and looks
+
+  function fail(reason: string): void {
+    lost ??= new ConnectionLost(reason)
+    socket.destroy()
+    stir?.()
+  }
+
+  function listen(on: Socket): void {
+    on.on('data', (octets: Uint8Array) => {
+      try {
+        replies.push(...reader.feed(octets))
+        // Nobody answers a question a hundred times: a peer that talks on and on is not listening.
+        if (replies.length > 1000) fail('replies without end')
+      } catch (error) {
+        fail((error as Error).message)
+      }
+      stir?.()
+    })
+    on.on('drain', () => stir?.())
+    on.on('end', () => fail('closed by the peer'))
+    on.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
+    on.on('close', () => fail('closed'))
+  }
+
+  /** Waits until `done`, no longer than `limit` milliseconds. */
+  async function until(done: () => boolean, limit: number, what: string): Promise<void> {
+    const end = performance.now() + limit
+    while (!done()) {
+      if (lost) throw lost
+      const left = end - performance.now()
+      if (left <= 0) fail(`time-out ${what}`)
+      else {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, left)
+          stir = () => {
+            clearTimeout(timer)
+            resolve()
+          }
+        })
+        stir = null
+      }
+    }
+  }
+
+  let connected = false
+  socket.on('connect', () => {
+    connected = true
+    stir?.()
+  })
+  listen(socket)
+  await until(() => connected, limit, 'connecting')
+
+  const connection: Connection = {
+    tls: null,
+    async write(data, limit) {
+      if (lost) throw lost
+      if (socket.write(data)) return
+      await until(() => !socket.writableNeedDrain || replies.length > 0, limit, 'sending')
+    },
+    async reply(limit) {
+      await until(() => replies.length > 0, limit, 'waiting for a reply')
+      return replies.shift()!
+    },
+    hasReply: () => replies.length > 0,
+    async startTls(host, verify, limit) {
+      // Octets that came in the clear behind the reply to STARTTLS are an attacker's (CVE-2011-0411).
+      if (reader.pending() || replies.length > 0) fail('octets in the clear after STARTTLS')
+      if (lost) throw lost
+      socket.removeAllListeners()
+      const clear = socket
+      reader = createReplyReader()
+      let secure = false
+      const wrapped = connectTls({
+        socket: clear, rejectUnauthorized: verify, minVersion: 'TLSv1.2', ...(isIP(host) ? {} : { servername: host }),
+        checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+      }, () => {
+        secure = true
+        stir?.()
+      })
+      socket = wrapped
+      clear.on('error', () => {})
+      listen(wrapped)
+      await until(() => secure, limit, 'in the TLS handshake')
+      connection.tls = { version: wrapped.getProtocol() ?? '', cipher: wrapped.getCipher().standardName, verified: wrapped.authorized }
+    },
+    abort: fail,
+    close() {
+      lost ??= new ConnectionLost('closed')
+      socket.end()
+      setTimeout(() => socket.destroy(), 1000).unref()
+    },
+  }
+  return connection
+}
