@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { createDns } from './dns.ts'
+import { resolveHosts } from './hosts.ts'
+import { startDnsServer } from './testing-dns.ts'
+
+const mx = (preference: number, exchange: string) => ({ preference, exchange })
+const server = await startDnsServer({
+  'ordered.test/MX': [mx(20, 'b.test'), mx(10, 'A.test'), mx(20, 'c.test')],
+  'implicit.test/A': ['127.0.0.5'],
+  'empty.test/TXT': [],
+  'null.test/MX': [mx(0, '.')],
+  'backup.test/MX': [mx(10, 'best.test'), mx(20, 'mx.example.test'), mx(30, 'worse.test')],
+  'self.test/MX': [mx(10, 'mx.example.test'), mx(10, 'equal.test')],
+  'broken.test/MX': 'SERVFAIL',
+  'silent.test/MX': 'SILENT',
+  '5.0.0.127.in-addr.arpa/PTR': ['Implicit.test'],
+  '6.0.0.127.in-addr.arpa/PTR': ['implicit.test'],
+})
+after(() => server.close())
+const dns = createDns({ servers: [server.server], timeout: 200 })
+const resolve = (name: string, kind: 'mx' | 'host' = 'mx') => resolveHosts({ name, kind, port: 25, tls: 'may' }, dns, { hostname: 'mx.example.test' })
+
+async function outcomeOf(name: string): Promise<[string, string]> {
+  const found = await resolve(name)
+  assert.equal(found.kind, 'outcome')
+  return found.kind === 'outcome' ? [found.outcome.status, found.outcome.enhanced] : ['', '']
+}
+
+test('MXs come by preference, shuffled within it', async () => {
+  const orders = new Set<string>()
+  for (let i = 0; i < 40; i++) {
+    const found = await resolve('ordered.test')
+    if (found.kind === 'hosts') orders.add(found.hosts.join())
+  }
+  assert.deepEqual([...orders].sort(), ['a.test,b.test,c.test', 'a.test,c.test,b.test'])
+})
+
+test('without MX the domain itself is the host, if it has an address', async () => {
+  assert.deepEqual(await resolve('implicit.test'), { kind: 'hosts', hosts: ['implicit.test'] })
+  assert.deepEqual(await outcomeOf('empty.test'), ['bounced', '5.1.2'])
+})
+
+test('null MX and a domain that does not exist bounce', async () => {
+  assert.deepEqual(await outcomeOf('null.test'), ['bounced', '5.1.10'])
+  assert.deepEqual(await outcomeOf('nowhere.test'), ['bounced', '5.1.2'])
+})
+
+test('what DNS does not say defers', async () => {
+  assert.deepEqual(await outcomeOf('broken.test'), ['deferred', '4.4.3'])
+  assert.deepEqual(await outcomeOf('silent.test'), ['deferred', '4.4.3'])
+})
+
+test('our own name among the MXs is cut, with all that are no better', async () => {
+  assert.deepEqual(await resolve('backup.test'), { kind: 'hosts', hosts: ['best.test'] })
+  assert.deepEqual(await outcomeOf('self.test'), ['bounced', '5.4.6'])
+})
+
+test('a host is used as it is', async () => {
+  assert.deepEqual(await resolve('null.test', 'host'), { kind: 'hosts', hosts: ['null.test'] })
+})
+
+test('a reverse name counts only when it leads back', async () => {
+  assert.equal(await dns.reverse('127.0.0.5'), 'implicit.test')
+  assert.equal(await dns.reverse('127.0.0.6'), null)
+  assert.equal(await dns.reverse('127.0.0.7'), null)
+})
+
+test('a changed answer is seen at once', async () => {
+  server.zone['implicit.test/MX'] = [mx(5, 'now.test')]
+  assert.deepEqual(await resolve('implicit.test'), { kind: 'hosts', hosts: ['now.test'] })
+})
