@@ -1,0 +1,44 @@
+// Trace fields: Received and Return-Path (RFC 5321 section 4.4). Whatever a client said of itself is made safe here.
+
+import type { Origin } from './envelope.ts'
+
+export interface Traced {
+  id: string
+  origin: Origin
+  /** Named in the field only when there is exactly one, so that recipients do not learn of each other. */
+  recipients: string[]
+  acceptedAt: Date
+}
+
+/** The Received field that we prepend, with its line ends. `with` words as in RFC 3848; TLS in a comment; no user name. */
+export function receivedField({ id, origin, recipients, acceptedAt }: Traced, hostname: string): string {
+  const parts: string[] = []
+  if (origin.protocol !== '') {
+    parts.push(`from ${word(origin.helo) || 'unknown'} (${word(origin.clientName ?? '') || 'unknown'} [${literal(origin.clientAddress)}])`)
+    if (origin.tls) parts.push(`(using ${word(origin.tls.version)} with cipher ${word(origin.tls.cipher)})`)
+  }
+  parts.push(`by ${hostname} (Everpost)${origin.protocol === '' ? '' : ` with ${origin.protocol}`} id ${id}`)
+  const [only] = recipients
+  // An address that would not fit a line, or holds what a field may not, is left out rather than mended.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping them out is the point
+  if (recipients.length === 1 && /^[^\s\x00-\x1f\x7f<>]{1,300}$/.test(only!)) parts.push(`for <${only}>`)
+  return `Received: ${parts.join('\r\n\t')};\r\n\t${dateTime(acceptedAt)}\r\n`
+}
+
+/** What a name may hold in a Received field; the rest becomes "?". */
+function word(text: string): string {
+  return text.replace(/[^A-Za-z0-9._:[\]-]/g, '?').slice(0, 255)
+}
+
+function literal(address: string): string {
+  return `${address.includes(':') ? 'IPv6:' : ''}${word(address)}`
+}
+
+export function returnPathField(reversePath: string): string {
+  return `Return-Path: <${reversePath}>\r\n`
+}
+
+/** RFC 5322 section 3.3, in UTC. */
+export function dateTime(at: Date): string {
+  return at.toUTCString().replace('GMT', '+0000')
+}
