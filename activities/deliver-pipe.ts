@@ -1,8 +1,7 @@
 // Delivery to a program: the message on its standard input, the verdict in its exit code (sysexits.h). Never a shell.
 
 import { spawn } from 'node:child_process'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Writable } from 'node:stream'
 import type { Outcome } from '../mail/outcome.ts'
 import { local } from '../mail/verdict.ts'
 import { withLf } from './line-ends.ts'
@@ -55,24 +54,26 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
   request.signal.addEventListener('abort', onAbort, { once: true })
   if (request.signal.aborted) onAbort()
   try {
-    // A program that does not read to the end has its say by its exit code; a fault of the content is ours.
-    let fault: unknown = null
-    const content = async function* () {
-      try {
-        yield* withLf(request.content)
-      } catch (error) {
-        fault = error
-        stop('the message could not be read')
-      }
-    }
-    await pipeline(Readable.from(content()), child.stdin).catch(() => {})
+    await feed(child.stdin, withLf(request.content)).catch((error) => {
+      stop('the message could not be read')
+      throw error
+    })
     const { code, problem } = await ended
-    if (fault) throw fault
     return verdict(program!, code, stopped ?? problem, output.trim())
   } finally {
     clearTimeout(timer)
     request.signal.removeEventListener('abort', onAbort)
   }
+}
+
+/** Writes all that the program reads. One that stops reading has its say by its exit code; a fault of the content is thrown. */
+async function feed(input: Writable, content: AsyncIterable<Uint8Array>): Promise<void> {
+  const closed = new Promise<void>((resolve) => input.on('error', () => resolve()).on('close', () => resolve()))
+  for await (const chunk of content) {
+    if (input.destroyed) return
+    if (!input.write(chunk)) await Promise.race([new Promise((resolve) => input.once('drain', resolve)), closed])
+  }
+  input.end()
 }
 
 function verdict(program: string, code: number | null, problem: string | null, output: string): Outcome {
