@@ -1,0 +1,62 @@
+// Sees to it that every committed message is driven by a workflow: after a crash between COMMIT and start, while Temporal was
+// away, and when Temporal has lost its state. Any number of processes run one; starting twice is harmless.
+
+import type { Logger } from 'pino'
+import type { Sql } from '../store/database.ts'
+import { claimDue, countOutbox } from '../store/outbox.ts'
+
+export interface Outbox {
+  /** Whether as many messages wait for their start as the limit allows: then no more are accepted. */
+  full(): boolean
+  /** Counts a message accepted since the last look. */
+  accepted(): void
+  stop(): Promise<void>
+}
+
+export interface OutboxDeps {
+  sql: Sql
+  startMessage: (id: string) => Promise<void>
+  /** Messages that may wait for their start. */
+  limit: number
+  log: Logger
+  /** Milliseconds between two looks. */
+  interval?: number
+}
+
+const startsAtOnce = 50
+
+export function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Outbox {
+  let waiting = 0
+  let stopped = false
+  let troubled = false
+  let timer: NodeJS.Timeout | undefined
+  let round = look()
+
+  async function look(): Promise<void> {
+    let again = false
+    try {
+      const due = await claimDue(sql, startsAtOnce)
+      await Promise.all(due.map(startMessage))
+      again = due.length === startsAtOnce
+      waiting = await countOutbox(sql, limit)
+      troubled = false
+    } catch (error) {
+      // Told once for each outage; the rows stay due.
+      if (!troubled) log.warn({ error: String(error) }, 'messages wait for their workflow; tried again every second')
+      troubled = true
+    }
+    if (!stopped) timer = setTimeout(() => { round = look() }, again ? 0 : interval)
+  }
+
+  return {
+    full: () => waiting >= limit,
+    accepted: () => {
+      waiting++
+    },
+    async stop() {
+      stopped = true
+      clearTimeout(timer)
+      await round
+    },
+  }
+}
