@@ -91,7 +91,8 @@ function runner(): (command: string[]) => string[] {
   } catch {
     throw new Error('Postgres cannot run as root here: install util-linux (setpriv), run Everpost as another user, or set DATABASE_URL.')
   }
-  const capabilities = ['--inh-caps=+dac_override', '--ambient-caps=+dac_override']
+  // The last one because access(2) forgets capabilities of a user other than root, and initdb asks it for its own binaries.
+  const capabilities = ['--inh-caps=+dac_override', '--ambient-caps=+dac_override', '--securebits=+no_setuid_fixup']
   return (command) => ['setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, '--clear-groups', ...capabilities, ...command]
 }
 
