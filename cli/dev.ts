@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { ensureCertificate } from '../dev/certificate.ts'
 import { startPostgres } from '../dev/postgres.ts'
+import { sinkFaults, startSink } from '../dev/sink.ts'
 import { startTemporal } from '../dev/temporal.ts'
 import { hashPassword } from '../ingress/password.ts'
 import { loadSettings } from '../settings/load.ts'
@@ -47,6 +48,9 @@ export async function dev(file: string | undefined): Promise<void> {
   try {
     mkdirSync(settings.state, { recursive: true })
     const ui = await startServers(settings, progress, stops)
+    const sink = await startSink(join(settings.state, 'sink'))
+    stops.push(sink.stop)
+    for (const domain of ['sink.test', '*.sink.test']) settings.routes.push({ domain, nextHop: `[127.0.0.1]:${sink.port}` })
     const log = createLog(settings)
     installTemporalRuntime(log)
     const running = await startParts('serve', settings, log)
@@ -94,9 +98,11 @@ function readyBlock(settings: Settings, running: Running, ui: string | null): st
     `  user            ${user}, password ${password}`,
     'Mail stays here for',
     ...local,
+    `  @any.sink.test`.padEnd(18) + `${relative(process.cwd(), join(settings.state, 'sink'))}: a mail host that fails as the local part says:`,
+    `    ok, ${Object.keys(sinkFaults).join(', ')}`,
     'Try, in another terminal:',
     '  npx everpost send --to bob@example.test --subject Hello',
-    '  npx everpost queue',
+    '  npx everpost send --to greylist@any.sink.test --to 550@any.sink.test',
     '  npx everpost show <the id that send printed>',
     'Ctrl-C stops everything; started again, it goes on where it was.',
     '',

@@ -31,10 +31,7 @@ export interface Running {
 /** Milliseconds for attempts after their final dot when the process stops. */
 const grace = 3000
 
-/** Starts a role. `mount` adds to what the HTTP listener serves. */
-export async function startParts(
-  role: Role, settings: Settings, log: Logger, mount?: Parameters<typeof startConsole>[0]['mount'],
-): Promise<Running> {
+export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
@@ -57,7 +54,7 @@ export async function startParts(
       await worker?.stop()
     })
     const { address, port } = settings.http
-    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker), ...(mount ? { mount } : {}) })
+    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })
     stops.push(() => console.stop())
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), stop }
   } catch (error) {

@@ -10,8 +10,6 @@ export interface ConsoleDeps {
   port: number
   /** What this process does at the moment, by part: `{ worker: "polling" }`. */
   parts: () => Record<string, string>
-  /** More to serve; dev mode shows its sink. */
-  mount?: (app: Hono) => void
 }
 
 export interface Console {
@@ -31,7 +29,6 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
       return context.json({ status: 'database away', error: (error as Error).message }, 503)
     }
   })
-  deps.mount?.(app)
   return await new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {
