@@ -12,8 +12,11 @@ export async function* relayedContent(sql: Sql, message: MessageRow): AsyncGener
   yield* readBody(sql, message.id, message.size)
 }
 
-/** For final delivery: Return-Path first, any earlier one removed (RFC 5321 section 4.4). */
-export async function* deliveredContent(sql: Sql, message: MessageRow): AsyncGenerator<Uint8Array> {
-  yield Buffer.from(returnPathField(message.reversePath))
+/**
+ * For final delivery: any earlier Return-Path removed (RFC 5321 section 4.4), ours first; `returnPath` false when the
+ * agent writes it itself from the envelope, so that the message never carries two.
+ */
+export async function* deliveredContent(sql: Sql, message: MessageRow, returnPath = true): AsyncGenerator<Uint8Array> {
+  if (returnPath) yield Buffer.from(returnPathField(message.reversePath))
   yield* withoutField('Return-Path', relayedContent(sql, message))
 }

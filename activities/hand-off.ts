@@ -16,7 +16,7 @@ import type { AttemptArgument, Attempted } from './types.ts'
 export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
   return await makeAttempt(deps, argument, (delivery) => {
     if (argument.group.agent === 'lmtp') {
-      const content = () => deliveredContent(deps.sql, delivery.message)
+      const content = () => deliveredContent(deps.sql, delivery.message, argument.group.returnPath)
       return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps.dns)
     }
     return handToEach(deps, delivery)

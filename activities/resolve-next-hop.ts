@@ -56,6 +56,7 @@ function destinationOf(deps: ActivityDeps, domain: string): Destination {
     agent: 'smtp',
     port: hop.port,
     tls: hop.tls,
+    returnPath: false,
     resolve: () => resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname }),
   }
 }
@@ -67,6 +68,7 @@ function localDestination(domain: string, local: LocalDomain): Destination {
     agent: local.deliver,
     port: local.deliver === 'lmtp' ? local.port : 0,
     tls: 'may',
+    returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),
   }
 }

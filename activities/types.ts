@@ -22,6 +22,8 @@ export interface Group {
   hosts: string[]
   port: number
   tls: TlsPolicy
+  /** For lmtp: whether Return-Path is ours to write. */
+  returnPath: boolean
 }
 
 /** Every activity is told the workflow's clock, in milliseconds since 1970: what is due by it is due. */

@@ -33,7 +33,10 @@ const listener = z
 
 const localDomain = z.discriminatedUnion('deliver', [
   z.strictObject({ deliver: z.literal('maildir'), path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient') }),
-  z.strictObject({ deliver: z.literal('lmtp'), host: address, port }),
+  z.strictObject({
+    deliver: z.literal('lmtp'), host: address, port,
+    returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
+  }),
   z.strictObject({
     deliver: z.literal('pipe'),
     command: z.array(z.string()).min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope'),

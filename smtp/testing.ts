@@ -19,6 +19,8 @@ export interface Script {
   /** Said as soon as the first octets of the message come. */
   early?: Answer
   starttls?: Answer
+  /** Stops reading once the message has begun, as a host that hangs. */
+  stall?: boolean
 }
 
 export interface Peer {
@@ -89,6 +91,7 @@ function converse(socket: Socket, script: Script, peer: Peer): void {
     if (verb === 'DATA') {
       const answer = script.data ?? '354 go on'
       inData = answer.startsWith('354')
+      if (inData && script.stall) socket.pause()
       return answer
     }
     return verb === 'QUIT' ? '221 bye' : '250 ok'

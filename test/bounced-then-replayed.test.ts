@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { startPeer } from '../smtp/testing.ts'
 import { prepareEverpost } from './support/everpost.ts'
-
-const program = fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url))
 
 test('a refused recipient comes back as a DSN, and a replay sends to nobody but it', async () => {
   const script = { rcpt: { 'gone@partner.test': '550 5.1.1 no such user' } as Record<string, string> }
@@ -24,7 +18,7 @@ test('a refused recipient comes back as a DSN, and a replay sends to nobody but 
     assert.match(report!, /Final-Recipient: rfc822; gone@partner\.test\nAction: failed\nStatus: 5\.1\.1\n/)
 
     script.rcpt = {}
-    const { stdout } = await promisify(execFile)(process.execPath, [program, '--config', join(everpost.folder, 'everpost.yaml'), 'replay', id])
+    const { stdout } = await everpost.command('replay', id)
     assert.match(stdout, /queued again: gone@partner\.test/)
     assert.deepEqual(await everpost.states(id), ['delivered', 'delivered'])
     assert.equal(peer.messages.length, 2)

@@ -1,10 +1,9 @@
 // A whole Everpost as a process of its own, on a database and task queue of its own: what the scenarios talk to.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { createTransport } from 'nodemailer'
 import { stringify } from 'yaml'
@@ -13,6 +12,7 @@ import type { SettingsFile } from '../../settings/schema.ts'
 import type { Sql } from '../../store/database.ts'
 import { readRecipients } from '../../store/recipients.ts'
 import { testDatabase } from './database.ts'
+import { until } from './until.ts'
 
 const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
 
@@ -20,12 +20,14 @@ export interface Everpost {
   folder: string
   sql: Sql
   temporal: string
-  /** Of the smtp listener; known once the process has said ready. */
-  port: number
-  start(role?: string): Promise<ChildProcess>
+  /** Of each kind of listener; known once a process has said ready. */
+  ports: Record<string, number>
+  start(role?: string, environment?: NodeJS.ProcessEnv): Promise<ChildProcess>
   stop(child: ChildProcess, signal?: NodeJS.Signals): Promise<void>
   /** Sends by SMTP; returns the queue id of the 250 reply. */
-  send(to: string | string[], from?: string, raw?: string): Promise<string>
+  send(to: string | string[], from?: string, raw?: string | Buffer): Promise<string>
+  /** Runs an operator's command; never throws. */
+  command(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }>
   /** The states of a message's recipients, once they satisfy `done` (default: all settled). */
   states(id: string, done?: (states: string[]) => boolean): Promise<string[]>
   /** Files in the Maildir of a local part at example.test. */
@@ -33,11 +35,11 @@ export interface Everpost {
   end(): Promise<void>
 }
 
-/** Prepares one; `start` runs it. Every scenario ends it, failed or not. */
-export async function prepareEverpost(settings: SettingsFile = {}): Promise<Everpost> {
+/** Prepares one; `start` runs it. Every scenario ends it, failed or not. `address`: of a Temporal of the scenario's own. */
+export async function prepareEverpost(settings: SettingsFile = {}, address?: string): Promise<Everpost> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-scenario-'))
   const database = await testDatabase()
-  const given = process.env['EVERPOST_TEST_TEMPORAL']
+  const given = address ?? process.env['EVERPOST_TEST_TEMPORAL']
   const own = given ? null : await startTemporal({ folder, progress: () => {} })
   const temporal = given ?? own!.address
   const config = join(folder, 'everpost.yaml')
@@ -54,13 +56,14 @@ export async function prepareEverpost(settings: SettingsFile = {}): Promise<Ever
   }))
 
   const everpost: Everpost = {
-    folder, sql: database.sql, temporal, port: 0,
-    async start(role = 'serve') {
-      const child = spawn(process.execPath, [program, '--config', config, role], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] })
+    folder, sql: database.sql, temporal, ports: {},
+    async start(role = 'serve', environment = {}) {
+      const child = spawn(process.execPath, [program, '--config', config, role], {
+        cwd: folder, stdio: ['ignore', 'pipe', 'inherit'], env: { ...cleanEnvironment(), ...environment },
+      })
       children.add(child)
       const log = await untilReady(child)
-      const listener = log.listeners.find(({ kind }) => kind === 'smtp')
-      if (listener) everpost.port = listener.port
+      for (const { kind, port } of log.listeners) everpost.ports[kind] = port
       return child
     },
     async stop(child, signal = 'SIGTERM') {
@@ -71,7 +74,7 @@ export async function prepareEverpost(settings: SettingsFile = {}): Promise<Ever
       await exited
     },
     async send(to, from = 'sender@example.test', raw = 'Subject: test\r\n\r\nHello.\r\n') {
-      const transport = createTransport({ host: '127.0.0.1', port: everpost.port, ignoreTLS: true })
+      const transport = createTransport({ host: '127.0.0.1', port: everpost.ports['smtp']!, ignoreTLS: true })
       try {
         const { response } = await transport.sendMail({ envelope: { from, to }, raw })
         return /queued as (\w+)/.exec(response)![1]!
@@ -79,13 +82,18 @@ export async function prepareEverpost(settings: SettingsFile = {}): Promise<Ever
         transport.close()
       }
     },
+    command(...args) {
+      return new Promise((resolve) => {
+        execFile(process.execPath, [program, '--config', config, ...args], { cwd: folder, env: cleanEnvironment() }, (error, stdout, stderr) => {
+          resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr })
+        })
+      })
+    },
     async states(id, done = (states) => states.every((state) => !['queued', 'bouncing'].includes(state))) {
-      for (let waited = 0; ; waited += 100) {
+      return await until(`message ${id} is settled`, async () => {
         const states = (await readRecipients(database.sql, id, 1000)).map((recipient) => recipient.state)
-        if (states.length > 0 && done(states)) return states
-        if (waited > 60_000) throw new Error(`message ${id} stays ${states.join()}`)
-        await sleep(100)
-      }
+        return states.length > 0 && done(states) && states
+      })
     },
     maildir(name) {
       try {
@@ -102,6 +110,12 @@ export async function prepareEverpost(settings: SettingsFile = {}): Promise<Ever
     },
   }
   return everpost
+}
+
+/** Without what would override the settings file. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const { DATABASE_URL: _, TEMPORAL_ADDRESS: __, TEMPORAL_NAMESPACE: ___, ...rest } = process.env
+  return rest
 }
 
 /** The `ready` line of the log; the rest of the log is thrown away, but read, so that the process never blocks on it. */
