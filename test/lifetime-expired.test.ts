@@ -8,7 +8,7 @@ import { until } from './support/until.ts'
 test('the queue lifetime ends: a last attempt, then a DSN that says 4.4.7 and what the host said', async () => {
   const peer = await startPeer({ rcpt: { '*': '451 4.7.1 not now' } })
   const everpost = await prepareEverpost({
-    retry: { minimalBackoffTime: '300ms', maximalBackoffTime: '600ms', maximalQueueLifetime: '3s' },
+    retry: { minimalBackoffTime: '300ms', maximalBackoffTime: '600ms', maximalQueueLifetime: '10s' },
     routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
   })
   try {

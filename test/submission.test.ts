@@ -32,7 +32,7 @@ for (const [kind, flags] of cases) {
     assert.deepEqual(await everpost.states(id), ['delivered'])
     const mail = everpost.maildir('carol').find((text) => text.includes(`Subject: ${kind}\n`))!
     assert.match(mail, /with ESMTPSA id /)
-    assert.match(mail, /\(TLSv1\.3 cipher TLS_AES_\w+\)/)
+    assert.match(mail, /\(using TLSv1\.3 with cipher TLS_AES_\w+\)/)
 
     const wrong = await send('--password', 'queen', '--insecure')
     assert.deepEqual([wrong.code, /535 5\.7\.8/.test(wrong.stderr)], [69, true])

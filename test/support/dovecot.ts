@@ -29,6 +29,7 @@ export async function startDovecot(users: string[]): Promise<Dovecot> {
   writeFileSync(at('dovecot.conf'), [
     `base_dir = ${at('run')}`, `log_path = ${at('log')}`, 'protocols = lmtp', 'ssl = no', `mail_location = maildir:${at('mail')}/%n`,
     'first_valid_uid = 1', `default_internal_user = ${me.uid === 0 ? 'dovecot' : me.username}`, `default_login_user = ${me.uid === 0 ? 'dovenull' : me.username}`,
+    `passdb {\n driver = passwd-file\n args = ${at('users')}\n}`,
     `userdb {\n driver = passwd-file\n args = ${at('users')}\n}`,
     `service lmtp {\n inet_listener lmtp {\n address = 127.0.0.1\n port = ${port}\n }\n}`, '',
   ].join('\n'))

@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { TestWorkflowEnvironment } from '@temporalio/testing'
+import { findTimeSkippingServer } from '../dev/temporal.ts'
+import { startPeer } from '../smtp/testing.ts'
+import { readAttempts } from '../store/attempts.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const minutes = 60_000
+
+test('five days with the default schedule, on a server that skips time: 5 min doubling to 4 h, then expired and reported', async () => {
+  const path = await findTimeSkippingServer(console.log)
+  const environment = await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })
+  const peer = await startPeer({ rcpt: { '*': '451 4.7.1 not now' } })
+  const everpost = await prepareEverpost({
+    retry: {}, worker: {}, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+  }, environment.address)
+  try {
+    await everpost.start()
+    const id = await everpost.send('x@partner.test', 'bob@example.test')
+    await until('the first attempt', async () => (await readAttempts(everpost.sql, id, 1))[0]?.endedAt)
+    await environment.connection.testService!.unlockTimeSkipping({})
+    assert.deepEqual(await everpost.states(id), ['expired'])
+    const [report] = await until('the report arrives', () => everpost.maildir('bob')[0] && everpost.maildir('bob'))
+    assert.match(report!, /Status: 4\.4\.7\n/)
+
+    const handle = environment.client.workflow.getHandle(id)
+    await until('the workflow ends', async () => (await handle.describe()).status.name === 'COMPLETED')
+    const { startTime, closeTime, historyLength } = await handle.describe()
+    const days = (closeTime!.getTime() - startTime.getTime()) / (24 * 60 * minutes)
+    // The lifetime counts from the acceptance, a little before the start.
+    assert.ok(days > 4.999 && days < 5.02, `${days} days`)
+    const { events } = await handle.fetchHistory()
+    const timers = events!.flatMap(({ timerStartedEventAttributes }) => {
+      const wait = timerStartedEventAttributes?.startToFireTimeout
+      return wait ? [(Number(wait.seconds) * 1000 + (wait.nanos ?? 0) / 1e6) / minutes] : []
+    })
+    // Between 5 min and 4 h and a tenth; the last is cut short by the end of the lifetime.
+    for (const [i, nominal] of [5, 10, 20, 40, 80, 160, 240, 240].entries()) {
+      assert.ok(timers[i]! >= nominal * 0.99 && timers[i]! <= nominal * 1.11, `pause ${i + 1} is ${timers[i]} min, nominal ${nominal}`)
+    }
+    const attempts = await readAttempts(everpost.sql, id, 100)
+    assert.ok(attempts.length >= 32 && attempts.length <= 37, `${attempts.length} attempts`)
+    assert.ok(historyLength < 400, `${historyLength} events`)
+  } finally {
+    await everpost.end()
+    await peer.close()
+    await environment.teardown()
+  }
+})
