@@ -57,6 +57,11 @@ program
   .action(async (options) => (await import('./config.ts')).printConfig(config(), options))
 
 program
+  .command('health')
+  .description('ask the Everpost process of this machine, over HTTP, whether it is well; exit code 69 when not')
+  .action(async () => (await import('./health.ts')).printHealth(config()))
+
+program
   .command('hash-password')
   .description('read a password from standard input and print its hash for `users`')
   .action(async () => (await import('./hash-password.ts')).printHash())

@@ -25,22 +25,32 @@ const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.te
 
 const listener = z
   .strictObject({
-    kind: z.enum(['smtp', 'submission', 'submissions']).describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314).'),
-    address,
-    port: z.int().min(0).max(65535),
+    kind: z
+      .enum(['smtp', 'submission', 'submissions'])
+      .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314).'),
+    address: address.describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
+    port: z.int().min(0).max(65535).describe('0 takes a free one.'),
   })
-  .describe('One listening socket. Port 0 takes a free one.')
+  .describe('One listening socket.')
 
 const localDomain = z.discriminatedUnion('deliver', [
-  z.strictObject({ deliver: z.literal('maildir'), path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient') }),
   z.strictObject({
-    deliver: z.literal('lmtp'), host: address, port,
+    deliver: z.literal('maildir'),
+    path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient').describe('A folder; `{localpart}` and `{domain}` stand for the recipient.'),
+  }),
+  z.strictObject({
+    deliver: z.literal('lmtp'),
+    host: address.describe('IP address or host name of the LMTP server.'),
+    port: port.describe('Its port; LMTP has none of its own.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
   }),
   z.strictObject({
     deliver: z.literal('pipe'),
-    command: z.array(z.string()).min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope'),
-    timeout: duration('10m'),
+    command: z
+      .array(z.string())
+      .min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope')
+      .describe('Program and arguments, run without a shell; `{localpart}`, `{domain}` and `{sender}` stand for the envelope. Exit codes as in sysexits.h: 75 defers.'),
+    timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
   }),
 ])
 
@@ -55,13 +65,20 @@ const nextHop = z.string().superRefine((text, context) => {
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
   nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
-  tls: z.enum(['none', 'may', 'encrypt', 'verify']).optional().describe('none: never; may: when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
+  tls: z
+    .enum(['none', 'may', 'encrypt', 'verify'])
+    .optional()
+    .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
 })
 
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
 
 export const settingsSchema = z.strictObject({
-  hostname: z.string().regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test').default('mx.example.test').describe('The name of this MTA: in the greeting, EHLO, Received and DSNs. The same on every process of one installation.'),
+  hostname: z
+    .string()
+    .regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test')
+    .default('mx.example.test')
+    .describe('The name of this MTA: in the greeting, EHLO, Received and DSNs. The same on every process of one installation.'),
   state: z.string().default('./var').describe('Folder for what this machine keeps outside Postgres: in dev mode the database itself, downloads and certificates.'),
   listeners: z
     .array(listener)
@@ -72,16 +89,22 @@ export const settingsSchema = z.strictObject({
     ])
     .describe('Where mail is accepted.'),
   http: z
-    .strictObject({ address: address.default('127.0.0.1'), port: z.int().min(0).max(65535).default(8025) })
+    .strictObject({
+      address: address.default('127.0.0.1').describe('IP address to listen on.'),
+      port: z.int().min(0).max(65535).default(8025).describe('0 takes a free one.'),
+    })
     .prefault({})
     .describe('Where health and status are served over HTTP.'),
   tls: z
-    .strictObject({ cert: z.string(), key: z.string() })
+    .strictObject({ cert: z.string().describe('Path of the certificate chain.'), key: z.string().describe('Path of its private key.') })
     .nullable()
     .default(null)
     .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair.'),
   users: z
-    .array(z.strictObject({ name: z.string().min(1), passwordHash: z.string().regex(/^scrypt\$/, 'a hash made by: everpost hash-password') }))
+    .array(z.strictObject({
+      name: z.string().min(1).describe('User name of AUTH; most often an address.'),
+      passwordHash: z.string().regex(/^scrypt\$/, 'a hash made by: everpost hash-password').describe('Made by `everpost hash-password`.'),
+    }))
     .default([])
     .describe('Who may submit mail.'),
   relayNetworks: z
@@ -92,7 +115,10 @@ export const settingsSchema = z.strictObject({
   routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
-      servers: z.array(z.string().regex(/^(\d{1,3}(\.\d{1,3}){3}(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?|[0-9a-fA-F:]*:[0-9a-fA-F:]+)$/, 'an address with an optional port, such as 127.0.0.1:5353')).default([]),
+      servers: z
+        .array(z.string().regex(/^(\d{1,3}(\.\d{1,3}){3}(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?|[0-9a-fA-F:]*:[0-9a-fA-F:]+)$/, 'an address with an optional port, such as 127.0.0.1:5353'))
+        .default([])
+        .describe('Addresses with optional ports, such as `127.0.0.1:5353`.'),
       timeout: duration('3s').describe('For one query to one server; each is asked twice.'),
     })
     .prefault({})
@@ -117,7 +143,7 @@ export const settingsSchema = z.strictObject({
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
-    connectTimeout: duration('30s'),
+    connectTimeout: duration('30s').describe('For one address of one host.'),
     greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
     mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
     rcptTimeout: duration('5m').describe('For RCPT (section 4.5.3.2.3).'),
@@ -137,10 +163,10 @@ export const settingsSchema = z.strictObject({
   temporal: section({
     address: z.string().default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
-    taskQueue: z.string().default('everpost'),
+    taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
   log: section({
-    level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),
   }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),
 })
 

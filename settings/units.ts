@@ -22,17 +22,8 @@ function parse(text: string, units: Record<string, number>): number | null {
   return match && unit !== undefined ? Math.round(Number(match[1]) * unit) : null
 }
 
-/** The shortest exact way to write a number of milliseconds. */
-export function formatDuration(milliseconds: number): string {
-  return format(milliseconds, durationUnits)
-}
-
 /** The shortest exact way to write a number of bytes, in powers of 1024. */
 export function formatSize(bytes: number): string {
-  return format(bytes, { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 })
-}
-
-function format(value: number, units: Record<string, number>): string {
-  const [unit, size] = Object.entries(units).findLast(([, size]) => value >= size && value % size === 0) ?? Object.entries(units)[0]!
-  return `${value / size}${unit}`
+  const [unit, size] = Object.entries({ B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 }).findLast(([, size]) => bytes >= size && bytes % size === 0) ?? ['B', 1]
+  return `${bytes / size}${unit}`
 }

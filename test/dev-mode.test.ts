@@ -80,9 +80,13 @@ test('an empty folder: ready, a message delivered, one deferred and one bounced 
   }
   const sent = await everpost('send', '--to', 'bob@example.test', '--to', 'greylist@any.sink.test', '--to', '550@any.sink.test')
   const id = /queued as (\w+)/.exec(sent.stdout)![1]!
-  await until('all of it is settled', async () => /550@any\.sink\.test\s+bounced/.test((await everpost('show', id)).stdout) && /greylist@any\.sink\.test\s+delivered/.test((await everpost('show', id)).stdout))
+  await until('all of it is settled', async () => {
+    const { stdout } = await everpost('show', id)
+    return /550@any\.sink\.test\s+bounced/.test(stdout) && /greylist@any\.sink\.test\s+delivered/.test(stdout)
+  })
   assert.equal(readdirSync(join(folder, 'var/mail/bob/new')).length, 1)
-  await until('the report is in the Maildir of the sender', () => readdirSync(join(folder, 'var/mail')).includes('alice') && readdirSync(join(folder, 'var/mail/alice/new')).length === 1)
+  const inbox = (name: string) => (readdirSync(join(folder, 'var/mail')).includes(name) ? readdirSync(join(folder, 'var/mail', name, 'new')) : [])
+  await until("the report is in the sender's Maildir", () => inbox('alice').length === 1)
   assert.equal(readdirSync(join(folder, 'var/sink')).length, 1)
 
   queued = /queued as (\w+)/.exec((await everpost('send', '--to', '450@any.sink.test')).stdout)![1]!

@@ -1,0 +1,104 @@
+// A process with SMTP clients that send, and a sink that takes and counts: one clock for both ends of a message's way.
+
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Figures, type LoadRequest, reply } from './protocol.ts'
+
+const arrivals = new Map<string, () => void>()
+
+const sink = createServer((socket) => takeMail(socket.setNoDelay()))
+sink.listen(0, '127.0.0.1', () => reply({ sink: (sink.address() as { port: number }).port }))
+process.once('message', (request: LoadRequest) => {
+  void run(request).then(reply)
+})
+
+async function run(request: LoadRequest): Promise<Figures> {
+  const latencies: number[] = []
+  let measuring = false
+  let end = Number.POSITIVE_INFINITY
+  const loops = Array.from({ length: request.clients }, async (_, i) => {
+    const client = await openClient(request.port)
+    for (let n = 0; performance.now() < end; n++) {
+      const begun = performance.now()
+      const mark = `mark-${process.pid}-${i}-${n}`
+      const arrived = new Promise<void>((resolve) => arrivals.set(mark, resolve))
+      const accepted = await client.send(`m${i}@sink.bench`, messageOf(mark, request.size))
+      if (request.untilDelivered) await arrived
+      arrivals.delete(mark)
+      if (measuring) latencies.push(performance.now() - (request.rate > 0 ? accepted : begun))
+      if (request.rate > 0) await sleep(Math.max(0, (1000 * request.clients) / request.rate - (performance.now() - begun)))
+    }
+    client.close()
+  })
+  await sleep(2000)
+  measuring = true
+  reply({ measuring: true })
+  end = performance.now() + request.seconds * 1000
+  await Promise.all(loops)
+  return { count: latencies.length, seconds: request.seconds, latencies }
+}
+
+function messageOf(mark: string, size: number): Buffer {
+  const head = `X-Mark: ${mark}\r\nFrom: <a@sender.bench>\r\nSubject: benchmark\r\n\r\n`
+  const lines = Math.ceil(Math.max(0, size - head.length) / 78)
+  return Buffer.from(`${head}${`${'x'.repeat(76)}\r\n`.repeat(lines)}.\r\n`)
+}
+
+/** A client that keeps its connection; `send` resolves with the moment of the 250. */
+async function openClient(port: number): Promise<{ send: (to: string, message: Buffer) => Promise<number>; close: () => void }> {
+  const socket = connect(port, '127.0.0.1').setNoDelay()
+  const replies = repliesOf(socket)
+  const expect = async (code: string) => {
+    const { value } = await replies.next()
+    if (!String(value).startsWith(code)) throw new Error(`the server said: ${value}`)
+  }
+  await once(socket, 'connect')
+  await expect('220')
+  socket.write('EHLO load.bench\r\n')
+  await expect('250')
+  return {
+    async send(to, message) {
+      socket.write(`MAIL FROM:<a@sender.bench>\r\nRCPT TO:<${to}>\r\nDATA\r\n`)
+      for (const code of ['250', '250', '354']) await expect(code)
+      socket.write(message)
+      await expect('250')
+      return performance.now()
+    },
+    close: () => socket.destroy(),
+  }
+}
+
+async function* repliesOf(socket: Socket): AsyncGenerator<string> {
+  let rest = ''
+  for await (const chunk of socket.setEncoding('latin1')) {
+    const lines = (rest + chunk).split('\r\n')
+    rest = lines.pop()!
+    for (const line of lines) if (line[3] === ' ') yield line
+  }
+}
+
+/** Takes everything, and tells whoever waits for the mark in it. */
+function takeMail(socket: Socket): void {
+  let input = ''
+  let inData = false
+  socket.on('error', () => {})
+  socket.write('220 sink.bench ESMTP\r\n')
+  socket.setEncoding('latin1').on('data', (text: string) => {
+    input += text
+    for (;;) {
+      const end = input.indexOf(inData ? '\r\n.\r\n' : '\r\n')
+      if (end < 0) return
+      const line = input.slice(0, end)
+      input = input.slice(end + (inData ? 5 : 2))
+      if (inData) {
+        arrivals.get(/^X-Mark: (.*)$/m.exec(line)?.[1]?.trim() ?? '')?.()
+        inData = false
+        socket.write('250 2.0.0 taken\r\n')
+      } else if (line === 'DATA') {
+        inData = true
+        socket.write('354 go on\r\n')
+      } else socket.write(line.startsWith('EHLO') ? '250-sink.bench\r\n250-PIPELINING\r\n250 8BITMIME\r\n' : '250 ok\r\n')
+    }
+  })
+}

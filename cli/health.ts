@@ -1,0 +1,15 @@
+// everpost health: asks the Everpost process of this machine whether it is well; the exit code is for container health checks.
+
+import { loadContext } from './context.ts'
+import { CommandError } from './errors.ts'
+
+export async function printHealth(file: string | undefined): Promise<void> {
+  const { address, port } = loadContext(file).settings.http
+  const host = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '[::1]' : address.includes(':') ? `[${address}]` : address
+  const url = `http://${host}:${port}/readyz`
+  const answer = await fetch(url, { signal: AbortSignal.timeout(4000) }).catch((error: Error) => {
+    throw new CommandError(`nothing answers at ${url} (${(error.cause as Error | undefined)?.message ?? error.message}). Does Everpost run, with these settings?`, 69)
+  })
+  console.log(await answer.text())
+  if (!answer.ok) process.exitCode = 69
+}

@@ -1,0 +1,59 @@
+// docs/settings.md, from the schema: so that the page and the program cannot disagree.
+
+import { type SettingSchema, settingsJsonSchema } from './defaults.ts'
+
+const opening = `# Settings
+
+One YAML file, \`./everpost.yaml\` unless \`--config\` names another; every default is built in, so an empty file works.
+Paths count from the folder of the file. Durations have units (\`500ms\`, \`30s\`, \`5m\`, \`4h\`, \`5d\`), sizes too (\`64KiB\`, \`50MiB\`).
+From the environment, over the file: \`DATABASE_URL\`, \`TEMPORAL_ADDRESS\`, \`TEMPORAL_NAMESPACE\`.
+\`everpost config\` checks the file and prints what differs from the defaults; \`everpost config --all\` prints everything.
+
+This page is generated from the schema (\`npm run generate\`).
+`
+
+/** The page, in Markdown. */
+export function settingsReference(): string {
+  const sections = Object.entries(settingsJsonSchema().properties!).map(([key, schema]) => section(key, schema))
+  return [opening, ...sections].join('\n')
+}
+
+function section(key: string, schema: SettingSchema): string {
+  const lines = [`## ${key}`, '']
+  if (schema.description) lines.push(schema.description, '')
+  const simple = schema.default !== undefined && !schema.properties
+  if (simple) lines.push(`Default: ${code(schema.default)}`, '')
+  const rows = rowsOf('', schema)
+  if (rows.length > 0) lines.push('| Key | Form | Default | |', '|---|---|---|---|', ...rows, '')
+  return lines.join('\n')
+}
+
+/** A row for each key below a schema: of a section, of the entries of a list, of each alternative of a map. */
+function rowsOf(prefix: string, schema: SettingSchema): string[] {
+  const below = schema.items ?? (typeof schema.additionalProperties === 'object' ? schema.additionalProperties : schema)
+  const alternatives = below.oneOf ?? below.anyOf?.filter((each) => each.properties) ?? [below]
+  return alternatives.flatMap((alternative) => {
+    const kind = Object.entries(alternative.properties ?? {}).find(([, value]) => value.const !== undefined)
+    const title = kind ? [`| **${kind[0]}: ${String(kind[1].const)}** | | | |`] : []
+    const rows = Object.entries(alternative.properties ?? {}).filter(([, value]) => value.const === undefined).map(([key, value]) => row(prefix + key, value))
+    return [...title, ...rows]
+  })
+}
+
+function row(key: string, schema: SettingSchema): string {
+  const fallback = schema.default === undefined ? '' : code(schema.default)
+  return `| \`${key}\` | ${form(schema)} | ${fallback} | ${schema.description ?? ''} |`
+}
+
+function form(schema: SettingSchema): string {
+  if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ')
+  if (schema.type === 'array') return `list of ${schema.items?.type ?? 'values'}s`
+  if (schema.type === 'string' && /^\d+(ms|s|m|h|d)$/.test(String(schema.default))) return 'duration'
+  if (schema.type === 'string' && /^\d+[KMG]iB$/.test(String(schema.default))) return 'size'
+  return schema.type ?? ''
+}
+
+function code(value: unknown): string {
+  if (value === '') return 'none'
+  return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
+}
