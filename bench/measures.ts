@@ -92,7 +92,7 @@ interface Load {
 async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessEnv, load: Load): Promise<Measured> {
   const child = startChild('load')
   const { sink } = await child.hello
-  const everpost: Everpost = await prepareEverpost({ routes: [{ domain: 'sink.bench', nextHop: `[127.0.0.1]:${sink}` }], log: { level: 'warn' }, limits: { outbox: 1_000_000 } })
+  const everpost: Everpost = await prepareEverpost({ routes: [{ domain: 'sink.bench', nextHop: `[127.0.0.1]:${sink}` }], limits: { outbox: 1_000_000 } })
   try {
     const process = await everpost.start(role, environment)
     const processes = { [`everpost ${role}`]: process.pid!, temporal: bench.temporal.pid, postgres: bench.postgres.pid }

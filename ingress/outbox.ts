@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
-import { claimDue, countOutbox } from '../store/outbox.ts'
+import { claimDue, countOutbox, putOff } from '../store/outbox.ts'
 
 export interface Outbox {
   /** Whether as many messages wait for their start as the limit allows: then no more are accepted. */
@@ -36,7 +36,11 @@ export function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: 
     let again = false
     try {
       const due = await claimDue(sql, startsAtOnce)
-      await Promise.all(due.map(startMessage))
+      const starts = await Promise.allSettled(due.map(startMessage))
+      const failed = due.filter((_, i) => starts[i]!.status === 'rejected')
+      if (due.length > 0) await putOff(sql, due.filter((id) => !failed.includes(id)), failed)
+      const fault = starts.find((start) => start.status === 'rejected')
+      if (fault) throw fault.reason
       again = due.length === startsAtOnce
       waiting = await countOutbox(sql, limit)
       troubled = false

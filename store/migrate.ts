@@ -30,9 +30,10 @@ export async function migrate(sql: Sql): Promise<string[]> {
     await tx`create table if not exists migrations (number integer primary key, name text not null, applied_at timestamptz not null default now())`
     const applied = new Set((await tx<{ number: number }[]>`select number from migrations`).map((row) => row.number))
     const newest = Math.max(0, ...applied)
-    if (newest > known.length) {
+    const latest = known.at(-1)!.number
+    if (newest > latest) {
       throw new Error(
-        `The database has schema ${newest}, this program knows ${known.length}. Run the newer version of Everpost that migrated it.`,
+        `The database has schema ${newest}, this program knows ${latest}. Run the newer version of Everpost that migrated it.`,
       )
     }
     const missing = known.filter((migration) => !applied.has(migration.number))

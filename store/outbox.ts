@@ -3,15 +3,23 @@
 import type { Sql } from './database.ts'
 
 /**
- * Messages that are due to be driven, at most `limit`. Each is put off, so that several processes take turns: shortly while
- * its workflow has never run, longer when it has, since then it most likely still does.
+ * Messages that are due to be driven, at most `limit`. Each is put off a little, so that several processes take turns, and
+ * comes back when the start of its workflow fails.
  */
 export async function claimDue(sql: Sql, limit: number): Promise<string[]> {
   const rows = await sql<{ id: string }[]>`
-    update messages set drive_at = now() + case when started_at is null then interval '15 seconds' else interval '5 minutes' end
+    update messages set drive_at = now() + interval '15 seconds'
     where id in (select id from messages where drive_at <= now() order by drive_at limit ${limit} for update skip locked)
     returning id`
   return rows.map((row) => row.id)
+}
+
+/** After the starts: Temporal drives the started ones, so they are looked at again later; the failed ones come back soon. */
+export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {
+  await sql`
+    update messages set drive_at = case when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes')
+                                        else least(drive_at, now() + interval '1 second') end
+    where id = any(${[...started, ...failed]}) and drive_at is not null`
 }
 
 /** Messages whose workflow has never run, counted up to `limit`. */
