@@ -110,11 +110,11 @@ function each(text: string, take: (name: string, value: string) => Reply | null)
   if (!text.startsWith(' ')) return syntaxError('A space belongs between the path and the parameters')
   const seen = new Set<string>()
   for (const word of text.trim().split(/ +/)) {
-    const match = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\x00-\x20\x7f]+))?$/.exec(word)
-    const name = match?.[1]!.toUpperCase()
+    const [, written, value = ''] = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\p{Cc} ]+))?$/u.exec(word) ?? []
+    const name = written?.toUpperCase()
     if (name === undefined || seen.has(name)) return syntaxError(`Not a parameter, or given twice: ${word.slice(0, 40)}`)
     seen.add(name)
-    const refused = take(name, match![2] ?? '')
+    const refused = take(name, value)
     if (refused) return refused
   }
   return null

@@ -1,7 +1,7 @@
 // Who is behind a forward-path: local users, aliases, catch-alls and what we relay; or the refusal. No open relay: without AUTH
 // or a trusted network only our own domains are taken.
 
-import { canonicalDomain, domainOf, splitAddress, unquotedLocalPart } from '../mail/address.ts'
+import { canonicalDomain, domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
 import type { Settings } from '../settings/schema.ts'
 import { type Reply, reply } from './reply.ts'
 
@@ -78,7 +78,7 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
 
   function aliasOf(address: string): string[] | undefined {
     const { localPart, domain } = splitAddress(address)
-    return aliases.get(key(address)) ?? aliases.get(key(`${withoutTag(localPart)}@${domain}`))
+    return aliases.get(key(address)) ?? aliases.get(key(`${withoutTag(localPart, subaddressDelimiter)}@${domain}`))
   }
 
   /** The address itself, the one that takes its place, or the refusal. */
@@ -86,17 +86,12 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
     const agent = local.get(domainOf(address))!
     const name = unquotedLocalPart(splitAddress(address).localPart).toLowerCase()
     const listed = agent.recipients
-    if (listed && !listed.has(name) && !listed.has(withoutTag(name))) {
+    if (listed && !listed.has(name) && !listed.has(withoutTag(name, subaddressDelimiter))) {
       if (always.includes(name)) return postmaster !== undefined && key(postmaster) !== key(address) ? postmaster : address
       return agent.catchAll ?? unknownUser.refused
     }
     const no = agent.deliver === 'lmtp' && agent.callout ? await callout(agent, address) : null
     return no === null ? address : agent.catchAll ?? no
-  }
-
-  function withoutTag(localPart: string): string {
-    const at = subaddressDelimiter === '' ? -1 : localPart.indexOf(subaddressDelimiter)
-    return at > 0 ? localPart.slice(0, at) : localPart
   }
 }
 

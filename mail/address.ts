@@ -68,6 +68,12 @@ export function unquotedLocalPart(localPart: string): string {
   return localPart.slice(1, -1).replace(/\\(.)/g, '$1')
 }
 
+/** The local part without its subaddress: `alice` of `alice+news`. An empty delimiter separates nothing. */
+export function withoutTag(localPart: string, delimiter: string): string {
+  const at = delimiter === '' ? -1 : localPart.indexOf(delimiter)
+  return at > 0 ? localPart.slice(0, at) : localPart
+}
+
 /** A forward-path or reverse-path that was read, and what follows its ">"; or why it is none, for the text of a reply. */
 export type PathResult = { address: string; rest: string } | { problem: string }
 

@@ -124,7 +124,8 @@ export const settingsSchema = z.strictObject({
     })
     .nullable()
     .default(null)
-    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair. Changed files are read again within a minute, or at SIGHUP; connections stay.'),
+    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair. '
+      + 'Changed files are read again within a minute, or at SIGHUP; connections stay.'),
   users: z
     .array(z.strictObject({
       name: z.string().min(1).describe('User name of AUTH; most often an address.'),
@@ -149,7 +150,9 @@ export const settingsSchema = z.strictObject({
     .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT.'),
   localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
   relayDomains: z
-    .record(domain, z.strictObject({ recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.') }))
+    .record(domain, z.strictObject({
+      recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.'),
+    }))
     .default({})
     .describe('Domains that we relay for, as their MX: everyone may send to them, and they go on to their next hop.'),
   aliases: z
