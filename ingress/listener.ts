@@ -107,12 +107,19 @@ function upgrade(engine: Engine, socket: Socket): Promise<TLSSocket> {
 
 /** What the PROXY header says; octets after it stay in the socket. Rejects when there is none. */
 async function proxied(socket: Socket): Promise<SocketOptions> {
+  socket.on('error', () => {})
   let octets: Buffer = Buffer.alloc(0)
   for (;;) {
     const chunk = socket.read() as Buffer | null
     if (chunk === null) {
       if (socket.readableEnded || socket.destroyed) throw new Error('the proxy left before its PROXY header')
-      await Promise.race([once(socket, 'readable'), once(socket, 'close')])
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          for (const event of ['readable', 'end', 'close']) socket.off(event, wake)
+          resolve()
+        }
+        for (const event of ['readable', 'end', 'close']) socket.on(event, wake)
+      })
       continue
     }
     octets = Buffer.concat([octets, chunk])
