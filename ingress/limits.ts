@@ -60,6 +60,7 @@ interface Rate {
 /** At most `most` in any `span` milliseconds for each key, to the accuracy of two neighbouring spans; 0: no bound. */
 function createRate(most: number, span: number, clock: () => number): Rate {
   const counts = new Map<string, { span: number; now: number; before: number }>()
+  let sweepAt = 10_000 // keys
 
   function entry(key: string) {
     const current = Math.floor(clock() / span)
@@ -67,8 +68,14 @@ function createRate(most: number, span: number, clock: () => number): Rate {
     const fresh = { span: current, now: 0, before: known?.span === current - 1 ? known.now : 0 }
     const found = known?.span === current ? known : fresh
     counts.set(key, found)
-    if (counts.size > 10_000) for (const [other, each] of counts) if (each.span < current - 1) counts.delete(other)
+    if (counts.size > sweepAt) sweep(current)
     return found
+  }
+
+  /** Forgets who has been quiet; the more keys stay, the longer until the next time. */
+  function sweep(current: number): void {
+    for (const [key, each] of counts) if (each.span < current - 1) counts.delete(key)
+    sweepAt = Math.max(10_000, 2 * counts.size)
   }
 
   return {

@@ -2,7 +2,7 @@
 // runs) and closes. The conversation is ours. The methods overridden are private ones of the version that package.json pins.
 
 import { once } from 'node:events'
-import { rmSync } from 'node:fs'
+import { chmodSync, lstatSync, rmSync } from 'node:fs'
 import type { Server, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
@@ -68,6 +68,7 @@ export async function startListener(edge: Omit<Edge, 'upgrade' | 'hasTls'>, cert
     const full = sessions.size >= settings.limits.connections
     const counted = limits.connected(client)
     counters.count('connections')
+    if (session.tls) counters.count('tls.handshakes')
     if (full) counters.count('connections.refused')
     else if (!counted) counters.count('limited.connections')
     const refused = full ? reply(421, '4.3.2', 'Too many connections; try again later') : counted ? null : reply(421, '4.7.0', 'Too many connections from you; try again later')
@@ -78,7 +79,10 @@ export async function startListener(edge: Omit<Edge, 'upgrade' | 'hasTls'>, cert
     })
   }
   // A client's broken connection or failed handshake concerns that client alone.
-  engine.on('error', (error: Error) => log.debug({ error: error.message, listener: listener.kind }, 'connection error'))
+  engine.on('error', (error: Error) => {
+    if (listener.kind === 'submissions') counters.count('tls.failed')
+    log.debug({ error: error.message, listener: listener.kind }, 'connection error')
+  })
   const port = await listen(engine, listener)
 
   return {
@@ -97,7 +101,10 @@ export async function startListener(edge: Omit<Edge, 'upgrade' | 'hasTls'>, cert
 /** STARTTLS by the same way, and the same time limit, as TLS from the start. */
 function upgrade(engine: Engine, socket: Socket): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
+    // So that a stop breaks off the handshake from its upper end: Node does not survive the other.
+    engine._pendingSockets.set(socket, socket)
     engine._upgrade(socket, (error, secure) => {
+      engine._pendingSockets.delete(socket)
       if (secure) return resolve(secure)
       socket.on('error', () => {}).destroy()
       reject(error ?? new Error('the client left'))
@@ -134,10 +141,12 @@ async function proxied(socket: Socket): Promise<SocketOptions> {
 async function listen(engine: Engine, { kind, address, port, path }: Listener): Promise<number> {
   const where = path ?? `${address}:${port}`
   // A Unix socket that a dead process left behind would be in the way.
-  if (path !== undefined) rmSync(path, { force: true })
+  if (path !== undefined && lstatSync(path, { throwIfNoEntry: false })?.isSocket()) rmSync(path)
   const server: Server = path === undefined ? engine.listen(port ?? 0, address) : engine.listen(path)
   try {
     await once(server, 'listening')
+    // Open to every user of the machine, as a port of the loopback address is.
+    if (path !== undefined) chmodSync(path, 0o666)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EADDRINUSE') throw new Error(`Port ${where} (${kind}) is in use. Stop what listens there, or set another port in listeners.`)
