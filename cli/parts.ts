@@ -48,6 +48,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, log, worker: workerName(), grace })
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
+    stops.push(outbox.stop)
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
     const janitor = worker ? startJanitor({ sql, log }) : null
     stops.push(async () => {
