@@ -22,7 +22,7 @@ const prepare = (text: string, change = {}) => {
 }
 
 test('recipients of all fields, groups, comments and folded lines, each once; Bcc goes', () => {
-  const { text, recipients } = prepare('To: a, "B, b" <b@y.test>\ncc: team: c@y.test, d@y.test;\nBCC: e@y.test,\n  a@x.test\nX: To: f@y.test\n\nTo: g@y.test\n', { recipients: ['h'] })
+  const { text, recipients } = prepare('To: a\nTo: "B, b" <b@y.test>\ncc: team: c@y.test, d@y.test;\nBCC: e@y.test,\n  a@x.test\nX: To: f@y.test\n\nTo: g@y.test\n', { recipients: ['h'] })
   assert.deepEqual(recipients, ['h@x.test', 'a@x.test', 'b@y.test', 'c@y.test', 'd@y.test', 'e@y.test'])
   assert.doesNotMatch(text, /bcc|e@y\.test/i)
   assert.match(text, /\r\n\r\nTo: g@y\.test\r\n$/)
