@@ -78,6 +78,7 @@ async function finish(session: Session, transaction: Transaction): Promise<Reply
   } else {
     answer = reply(250, '2.0.0', `Ok: queued as ${stored.id}`)
     session.errors = 0
+    session.idleCommands = 0
     edge.counters.count('messages.accepted')
     edge.counters.count('octets.accepted', intake.size())
     edge.log.info({ id: stored.id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: client.address, user: user?.name }, 'accepted')
