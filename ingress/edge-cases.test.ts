@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
@@ -165,5 +165,27 @@ test('a listener that stops finishes the message on its way in, and tells idle c
   assert.match(await busy.reply(), /^250 2\.0\.0 Ok: queued/)
   assert.match(await busy.reply(), /^421 4\.3\.2/)
   await stopped
+  await other.end()
+})
+
+test('the reply to a message does not wait for what was pipelined behind it', async () => {
+  let over = 0
+  const slow = createServer((socket) => void socket.on('error', () => {}).on('close', () => over++).resume()) // an LMTP server that never greets
+  await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve))
+  const { port } = slow.address() as { port: number }
+  const other = await testIngress({
+    localDomains: { 'slow.test': { deliver: 'lmtp', host: '127.0.0.1', port, callout: true }, 'example.test': { deliver: 'maildir', path: '/nowhere' } },
+  })
+  const client = openClient(other.port('smtp'))
+  await client.reply()
+  for (const line of ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA']) {
+    client.send(`${line}\r\n`)
+    await client.reply()
+  }
+  client.send('.\r\nMAIL FROM:<s@a.test>\r\nRCPT TO:<r@slow.test>\r\n')
+  assert.match(await client.reply(), /^250 2\.0\.0 Ok: queued/)
+  assert.equal(over, 0, 'the callout is still waited for')
+  client.close()
+  slow.close()
   await other.end()
 })
