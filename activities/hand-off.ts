@@ -1,7 +1,7 @@
 // handOff: final delivery of local recipients, through the agent that their domain's settings name.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
-import { splitAddress, unquotedLocalPart } from '../mail/address.ts'
+import { domainOf, splitAddress, unquotedLocalPart } from '../mail/address.ts'
 import { transfer } from '../smtp/transfer.ts'
 import { makeAttempt, type Delivery } from './attempt.ts'
 import { deliveredContent } from './content.ts'
@@ -41,8 +41,7 @@ async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<Attem
 }
 
 async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
-  const { localPart, domain } = splitAddress(forwardPath)
-  const values = { localpart: unquotedLocalPart(localPart), domain: domain.toLowerCase(), sender: message.reversePath }
+  const values = { localpart: unquotedLocalPart(splitAddress(forwardPath).localPart), domain: domainOf(forwardPath), sender: message.reversePath }
   const agent = deps.settings.localDomains[values.domain]
   const content = deliveredContent(deps.sql, message)
   if (agent?.deliver === 'maildir') {

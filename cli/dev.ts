@@ -72,13 +72,13 @@ export async function dev(file: string | undefined): Promise<void> {
 async function startServers(settings: Settings, progress: (line: string) => void, stops: (() => Promise<unknown>)[]): Promise<string | null> {
   settings.tls ??= await ensureCertificate(join(settings.state, 'tls'), settings.hostname)
   if (!settings.database.url) {
-    const postgres = await startPostgres({ folder: settings.state, progress })
+    const postgres = await startPostgres({ folder: settings.state, port: settings.dev.postgresPort, progress })
     stops.push(postgres.stop)
     settings.database.url = postgres.url
     progress(`Postgres: 127.0.0.1:${postgres.port}`)
   }
   if (settings.temporal.address) return null
-  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), progress })
+  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port: settings.dev.temporalPort, uiPort: settings.dev.temporalUiPort, progress })
   stops.push(temporal.stop)
   settings.temporal.address = temporal.address
   progress(`Temporal: ${temporal.address}, by ${temporal.route}`)

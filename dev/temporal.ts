@@ -93,6 +93,7 @@ async function downloadBySdk(progress: Progress): Promise<string> {
 export interface TemporalOptions {
   /** State is kept in `<folder>/temporal.db`, and survives a restart. */
   folder: string
+  /** 0 or none: a free one. */
   port?: number
   uiPort?: number
   progress: Progress
@@ -114,8 +115,8 @@ export async function startTemporal({ folder, progress, ...ports }: TemporalOpti
   const database = join(folder, 'temporal.db')
   await stopStale(pidFile, 'SIGTERM')
   const { path, route } = await findTemporal(progress)
-  const port = ports.port ?? (await freePort())
-  const uiPort = ports.uiPort ?? (await freePort())
+  const port = ports.port || (await freePort())
+  const uiPort = ports.uiPort || (await freePort())
   progress('Temporal: starting (a few seconds)')
   const child = startChild({
     command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', '--db-filename', database],

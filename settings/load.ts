@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
+import { canonicalDomain } from '../mail/address.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
 export const defaultFile = './everpost.yaml'
@@ -100,7 +101,7 @@ function absolute(settings: Settings, folder: string): Settings {
   const from = (path: string) => resolve(folder, path)
   const localDomains = Object.fromEntries(
     Object.entries(settings.localDomains).map(([domain, agent]) => [
-      domain.toLowerCase(), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
+      canonicalDomain(domain), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
     ]),
   )
   const tls = settings.tls && { cert: from(settings.tls.cert), key: from(settings.tls.key) }

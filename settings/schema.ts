@@ -19,6 +19,7 @@ const size = (fallback: string) =>
     .transform((text) => parseSize(text)!)
 
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
+const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
 const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
@@ -165,6 +166,11 @@ export const settingsSchema = z.strictObject({
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
     taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
+  dev: section({
+    postgresPort: anyPort.describe('Port of the Postgres that dev mode runs.'),
+    temporalPort: anyPort.describe('Port of the Temporal that dev mode runs.'),
+    temporalUiPort: anyPort.describe("Port of Temporal's web page."),
+  }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),
   }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),
