@@ -32,7 +32,7 @@ export async function startSink(folder: string): Promise<Sink> {
   const sockets = new Set<Socket>()
   const seen = new Set<string>()
   const server = createServer((socket) => {
-    sockets.add(socket)
+    sockets.add(socket.setNoDelay())
     socket.on('close', () => sockets.delete(socket)).on('error', () => {})
     void converse(socket, folder, seen).catch(() => {}).finally(() => socket.end())
   })
