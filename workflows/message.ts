@@ -100,7 +100,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     if (Date.now() < troubleUntil) return inFlight.size > 0 ? null : troubleUntil
     if (look) return inFlight.size < sideBySide ? Date.now() : null
     // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
-    const dues = [progress.nextAt, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
+    const expiresAt = progress.nextAt !== null && progress.expiresAt > Date.now() ? progress.expiresAt : null
+    const dues = [progress.nextAt, expiresAt, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
     return dues.length > 0 ? Math.min(...dues) : null
   }
 }
