@@ -105,7 +105,7 @@ function verdictOn(
   const counts = plain.phase !== 'policy'
   const rule = ruleFor(deps, plain, forwardPath, nextHop)
   const outcome = ruled(plain, rule, ruledBefore)
-  if (outcome.status === 'delivered') return { n, state: 'delivered', outcome, counts, nextAttemptAt: null }
+  if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
   if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
   // The workflow's clock and ours may differ; by the later one no attempt is due in the past of either.
   const now = Math.max(Date.now(), clock)
@@ -115,6 +115,11 @@ function verdictOn(
     : now + policyPause
   // The last attempt is made when the lifetime ends, not earlier.
   return { n, state: 'queued', outcome, counts, nextAttemptAt: new Date(now < expiresAt ? Math.min(next, expiresAt) : next) }
+}
+
+/** RFC 3461 section 5.2: a success is ours to report, unless the next hop has been asked to. */
+function owesReport(recipient: Claim['recipients'][number], outcome: Outcome): boolean {
+  return recipient.notify.includes('SUCCESS') && !outcome.dsnPassedOn
 }
 
 /** The retry rule for an outcome: the operator's first, then the built-in ones. */

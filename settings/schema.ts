@@ -1,6 +1,7 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
+import { reportTexts } from '../mail/report-texts.ts'
 import { parseNextHop } from '../mail/route.ts'
 import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
 
@@ -108,6 +109,13 @@ const lifetime = z.strictObject({
   lifetime: duration('5d').describe('How long such a message is tried.'),
 })
 
+/** Each text of a report may be replaced. */
+const { advice: _, ...plainTexts } = reportTexts.en
+const texts = {
+  ...(Object.fromEntries(Object.keys(plainTexts).map((name) => [name, z.string().optional()])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
+  advice: z.record(z.string(), z.string()).optional(),
+}
+
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
 
 export const settingsSchema = z.strictObject({
@@ -170,6 +178,15 @@ export const settingsSchema = z.strictObject({
       .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
     builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
   }).describe('When deferred mail is tried again.'),
+  reports: section({
+    language: z.enum(Object.keys(reportTexts) as (keyof typeof reportTexts)[]).default('en').describe('Of the part that people read.'),
+    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name (mail/report-texts.ts): `failed`, `delayed`, `help`, `advice`, ...'),
+    delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
+    returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
+    returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
+    postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
+      .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
+  }).describe('Delivery status notifications (RFC 3461).'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),

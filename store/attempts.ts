@@ -84,7 +84,7 @@ export async function markDot(sql: Sql, id: string, number: number, recipients: 
 /** What becomes of a recipient after an attempt. */
 export interface Verdict {
   n: number
-  state: 'queued' | 'delivered' | 'bouncing'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing'
   outcome: Outcome
   /** Whether the backoff advances: not for an attempt that never reached the wire. */
   counts: boolean
@@ -107,14 +107,14 @@ export async function recordAttempt(
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
-        settled_at = case when v.state = 'delivered' then now() end, leased_until = null
+        settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
       where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (r.attempt = ${number} or v.state = 'delivered')`
+        and (r.attempt = ${number} or v.state in ('delivered', 'notifying'))`
     await tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}

@@ -1,6 +1,6 @@
 // Starts the workflow of a message. Starting twice is harmless: the second finds the first, and tells it to look again at what is due.
 
-import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client'
+import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
 import { messageWorkflowType, type MessageInput, wakeSignal } from '../workflows/interface.ts'
 
@@ -23,7 +23,9 @@ export function workflowStarter(client: Client, settings: Settings, eager: boole
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
       // Postgres says that something is due: its times were moved, or a timer is late. One that has just ended needs no word.
-      await client.workflow.getHandle(id).signal(wakeSignal).catch(() => {})
+      await client.workflow.getHandle(id).signal(wakeSignal).catch((gone) => {
+        if (!(gone instanceof WorkflowNotFoundError)) throw gone
+      })
     }
   }
 }
