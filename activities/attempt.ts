@@ -2,8 +2,10 @@
 // Postgres keep two attempts apart, whatever Temporal, a paused process or a slow network makes of the activity.
 
 import { Context } from '@temporalio/activity'
+import { domainOf } from '../mail/address.ts'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
-import { nextAttemptAt } from '../mail/retry.ts'
+import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
+import { builtInRules } from '../mail/retry-rules.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { readProgress } from '../store/recipients.ts'
@@ -82,28 +84,49 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const { id, nextHop, clock, claim, result } = recording
   const { settings } = deps
   const { expiresAt } = await readProgress(deps.sql, id)
-  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, clock, expiresAt))
-  const progress = await recordAttempt(deps.sql, id, claim.number, result, verdicts, settings.retention)
+  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, expiresAt))
+  const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
+  const progress = await recordAttempt(deps.sql, id, claim.number, { ...result, outcomes }, verdicts, settings.retention)
   for (const recipient of claim.recipients) {
-    const { status, enhanced, host, address, text, tls } = result.outcomes[recipient.n]!
+    const { status, enhanced, host, address, text, tls } = outcomes[recipient.n]!
     const relay = host === null ? nextHop : `${host}[${address}]`
     deps.log.info({ id, to: recipient.forwardPath, relay, attempt: claim.number, dsn: enhanced, status, tls: tls?.version, text }, status)
   }
   return { moved: false, attempt: summary(recording, verdicts), progress }
 }
 
+/** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */
+const policyPause = 5000
+
 function verdictOn(
-  deps: ActivityDeps, recipient: Claim['recipients'][number], outcome: Outcome, clock: number, expiresAt: number,
+  deps: ActivityDeps, recipient: Claim['recipients'][number], plain: Outcome, nextHop: string, clock: number, expiresAt: number,
 ): Verdict {
-  const { n, attempts } = recipient
-  const counts = outcome.phase !== 'policy'
-  if (outcome.status === 'delivered') return { n, state: 'delivered', outcome, counts, nextAttemptAt: null }
+  const { n, attempts, forwardPath, ruledBefore } = recipient
+  const counts = plain.phase !== 'policy'
+  const rule = ruleFor(deps, plain, forwardPath, nextHop)
+  const outcome = ruled(plain, rule, ruledBefore)
+  if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
   if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
   // The workflow's clock and ours may differ; by the later one no attempt is due in the past of either.
   const now = Math.max(Date.now(), clock)
-  const next = counts ? nextAttemptAt(now, attempts + 1, deps.settings.retry, Math.random()) : now
+  const times = outcome.rule?.times[outcome.rule.name] ?? 0
+  const next = counts
+    ? nextAttemptAt({ now, attempts: attempts + 1, rule, times, schedule: deps.settings.retry, random: Math.random() })
+    : now + policyPause
   // The last attempt is made when the lifetime ends, not earlier.
   return { n, state: 'queued', outcome, counts, nextAttemptAt: new Date(now < expiresAt ? Math.min(next, expiresAt) : next) }
+}
+
+/** RFC 3461 section 5.2: a success is ours to report, unless the next hop has been asked to. */
+function owesReport(recipient: Claim['recipients'][number], outcome: Outcome): boolean {
+  return recipient.notify.includes('SUCCESS') && !outcome.dsnPassedOn
+}
+
+/** The retry rule for an outcome: the operator's first, then the built-in ones. */
+export function ruleFor(deps: ActivityDeps, outcome: Outcome, forwardPath: string, nextHop: string): RetryRule | undefined {
+  if (outcome.status === 'delivered') return undefined
+  const { rules, builtInRules: builtIn } = deps.settings.retry
+  return findRule(outcome, { domain: domainOf(forwardPath), nextHop }, builtIn ? [...rules, ...builtInRules] : rules)
 }
 
 function summary({ nextHop, claim, result }: Recording, verdicts: Verdict[]): AttemptSummary {

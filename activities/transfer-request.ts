@@ -1,7 +1,7 @@
 // How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
 
 import type { TransferRequest } from '../smtp/transfer.ts'
-import type { Delivery } from './attempt.ts'
+import { type Delivery, ruleFor } from './attempt.ts'
 import type { ActivityDeps } from './index.ts'
 import type { Group } from './types.ts'
 
@@ -30,6 +30,7 @@ export function transferRequest(
       dot: transfer.dotTimeout,
     },
     beforeDot,
+    anotherHost: (recipient, outcome) => ruleFor(deps, outcome, recipient.forwardPath, group.nextHop)?.then.action === 'nextHost',
     signal,
   }
 }

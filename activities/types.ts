@@ -6,7 +6,7 @@ import type { TlsPolicy } from '../mail/route.ts'
 /** How far the message has come: store/recipients.ts, Progress, repeated since workflows may not import the store. */
 export interface Progress {
   queued: number
-  bouncing: number
+  unreported: number
   nextAt: number | null
   leasedUntil: number | null
   expiresAt: number
@@ -37,6 +37,8 @@ export interface Stamped {
   finished: boolean
   acceptedAt: number
   expiresAt: number
+  /** When the delay report is due; null when it is made, or never. */
+  delayAt: number | null
   reversePath: string
   /** The first recipients of the envelope; more stay in Postgres. */
   recipients: { n: number; forwardPath: string }[]
@@ -79,12 +81,14 @@ export interface AttemptArgument extends MessageArgument {
 export interface DsnArgument extends MessageArgument {
   /** The queue lifetime is over: whoever is still queued is settled as expired. */
   expire: boolean
+  /** It is time for the delay report. */
+  delayed: boolean
 }
 
 export interface DsnSent {
   progress: Progress
-  /** Queue id of the report; null when nobody was to be told. */
-  dsn: string | null
+  /** Queue ids of the reports; none when nobody was to be told. */
+  dsns: string[]
 }
 
 export interface MessageActivities {

@@ -2,6 +2,7 @@
 
 import { userInfo } from 'node:os'
 import { canonicalDomain } from '../mail/address.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { type Failed, findFailed, replayMessage } from '../store/replay.ts'
@@ -44,7 +45,7 @@ async function replayAll(
   const ready = found.filter((message) => !message.released)
   let done = 0
   for (const message of ready) {
-    const lifetime = message.reversePath === '' ? settings.retry.bounceQueueLifetime : settings.retry.maximalQueueLifetime
+    const lifetime = queueLifetime(message.reversePath, null, settings.retry)
     const retention = settings.retention
     await replayMessage(sql, { ...filter, id: message.id, who: userInfo().username, why: options.why, lifetime, retention })
     if (++done % 100 === 0) process.stderr.write(`${done} of ${ready.length}\n`)

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
@@ -63,10 +64,10 @@ export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>
     if (check.hops() > settings.limits.hops) throw refusal(554, `5.4.6 Too many hops: more than ${settings.limits.hops} Received fields`)
     if (storeFault) throw storeFault
     if (uploaded > 0 && heldSize > 0) await upload()
-    const { bounceQueueLifetime, maximalQueueLifetime } = settings.retry
+    const from = await origin()
     await acceptMessage(sql, {
-      id, kind: 'mail', parent: null, envelope, origin: await origin(), size: check.size(),
-      lifetime: envelope.reversePath === '' ? bounceQueueLifetime : maximalQueueLifetime,
+      id, kind: 'mail', parent: null, envelope, origin: from, size: check.size(),
+      lifetime: queueLifetime(envelope.reversePath, from.user, settings.retry),
       body: uploaded > 0 ? 'uploaded' : Buffer.concat(held),
     })
     return id

@@ -119,9 +119,11 @@ export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFi
     const { args, recipients } = of(session)
     const { mailFrom } = session.envelope
     const body = String(args['BODY'] ?? '7BIT').toUpperCase()
+    const ret = String(args['RET'] ?? '').toUpperCase()
     return {
       reversePath: mailFrom ? mailFrom.address : '', recipients, body: body === '8BITMIME' ? '8BITMIME' : '7BIT',
-      smtpUtf8: 'SMTPUTF8' in args, requireTls: false, ret: null, envid: null,
+      smtpUtf8: 'SMTPUTF8' in args, requireTls: false, ret: ret === 'FULL' || ret === 'HDRS' ? ret : null,
+      envid: typeof args['ENVID'] === 'string' ? args['ENVID'] : null,
     }
   }
 

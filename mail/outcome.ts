@@ -34,6 +34,10 @@ export interface Outcome {
   host: string | null
   address: string | null
   tls: Tls | null
+  /** The next hop was asked to report (RFC 3461), so that a success is not ours to report. */
+  dsnPassedOn?: boolean
+  /** The retry rule that had its say, and how often each has for this recipient. */
+  rule?: { name: string; times: Record<string, number> }
 }
 
 /** One host that was tried in an attempt: kept whole in the attempt record. */

@@ -1,6 +1,7 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
+import { reportTexts } from '../mail/report-texts.ts'
 import { parseNextHop } from '../mail/route.ts'
 import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
 
@@ -72,6 +73,49 @@ const route = z.strictObject({
     .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
 })
 
+/** One value or a list of them, as a list. */
+const several = <T extends z.ZodType>(each: T, what: string) =>
+  z.union([each, z.array(each).min(1)], { error: what }).transform((value) => [value].flat() as z.output<T>[]).optional()
+
+const pattern = several(z.string().min(1), 'a name, *.name for all below it, or a list of these')
+const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/)), 'a reply code such as 421, 45x or 4xx, or a list of these')
+const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
+const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
+const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
+const pauses = z.array(z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)).min(1)
+const text = z.string().superRefine((source, context) => {
+  try {
+    new RegExp(source)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: `a regular expression: ${(error as Error).message}` })
+  }
+}).transform((source) => new RegExp(source, 'i')).optional()
+
+const retryRule = z.strictObject({
+  name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
+  match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
+    .describe('All that is named must fit: `domain` of the recipient, `nextHop` (or the host that answered), `phase`, reply `code`, `enhanced` code, `text` (regular expression). Each but text may be a list.'),
+  then: z.strictObject({
+    action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
+    schedule: pauses.optional(),
+    for: duration('1h').optional(),
+    enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
+  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx), bounce, nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
+})
+
+const lifetime = z.strictObject({
+  from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
+  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users.'),
+  lifetime: duration('5d').describe('How long such a message is tried.'),
+})
+
+/** Each text of a report may be replaced. */
+const { advice: _, ...plainTexts } = reportTexts.en
+const texts = {
+  ...(Object.fromEntries(Object.keys(plainTexts).map((name) => [name, z.string().optional()])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
+  advice: z.record(z.string(), z.string()).optional(),
+}
+
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
 
 export const settingsSchema = z.strictObject({
@@ -129,7 +173,20 @@ export const settingsSchema = z.strictObject({
     maximalBackoffTime: duration('4h').describe('The longest pause.'),
     maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
     bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
+    lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
+    rules: z.array(retryRule).default([]).transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
+      .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
+    builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
   }).describe('When deferred mail is tried again.'),
+  reports: section({
+    language: z.enum(Object.keys(reportTexts) as (keyof typeof reportTexts)[]).default('en').describe('Of the part that people read.'),
+    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name (mail/report-texts.ts): `failed`, `delayed`, `help`, `advice`, ...'),
+    delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
+    returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
+    returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
+    postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
+      .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
+  }).describe('Delivery status notifications (RFC 3461).'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),

@@ -25,6 +25,8 @@ export interface TransferRequest {
   timeouts: Timeouts
   /** Asked when all but the final dot has been sent. False: the dot may not be sent. */
   beforeDot: (accepted: number[]) => Promise<boolean>
+  /** Whether a retry rule wants the next host asked, although this one has said no for good. */
+  anotherHost?: (recipient: Recipient, outcome: Outcome) => boolean
   /** Aborted: break off at once, unless the dot was sent; then its reply is still waited for. */
   signal: AbortSignal
 }
@@ -72,7 +74,7 @@ export async function transfer(request: TransferRequest, dns: Dns): Promise<Atte
       const broken = request.signal.aborted
       learn(broken ? brokenOff('broken off before the final dot') : opened.outcome)
       tries.push({ ...tried, took: Math.round(performance.now() - begun), phase: opened.phase, problem: opened.outcome.text })
-      if (opened.outcome.status === 'bounced') remaining = []
+      if (opened.outcome.status === 'bounced') remaining = remaining.filter((recipient) => request.anotherHost?.(recipient, opened.outcome))
       return opened.inClear && !broken
     }
     const { connection } = opened.session
@@ -84,7 +86,10 @@ export async function transfer(request: TransferRequest, dns: Dns): Promise<Atte
     tries.push({
       ...tried, took: Math.round(performance.now() - begun), tls: opened.peer.tls, phase: done.phase, dotSent: done.dotSent, problem: trouble?.text ?? null,
     })
-    remaining = remaining.filter(({ n }) => !isFinal(done.outcomes.get(n)!))
+    remaining = remaining.filter((recipient) => {
+      const outcome = done.outcomes.get(recipient.n)!
+      return !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
+    })
     return false
   }
 }

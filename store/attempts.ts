@@ -7,7 +7,12 @@ import { lockMessage, type Progress, type RecipientRow, type Retention, settlePr
 export interface Claim {
   /** Unique in its message, counting from 1. */
   number: number
-  recipients: Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'>[]
+  recipients: ClaimedRecipient[]
+}
+
+export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'> {
+  /** How often each retry rule has decided so far. */
+  ruledBefore: Record<string, number>
 }
 
 export interface ClaimRequest {
@@ -26,7 +31,7 @@ export interface ClaimRequest {
  * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
-  const rows = await sql<{ number: number; n: number; forwardPath: string; notify: never[]; orcpt: string | null; attempts: number }[]>`
+  const rows = await sql<(ClaimedRecipient & { number: number })[]>`
     with message as (
       update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number
     ),
@@ -35,7 +40,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts
+      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -45,7 +50,9 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       insert into attempts (message_id, number, next_hop, recipients, worker)
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
-    select number, n, forward_path as "forwardPath", notify, orcpt, attempts from claimed order by n`
+    select number, n, forward_path as "forwardPath", notify, orcpt, attempts,
+           coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+    from claimed order by n`
   return rows[0] ? { number: rows[0].number, recipients: rows } : null
 }
 
@@ -77,7 +84,7 @@ export async function markDot(sql: Sql, id: string, number: number, recipients: 
 /** What becomes of a recipient after an attempt. */
 export interface Verdict {
   n: number
-  state: 'queued' | 'delivered' | 'bouncing'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing'
   outcome: Outcome
   /** Whether the backoff advances: not for an attempt that never reached the wire. */
   counts: boolean
@@ -100,14 +107,14 @@ export async function recordAttempt(
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
-        settled_at = case when v.state = 'delivered' then now() end, leased_until = null
+        settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
       where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (r.attempt = ${number} or v.state = 'delivered')`
+        and (r.attempt = ${number} or v.state in ('delivered', 'notifying'))`
     await tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}

@@ -10,7 +10,7 @@ export interface RecipientRow {
   domain: string
   notify: Notify[]
   orcpt: string | null
-  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing' | 'bounced' | 'expired'
   attempts: number
   nextAttemptAt: Date
   leasedUntil: Date | null
@@ -42,8 +42,8 @@ export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: num
 export interface Progress {
   /** Recipients still to be delivered to. */
   queued: number
-  /** Recipients that failed for good and whose report is not yet committed. */
-  bouncing: number
+  /** Recipients whose fate is decided, and whose report is not yet committed: bouncing and notifying. */
+  unreported: number
   /** When the next recipient not held by an attempt is due; null when there is none. */
   nextAt: number | null
   /** When the first lease ends of those that are held; null when none is. */
@@ -56,18 +56,18 @@ export interface Progress {
 export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
   const [row] = await sql<ProgressRow[]>`
     select count(*) filter (where state = 'queued') as queued,
-           count(*) filter (where state = 'bouncing') as bouncing,
+           count(*) filter (where state <> 'queued') as unreported,
            min(next_attempt_at) filter (
              where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
            min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
            (select expires_at from messages where id = ${id}) as "expiresAt"
-    from recipients where message_id = ${id} and state in ('queued', 'bouncing')`
+    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
   return toProgress(row!)
 }
 
 interface ProgressRow {
   queued: number
-  bouncing: number
+  unreported: number
   nextAt: Date | null
   leasedUntil: Date | null
   expiresAt: Date
@@ -76,7 +76,7 @@ interface ProgressRow {
 function toProgress(row: ProgressRow): Progress {
   return {
     queued: row.queued,
-    bouncing: row.bouncing,
+    unreported: row.unreported,
     nextAt: row.nextAt?.getTime() ?? null,
     leasedUntil: row.leasedUntil?.getTime() ?? null,
     expiresAt: row.expiresAt.getTime(),
@@ -103,15 +103,15 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
   const [row] = await sql<ProgressRow[]>`
     with open as (
       select count(*) filter (where state = 'queued') as queued,
-             count(*) filter (where state = 'bouncing') as bouncing,
+             count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
              min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until
-      from recipients where message_id = ${id} and state in ('queued', 'bouncing')
+      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
     ),
     kept as (
       select case when exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired'))
                   then ${retention.failed}::float8 else ${retention.delivered}::float8 end * interval '1 millisecond' as time
-      from open where queued + bouncing = 0
+      from open where queued + unreported = 0
     )
     update messages set
       state = case when kept.time is null then 'queued' else 'finished' end,
@@ -121,7 +121,7 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
                       then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end
     from open left join kept on true
     where id = ${id}
-    returning open.queued, open.bouncing, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt"`
+    returning open.queued, open.unreported, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt"`
   if (!row) throw new Error(`there is no message ${id}`)
   return toProgress(row)
 }

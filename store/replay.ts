@@ -57,7 +57,8 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
     if (rows.length === 0) return []
     const recipients = rows.map((row) => row.forwardPath)
     await tx`
-      update messages set expires_at = now() + ${request.lifetime}::float8 * interval '1 millisecond' where id = ${id}`
+      update messages set expires_at = now() + ${request.lifetime}::float8 * interval '1 millisecond',
+        delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
     await tx`
       insert into actions (message_id, who, action, why, detail)
       values (${id}, ${request.who}, 'replay', ${request.why}, ${tx.json({ recipients })})`

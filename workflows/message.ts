@@ -29,7 +29,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   noteStamped(status, stamped)
 
   const inFlight = new Set<Group>()
-  let progress: Progress = { queued: stamped.recipientCount, bouncing: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let progress: Progress = { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let { delayAt } = stamped
   let firstPass = attempts === undefined
   let troubleUntil = 0
 
@@ -74,14 +75,16 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
       const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
       const expire = tried && progress.queued > 0 && progress.leasedUntil === null && Date.now() >= progress.expiresAt
+      const delayed = tried && delayAt !== null && Date.now() >= delayAt && progress.queued > 0
       // The reports wait for the attempts under way, so that one report tells of all that failed together.
-      if (expire || (progress.bouncing > 0 && (!look || troubled))) {
+      if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
         status.next = { what: 'a report is sent', at: null }
-        progress = (await sendDsn({ id, clock: Date.now(), expire })).progress
+        progress = (await sendDsn({ id, clock: Date.now(), expire, delayed })).progress
+        if (delayed) delayAt = null
         noteReport(status, expire)
         continue
       }
-      if (progress.queued + progress.bouncing === 0 && !look) break
+      if (progress.queued + progress.unreported === 0 && !look) break
     }
 
     const wakeAt = nextWake()
@@ -100,7 +103,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     if (Date.now() < troubleUntil) return inFlight.size > 0 ? null : troubleUntil
     if (look) return inFlight.size < sideBySide ? Date.now() : null
     // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
-    const dues = [progress.nextAt, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
+    const ends = progress.nextAt === null ? [] : [delayAt, progress.expiresAt].filter((at) => at !== null && at > Date.now())
+    const dues = [progress.nextAt, ...ends, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
     return dues.length > 0 ? Math.min(...dues) : null
   }
 }
