@@ -2,7 +2,8 @@
 
 import { readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from '../settings/units.ts'
+import { durationForm, parseDuration } from '../settings/units.ts'
+import { queueStatuses } from '../store/filter.ts'
 import { fail } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -80,6 +81,45 @@ program
   .option('--implicit-tls', 'TLS from the start, as on port 465')
   .option('--insecure', 'accept any certificate')
   .action(async (options) => (await import('./send.ts')).send(config(), options))
+
+function duration(text: string): number {
+  const milliseconds = parseDuration(text)
+  if (milliseconds === null) throw new InvalidArgumentError(durationForm)
+  return milliseconds
+}
+
+/** The options by which messages are chosen. */
+function choosing(command: Command): Command {
+  return command
+    .option('--sender <address>', 'reverse-path; * stands for anything, <> is the null reverse-path')
+    .option('--recipient <address>', 'a recipient still queued; * stands for anything')
+    .option('--domain <domain>', 'its domain')
+    .option('--next-hop <next hop>', 'where it goes now: mx.example, [relay]:2525, maildir:example.test')
+    .option('--older-than <age>', 'accepted longer ago than 2h, or before 2026-11-24T05:00Z', moment)
+    .addOption(new Option('--status <status>', 'its state').choices(queueStatuses))
+    .option('--reply <text>', 'the last reply holds this: 451, 4.7.1, greylisted')
+}
+
+for (const [action, what] of [
+  ['hold', 'stop attempts: neither tried nor expired until released'],
+  ['release', 'end a hold: tried at once; the time on hold does not count as queue lifetime'],
+  ['retry', 'try now what is deferred'],
+  ['reroute', 'send to another next hop, whatever the settings and DNS say'],
+  ['expire', 'end the queue lifetime: returned to the sender without another attempt'],
+  ['bounce', 'return to the sender as failed; --why is told in the report'],
+  ['drop', 'give up in silence: no report is sent'],
+  ['set-lifetime', 'change the queue lifetime, counted from the acceptance'],
+] as const) {
+  const command = choosing(program.command(action).description(what).argument('[id...]', 'queue ids; or choose with the options'))
+  if (action === 'reroute') command.requiredOption('--to <next hop>', 'as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
+  if (action === 'set-lifetime') command.requiredOption('--lifetime <duration>', 'such as 10d', duration)
+  command
+    .option('--dry-run', 'print what would be reached, and change nothing')
+    .option('--yes', 'do not ask; messages named by id are never asked about')
+    .option('--why <text>', 'kept with the message', '')
+    .addOption(json)
+    .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
+}
 
 program
   .command('queue')

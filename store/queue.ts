@@ -44,17 +44,6 @@ export async function countQueue(sql: Sql): Promise<number> {
   return row!.count
 }
 
-export interface ActionRow {
-  at: Date
-  who: string
-  action: string
-  why: string
-}
-
-export async function readActions(sql: Sql, id: string): Promise<ActionRow[]> {
-  return await sql<ActionRow[]>`select at, who, action, why from actions where message_id = ${id} order by at`
-}
-
 /** Queue ids of the reports on a message. */
 export async function readReports(sql: Sql, id: string): Promise<{ id: string; acceptedAt: Date }[]> {
   return await sql<{ id: string; acceptedAt: Date }[]>`
