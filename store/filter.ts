@@ -27,6 +27,15 @@ export function choosesRecipients(filter: QueueFilter): boolean {
   return [recipient, domain, nextHop, reply].some((value) => value !== undefined) || status === 'new' || status === 'deferred'
 }
 
+export function isEmpty(filter: QueueFilter): boolean {
+  return Object.values(filter).every((value) => value === undefined)
+}
+
+/** Whether an index leads to what matches. */
+export function indexed({ ids, sender, recipient, domain, nextHop, status }: QueueFilter): boolean {
+  return [ids, sender, recipient, domain, nextHop].some((value) => value !== undefined) || status === 'active' || status === 'held'
+}
+
 /** Conditions on a message `m` and its recipient `r`, both unsettled, for the `where` of a statement. */
 export function matching(sql: Sql, filter: QueueFilter) {
   const { ids, sender, recipient, domain, nextHop, before, status, reply } = filter
@@ -44,16 +53,16 @@ export function matching(sql: Sql, filter: QueueFilter) {
 
 function statusIs(sql: Sql, status: QueueStatus) {
   if (status === 'held') return sql`and m.held_at is not null`
-  if (status === 'active') return sql`and r.leased_until > now()`
+  if (status === 'active') return sql`and r.leased_until > now() and (r.message_id, r.attempt) in (select message_id, number from attempts where ended_at is null)`
   return status === 'new' ? sql`and r.outcome is null` : sql`and r.outcome is not null and m.held_at is null`
 }
 
-function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
+export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
   const lower = pattern.toLowerCase()
   return lower.includes('*') ? sql`${column} like ${escaped(lower).replaceAll('*', '%')}` : sql`${column} = ${lower}`
 }
 
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replace(/[\\%_]/g, '\\$&')
 }
 
