@@ -5,6 +5,7 @@ import type { Settings } from '../settings/schema.ts'
 import type { Dns } from '../smtp/dns.ts'
 import type { Sql } from '../store/database.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
+import { control } from './control.ts'
 import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
@@ -31,5 +32,6 @@ export function createActivities(deps: ActivityDeps): MessageActivities {
     attemptTransfer: (argument) => attemptTransfer(deps, argument),
     handOff: (argument) => handOff(deps, argument),
     sendDsn: (argument) => sendDsn(deps, argument),
+    control: (argument) => control(deps, argument),
   }
 }

@@ -1,7 +1,7 @@
 // resolveNextHop: sorts the recipients that are due into groups, one for each next hop. Asked anew before each attempt, so
 // that a mended route reaches mail that is already queued.
 
-import { nextHopKey, nextHopOf } from '../mail/route.ts'
+import { type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
@@ -21,8 +21,8 @@ export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: Me
   const due = await dueRecipients(deps.sql, id, new Date(clock), busy, recipientsInPlan)
   const byNextHop = new Map<string, { destination: Destination; recipients: number[] }>()
   let more = due.length === recipientsInPlan
-  for (const { n, domain } of due) {
-    const destination = destinationOf(deps, domain)
+  for (const { n, domain, route } of due) {
+    const destination = route === null ? destinationOf(deps, domain) : smtpDestination(deps, parseNextHop(route))
     const known = byNextHop.get(destination.nextHop)
     if (known) known.recipients.push(n)
     else if (byNextHop.size < nextHopsInPlan) byNextHop.set(destination.nextHop, { destination, recipients: [n] })
@@ -50,7 +50,10 @@ export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: Me
 function destinationOf(deps: ActivityDeps, domain: string): Destination {
   const local = Object.hasOwn(deps.settings.localDomains, domain) ? deps.settings.localDomains[domain] : undefined
   if (local) return localDestination(domain, local)
-  const hop = nextHopOf(domain, deps.settings.routes)
+  return smtpDestination(deps, nextHopOf(domain, deps.settings.routes))
+}
+
+function smtpDestination(deps: ActivityDeps, hop: NextHop): Destination {
   return {
     nextHop: nextHopKey(hop),
     agent: 'smtp',

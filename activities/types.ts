@@ -1,5 +1,6 @@
 // What passes between the workflow and its activities. Types only: the workflow may import nothing else from here.
 
+import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { HostTry, Status } from '../mail/outcome.ts'
 import type { TlsPolicy } from '../mail/route.ts'
 
@@ -10,6 +11,8 @@ export interface Progress {
   nextAt: number | null
   leasedUntil: number | null
   expiresAt: number
+  /** Left out by workers before it was introduced. */
+  heldAt?: number | null
 }
 
 /** Recipients with one next hop: they share a transaction. */
@@ -43,6 +46,8 @@ export interface Stamped {
   /** The first recipients of the envelope; more stay in Postgres. */
   recipients: { n: number; forwardPath: string }[]
   recipientCount: number
+  /** Whether Temporal holds our search attributes, so that they may be set; left out by older workers. */
+  searchable?: boolean
 }
 
 export interface Plan {
@@ -91,10 +96,13 @@ export interface DsnSent {
   dsns: string[]
 }
 
+export type ControlArgument = MessageArgument & { request: ControlRequest }
+
 export interface MessageActivities {
   stampHeaders(argument: MessageArgument): Promise<Stamped>
   resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>
   sendDsn(argument: DsnArgument): Promise<DsnSent>
+  control(argument: ControlArgument): Promise<ControlResult | { refused: string }>
 }

@@ -2,7 +2,9 @@
 
 import { readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from '../settings/units.ts'
+import { durationForm, parseDuration } from '../settings/units.ts'
+import { queueStatuses } from '../store/filter.ts'
+import { queueOrders } from '../store/queue.ts'
 import { fail } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -81,12 +83,81 @@ program
   .option('--insecure', 'accept any certificate')
   .action(async (options) => (await import('./send.ts')).send(config(), options))
 
-program
-  .command('queue')
-  .description('list queued messages, oldest first')
+/** Milliseconds between two. */
+function rate(text: string): number {
+  const match = /^([1-9]\d{0,5})\/([smh])$/.exec(text)
+  if (!match) throw new InvalidArgumentError('a number in a second, minute or hour: 10/s, 600/m')
+  return { s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 's' | 'm' | 'h'] / Number(match[1])
+}
+
+function duration(text: string): number {
+  const milliseconds = parseDuration(text)
+  if (milliseconds === null) throw new InvalidArgumentError(durationForm)
+  return milliseconds
+}
+
+/** The options by which messages are chosen. */
+function choosing(command: Command): Command {
+  return command
+    .option('--sender <address>', 'reverse-path; * stands for anything, <> is the null reverse-path')
+    .option('--recipient <address>', 'a recipient still queued; * stands for anything')
+    .option('--domain <domain>', 'its domain')
+    .option('--next-hop <next hop>', 'where it goes now: mx.example, [relay]:2525, maildir:example.test')
+    .option('--older-than <age>', 'accepted longer ago than 2h, or before 2026-11-24T05:00Z', moment)
+    .addOption(new Option('--status <status>', 'its state').choices(queueStatuses))
+    .option('--reply <text>', 'the last reply holds this: 451, 4.7.1, greylisted')
+}
+
+for (const [action, what] of [
+  ['hold', 'stop attempts: neither tried nor expired until released'],
+  ['release', 'end a hold: tried at once; the time on hold does not count as queue lifetime'],
+  ['retry', 'try now what is deferred'],
+  ['reroute', 'send to another next hop, whatever the settings and DNS say'],
+  ['expire', 'end the queue lifetime: returned to the sender without another attempt'],
+  ['bounce', 'return to the sender as failed; --why is told in the report'],
+  ['drop', 'give up in silence: no report is sent'],
+  ['set-lifetime', 'change the queue lifetime, counted from the acceptance'],
+] as const) {
+  const command = choosing(program.command(action).description(what).argument('[id...]', 'queue ids; or choose with the options'))
+  if (action === 'reroute') command.requiredOption('--to <next hop>', 'as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
+  if (action === 'set-lifetime') command.requiredOption('--lifetime <duration>', 'such as 10d', duration)
+  command
+    .option('--dry-run', 'print what would be reached, and change nothing')
+    .option('--yes', 'do not ask; messages named by id are never asked about')
+    .option('--why <text>', 'kept with the message', '')
+    .addOption(json)
+    .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
+}
+
+choosing(program.command('queue').description('list queued messages, oldest first'))
+  .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
   .option('--limit <count>', 'at most so many', count, 100)
+  .option('--page <number>', 'the first, second, ... so many', count, 1)
   .addOption(json)
   .action(async (options) => (await import('./queue.ts')).printQueue(config(), options))
+
+program
+  .command('qshape')
+  .description('how many recipients wait, by domain and by age in minutes')
+  .addOption(new Option('--by <what>', 'domain of the recipient or of the sender').choices(['recipient', 'sender']).default('recipient'))
+  .option('--limit <count>', 'at most so many domains, the largest first', count, 20)
+  .addOption(json)
+  .action(async (options) => (await import('./qshape.ts')).printShape(config(), options))
+
+program
+  .command('trace')
+  .description('all messages from or to an address, newest first, queued or settled')
+  .argument('<address>', 'an address; <> is the null reverse-path')
+  .option('--limit <count>', 'at most so many', count, 50)
+  .addOption(json)
+  .action(async (address, options) => (await import('./trace.ts')).printTrace(config(), address, options))
+
+program
+  .command('watch')
+  .description('print what happens to messages while it happens, until Ctrl-C')
+  .option('--message <id>', 'only this one')
+  .addOption(json)
+  .action(async (options) => (await import('./watch.ts')).watch(config(), options))
 
 program
   .command('show')
@@ -101,6 +172,12 @@ program
   .argument('[id]', 'queue id')
   .option('--all-failed', 'every message with failed recipients')
   .option('--domain <domain>', 'only recipients of this domain')
+  .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
+  .option('--recipient <address>', 'only this recipient; * stands for anything')
+  .option('--reply <text>', 'only those whose last reply holds this')
+  .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
+  .option('--to <address>', 'send to this recipient instead')
+  .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', rate)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
   .option('--why <text>', 'kept with the message', '')

@@ -1,14 +1,15 @@
 // everpost show: one message, from Postgres; so it answers when the workflow is gone, and while Temporal is down.
 
 import { formatReply } from '../mail/reply.ts'
+import { type ActionRow, readActions } from '../store/actions.ts'
 import { type AttemptRow, readAttempts } from '../store/attempts.ts'
 import type { Sql } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
-import { type ActionRow, readActions, readReports } from '../store/queue.ts'
+import { readReports } from '../store/queue.ts'
 import { type RecipientRow, readRecipients } from '../store/recipients.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment } from './format.ts'
+import { address, moment, span } from './format.ts'
 
 const recipientsShown = 1000
 const attemptsShown = 200
@@ -45,8 +46,10 @@ function nextStep(message: MessageView['message'], recipients: RecipientRow[]): 
     const at = message.bodyReleasedAt === null ? message.bodyReleaseAt : null
     return at ? { what: 'the body is released', at } : null
   }
+  const flying = recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())
+  if (message.heldAt && !flying) return { what: `nothing: on hold since ${moment(message.heldAt)}, until everpost release`, at: null }
   if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
-  if (recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())) return { what: 'an attempt is under way', at: null }
+  if (flying) return { what: 'an attempt is under way', at: null }
   if (recipients.some((r) => r.state === 'bouncing' || r.state === 'notifying')) return { what: 'a report is sent', at: null }
   const due = recipients.filter((r) => r.state === 'queued').map((r) => r.nextAttemptAt.getTime())
   return { what: 'the next attempt', at: due.length > 0 ? new Date(Math.min(...due)) : null }
@@ -85,10 +88,17 @@ function timeLine(attempts: AttemptRow[], reports: MessageView['reports'], actio
   const entries = [
     ...attempts.map((attempt) => ({ at: attempt.begunAt, lines: describeAttempt(attempt) })),
     ...reports.map((report) => ({ at: report.acceptedAt, lines: [`report sent as ${report.id}`] })),
-    ...actions.map((action) => ({ at: action.at, lines: [`${action.action} by ${action.who}${action.why ? `: ${action.why}` : ''}`] })),
+    ...actions.map((action) => ({ at: action.at, lines: [describeAction(action)] })),
   ].sort((a, b) => a.at.getTime() - b.at.getTime())
   if (entries.length === 0) return ['  no attempt yet']
   return entries.flatMap(({ at, lines }) => [`  ${at.toISOString().replace('T', ' ').slice(0, 19)}Z  ${lines[0]}`, ...lines.slice(1).map((line) => `    ${line}`)])
+}
+
+function describeAction({ action, who, why, detail }: ActionRow): string {
+  const to = detail.to ? `to ${detail.to}` : action === 'reroute' || detail.nextHop ? `to ${detail.nextHop ?? 'where the settings and DNS say'}` : ''
+  const lifetime = detail.lifetime === undefined ? '' : `to ${span(detail.lifetime)}`
+  const paths = detail.recipients?.length ? ` (${detail.recipients.slice(0, 5).join(', ')}${detail.recipients.length > 5 ? ', …' : ''})` : ''
+  return `${[action, to, lifetime].filter(Boolean).join(' ')} by ${who}${paths}${why ? `: ${why}` : ''}`
 }
 
 function describeAttempt(attempt: AttemptRow): string[] {

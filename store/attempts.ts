@@ -7,6 +7,10 @@ import { lockMessage, type Progress, type RecipientRow, type Retention, settlePr
 export interface Claim {
   /** Unique in its message, counting from 1. */
   number: number
+  /** Of the message: what the log says of the attempt. */
+  reversePath: string
+  acceptedAt: Date
+  claimedAt: Date
   recipients: ClaimedRecipient[]
 }
 
@@ -31,16 +35,17 @@ export interface ClaimRequest {
  * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
-  const rows = await sql<(ClaimedRecipient & { number: number })[]>`
+  const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt'> & ClaimedRecipient)[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number
+      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
+      returning attempts as number, reverse_path, accepted_at
     ),
     claimed as (
       update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -50,10 +55,11 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       insert into attempts (message_id, number, next_hop, recipients, worker)
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
-    select number, n, forward_path as "forwardPath", notify, orcpt, attempts,
+    select number, reverse_path as "reversePath", accepted_at as "acceptedAt", n, forward_path as "forwardPath", notify, orcpt, attempts,
            coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
     from claimed order by n`
-  return rows[0] ? { number: rows[0].number, recipients: rows } : null
+  const [first] = rows
+  return first ? { number: first.number, reversePath: first.reversePath, acceptedAt: first.acceptedAt, claimedAt: new Date(), recipients: rows } : null
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */

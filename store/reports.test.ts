@@ -58,7 +58,7 @@ test('what nobody can be told of is a dead letter, and can be replayed; the body
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true], ['queued', false]])
   const again = await replayMessage(sql, { id, domain: 'y.test', who: 'test', why: '', lifetime: 1000, retention })
   assert.deepEqual(again, [])
-  assert.ok((await listQueue(sql, 10)).some((row) => row.id === id && row.waiting === 1))
+  assert.ok((await listQueue(sql, { limit: 10 })).some((row) => row.id === id && row.waiting === 1))
 })
 
 test('a released body cannot be replayed', async () => {

@@ -38,6 +38,7 @@ function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A
 export const stampHeaders = localFirst(local.stampHeaders, brief.stampHeaders)
 export const resolveNextHop = localFirst(local.resolveNextHop, brief.resolveNextHop)
 export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
+export const control = localFirst(local.control, brief.control)
 
 /** One attempt for a group of recipients, by the agent that serves it; `fastLane` makes its first try in the workflow task. */
 export async function attempt(argument: AttemptArgument): Promise<Attempted> {

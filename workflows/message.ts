@@ -1,11 +1,12 @@
 // The life of a message: resolve what is due, attempt it side by side, wait on a timer, report what failed, end.
 // Deterministic: no clock, chance or socket but Temporal's; whatever touches the world is an activity.
 
-import { condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
+import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
 import type { Group, Progress } from '../activities/types.ts'
 import { attempt, resolveNextHop, sendDsn, stampHeaders } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
-import { iso, newStatus, noteAttempt, noteReport, noteStamped } from './status.ts'
+import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
+import { handleControl } from './updates.ts'
 
 /** Attempts of one message under way at a time. */
 const sideBySide = 20
@@ -23,9 +24,13 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     stirred = true
     look = true
   })
+  handleControl(status, () => {
+    stirred = true
+    look = true
+  })
 
   const stamped = await stampHeaders({ id, clock: Date.now() })
-  if (stamped.finished) return
+  if (stamped.finished) return await condition(allHandlersFinished)
   noteStamped(status, stamped)
 
   const inFlight = new Set<Group>()
@@ -71,6 +76,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     if (look && !draining && !troubled && inFlight.size < sideBySide) await launchDue()
 
     if (inFlight.size === 0) {
+      if (draining) await condition(allHandlersFinished)
       if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: status.attempts.slice(-10) })
       // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
       const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
@@ -84,19 +90,21 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
         noteReport(status, expire)
         continue
       }
-      if (progress.queued + progress.unreported === 0 && !look) break
+      if (progress.queued + progress.unreported === 0 && !look) {
+        await condition(allHandlersFinished)
+        if (look) continue
+        break
+      }
     }
 
     const wakeAt = nextWake()
-    status.next = inFlight.size > 0
-      ? { what: 'attempts are under way', at: null }
-      : { what: 'the next attempt', at: wakeAt === null ? null : iso(wakeAt) }
+    noteNext(status, progress, inFlight, wakeAt)
     if (wakeAt === null) await condition(() => stirred)
     else if (wakeAt > Date.now()) await condition(() => stirred, wakeAt - Date.now())
     stirred = false
     if (wakeAt !== null && Date.now() >= wakeAt) look = true
   }
-  status.next = null
+  noteEnd(status)
 
   /** When to look again though nothing has stirred; null while only the attempts under way can bring news. */
   function nextWake(): number | null {

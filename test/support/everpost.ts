@@ -124,7 +124,7 @@ function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; p
     let text = ''
     child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       text = (text + chunk).slice(-100_000)
-      const line = text.split('\n').find((line) => line.includes('"msg":"ready"') && line.endsWith('}'))
+      const line = text.split('\n').find((line) => line.startsWith('{') && line.includes('"msg":"ready"') && line.endsWith('}'))
       if (line) resolve(JSON.parse(line))
     })
     child.once('exit', (code) => reject(new Error(`everpost ended with exit code ${code}:\n${text}`)))
