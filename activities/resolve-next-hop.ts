@@ -55,7 +55,6 @@ function destinationOf(deps: ActivityDeps, domain: string): Destination {
     nextHop: nextHopKey(hop),
     agent: 'smtp',
     port: hop.port,
-    tls: hop.tls,
     returnPath: false,
     resolve: () => resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname }),
   }
@@ -67,7 +66,6 @@ function localDestination(domain: string, local: LocalDomain): Destination {
     nextHop: local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`,
     agent: local.deliver,
     port: local.deliver === 'lmtp' ? local.port : 0,
-    tls: 'may',
     returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),
   }

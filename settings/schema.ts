@@ -1,7 +1,8 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
+import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
-import { parseNextHop } from '../mail/route.ts'
+import { nextHopKey, parseNextHop } from '../mail/route.ts'
 import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
 
 const duration = (fallback: string) =>
@@ -62,13 +63,62 @@ const nextHop = z.string().superRefine((text, context) => {
   }
 })
 
+const tlsLevel = z
+  .enum(['none', 'may', 'encrypt', 'verify'], { error: 'none, may, encrypt, verify' })
+  .describe('none: never; may: when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.')
+
+const routeTls = z.strictObject({
+  level: tlsLevel,
+  implicit: z.boolean().default(false).describe('TLS from the first octet, as on port 465, instead of STARTTLS.'),
+  ca: z.string().optional().describe('Path of the CA certificates that are trusted instead of the usual ones, in PEM form.'),
+  cert: z.string().optional().describe('Path of our client certificate chain, in PEM form.'),
+  key: z.string().optional().describe('Path of its private key.'),
+  servername: domain.optional().describe('The name that is sent as SNI and that the certificate must be for; without it the name of the host.'),
+  minVersion: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2').describe('The oldest version that is spoken.'),
+}).refine(({ cert, key }) => (cert === undefined) === (key === undefined), { error: 'cert and key together' })
+  .refine(({ level, implicit }) => !(implicit && (level === 'none' || level === 'may')), { error: 'implicit with level encrypt or verify' })
+
+const routeAuth = z.strictObject({
+  user: z.string().min(1).describe('User name at the relay host.'),
+  passwordFile: z.string().optional().describe('Path of a file whose one line is the password; read anew for each connection.'),
+  passwordEnv: z.string().optional().describe('Name of the environment variable that holds the password.'),
+  tokenFile: z.string().optional().describe('Path of a file whose one line is an OAuth 2 access token, for XOAUTH2; read anew for each connection.'),
+  mechanism: z.enum(['plain', 'login']).optional().describe('Without it PLAIN or LOGIN, as the host offers; with `tokenFile` always XOAUTH2.'),
+  clearText: z.boolean().default(false).describe('Whether the secret may go over a line without TLS.'),
+}).refine(({ passwordFile, passwordEnv, tokenFile }) => [passwordFile, passwordEnv, tokenFile].filter((each) => each !== undefined).length === 1, {
+  error: 'exactly one of passwordFile, passwordEnv, tokenFile',
+})
+
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
   nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
   tls: z
-    .enum(['none', 'may', 'encrypt', 'verify'])
+    .union([tlsLevel.transform((level) => ({ level, implicit: false, minVersion: 'TLSv1.2' as const })), routeTls], { error: 'none, may, encrypt, verify, or a mapping with level' })
     .optional()
-    .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
+    .describe('A level, or a mapping with the keys below. Without it `may`; with `auth`, `verify`. Routes to one next hop must agree on it.'),
+  auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
+})
+
+/** One that cannot be read has its own fault, told elsewhere. */
+function keyOf(nextHop: string): string {
+  try {
+    return nextHopKey(parseNextHop(nextHop))
+  } catch {
+    return nextHop
+  }
+}
+
+/** TLS and AUTH belong to the next hop, since mail for several domains shares a connection to it. */
+const routes = z.array(route).default([]).superRefine((all, context) => {
+  const first = new Map<string, number>()
+  for (const [i, { nextHop, tls, auth }] of all.entries()) {
+    const key = keyOf(nextHop)
+    const other = first.get(key)
+    if (other === undefined) first.set(key, i)
+    else if (!isDeepStrictEqual([tls, auth], [all[other]!.tls, all[other]!.auth])) {
+      context.addIssue({ code: 'custom', path: [i], message: `the same tls and auth as in routes[${other}], which leads to the same next hop` })
+    }
+  }
 })
 
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
@@ -112,7 +162,7 @@ export const settingsSchema = z.strictObject({
     .default(['127.0.0.0/8', '::1/128'])
     .describe('Clients that may relay without AUTH on an smtp listener.'),
   localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
-  routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
+  routes: routes.describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
       servers: z
@@ -143,6 +193,10 @@ export const settingsSchema = z.strictObject({
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
+    idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),
+    connectionAge: duration('5m').describe('How long a connection may take new messages.'),
+    connectionMessages: count(100).describe('Messages on one connection; a host may state less (LIMITS, RFC 9422).'),
+    idleConnections: count(100).describe('Connections of one process that wait at a time.'),
     connectTimeout: duration('30s').describe('For one address of one host.'),
     greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
     mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
