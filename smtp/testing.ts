@@ -56,7 +56,7 @@ export async function startPeer(script: Script = {}, address = '127.0.0.1', port
     port, connections: 0, commands: [], messages: [], servername: null, clientName: null, close: async () => {},
     each: (answer) => { for (const say of sockets.values()) say(answer) },
   }
-  const server = createServer((socket) => {
+  const server = createServer({ noDelay: true }, (socket) => {
     peer.connections++
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => {})
