@@ -87,8 +87,8 @@ function describe(issue: z.core.$ZodIssue, written: unknown, where: (path: Prope
     return issue.keys.map((key) => `${where([...issue.path, key])}: ${dotted([...issue.path, key])}: there is no such setting`)
   }
   if (issue.code === 'invalid_union') {
-    // Of the forms that a value may have, the fault is told by the one it was meant to have.
-    const meant = issue.errors.find((issues) => issues.every(({ path, code }) => path.length > 0 || code !== 'invalid_type') && !issues.some(({ code, path }) => code === 'invalid_value' && path.length === 0))
+    // The fault is told by the form that the value was meant to have: the one that takes it at first sight.
+    const meant = issue.errors.find((issues) => !issues.some((inner) => inner.path.length === 0 && /^invalid_(type|value)$/.test(inner.code)))
     if (meant) return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, written, where))
   }
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)

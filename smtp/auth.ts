@@ -35,23 +35,23 @@ export async function authenticate(
   } catch (error) {
     return (error as Error).message
   }
-  const { first, then } = exchange(mechanism, credentials.user, secret)
+  const { first, answers } = exchange(mechanism, credentials.user, secret)
   let reply = await command(connection, first, limit)
-  for (const line of then) {
+  for (const line of answers) {
     if (reply.code !== 334) break
     reply = await command(connection, line, limit)
   }
   // A host may echo what it was sent: `500 unknown command AUTH PLAIN AGJvYgB...`.
-  return reply.code === 235 ? null : masked(reply, [secret, ...[first, ...then].flatMap((line) => line.split(' ').slice(-1))])
+  return reply.code === 235 ? null : masked(reply, [secret, ...[first, ...answers].flatMap((line) => line.split(' ').slice(-1))])
 }
 
 /** The AUTH command, and what answers each 334. */
-function exchange(mechanism: Mechanism, user: string, secret: string): { first: string; then: string[] } {
+function exchange(mechanism: Mechanism, user: string, secret: string): { first: string; answers: string[] } {
   const base64 = (text: string) => Buffer.from(text).toString('base64')
-  if (mechanism === 'plain') return { first: `AUTH PLAIN ${base64(`\0${user}\0${secret}`)}`, then: [] }
-  if (mechanism === 'login') return { first: 'AUTH LOGIN', then: [base64(user), base64(secret)] }
+  if (mechanism === 'plain') return { first: `AUTH PLAIN ${base64(`\0${user}\0${secret}`)}`, answers: [] }
+  if (mechanism === 'login') return { first: 'AUTH LOGIN', answers: [base64(user), base64(secret)] }
   // A refusal comes as 334 with its reason; an empty line asks for the reply itself.
-  return { first: `AUTH XOAUTH2 ${base64(`user=${user}\x01auth=Bearer ${secret}\x01\x01`)}`, then: [''] }
+  return { first: `AUTH XOAUTH2 ${base64(`user=${user}\x01auth=Bearer ${secret}\x01\x01`)}`, answers: [''] }
 }
 
 function masked(reply: Reply, secrets: string[]): Reply {

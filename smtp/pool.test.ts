@@ -150,7 +150,8 @@ test('452 4.5.3 splits the batch: those accepted go out, the others follow at on
     await bench(script, async ({ peer, send, verbs }) => {
       const told: number[] = []
       const outcomes = await send({
-        recipients: recipientsOf('a@x.test', 'b@x.test', 'c@x.test', 'd@x.test', 'e@x.test'), partly: async (so) => { told.push([...so.values()].filter(({ status }) => status === 'delivered').length) },
+        recipients: recipientsOf('a@x.test', 'b@x.test', 'c@x.test', 'd@x.test', 'e@x.test'),
+        partly: async (soFar) => { told.push([...soFar.values()].filter(({ status }) => status === 'delivered').length) },
       })
       assert.deepEqual(outcomes, Array.from({ length: 5 }, () => delivered[0]))
       assert.deepEqual([peer.connections, peer.messages.length, verbs().filter((verb) => verb === 'MAIL').length], [1, 3, 3])

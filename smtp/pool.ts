@@ -54,7 +54,10 @@ export function createPool(limits: PoolLimits): Pool {
   }
 
   function give(key: string, session: Session): void {
-    if (!isGood(session)) return leave(session.connection)
+    if (!isGood(session)) {
+      leave(session.connection)
+      return
+    }
     const timer = setTimeout(() => drop(session), limits.idle).unref()
     waiting.set(session, { key, timer })
     byKey.set(key, [...(byKey.get(key) ?? []), session])

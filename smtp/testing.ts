@@ -90,7 +90,7 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
     const wrapped = new TLSSocket(clear, { isServer: true, requestCert: true, rejectUnauthorized: false, ...script.tls })
     wrapped.on('error', () => {}).on('secure', () => {
       peer.servername = (wrapped as TLSSocket & { servername: string | false }).servername
-      peer.clientName = wrapped.authorized ? String(wrapped.getPeerCertificate().subject.CN) : null
+      peer.clientName = wrapped.getPeerCertificate()?.subject?.CN?.toString() ?? null
     })
     socket = wrapped
     listen()
@@ -129,7 +129,10 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
   function takeChunk(length: number, last: boolean): void {
     chunks += input.slice(0, length)
     input = input.slice(length)
-    if (!last) return say(script.bdat ?? '250 2.0.0 chunk')
+    if (!last) {
+      say(script.bdat ?? '250 2.0.0 chunk')
+      return
+    }
     peer.messages.push(chunks)
     chunks = ''
     for (const answer of [script.dot ?? '250 2.0.0 taken'].flat()) say(answer)

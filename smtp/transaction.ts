@@ -36,7 +36,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
   /** The reply ends the transaction. */
   const stop = (reply: Reply) => {
     result.state = reply.code === 421 ? 'broken' : 'unsettled'
-    return settle(onReply(refusal(reply), result.phase, peer))
+    return settle(onReply(reply, result.phase, peer))
   }
 
   for (const recipient of all) {
@@ -80,7 +80,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
       else if (accepted.length > 0 && isFull(reply)) {
         result.surplus.push(recipient)
         result.outcomes.set(recipient.n, onReply({ ...reply, code: 452, enhanced: '4.5.3' }, 'rcpt', peer))
-      } else result.outcomes.set(recipient.n, onReply(refusal(reply), 'rcpt', peer))
+      } else result.outcomes.set(recipient.n, onReply(reply, 'rcpt', peer))
     }
     if (accepted.length === 0) return { ...result, state: 'unsettled' }
     result.phase = 'data'
@@ -155,9 +155,4 @@ function isYes(reply: Reply): boolean {
 /** RFC 5321 section 4.5.3.1.10: 452 means too many recipients, and 552 is to be taken for it; another enhanced code speaks against it. */
 function isFull({ code, enhanced }: Reply): boolean {
   return (code === 452 && (enhanced === null || enhanced === '4.5.3')) || (code === 552 && (enhanced === null || enhanced === '5.5.3'))
-}
-
-/** A positive reply where it makes no sense refuses nothing and promises nothing: it counts as a passing trouble. */
-function refusal(reply: Reply): Reply {
-  return reply.code >= 400 ? reply : { ...reply, code: 450, enhanced: null }
 }
