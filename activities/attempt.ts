@@ -6,7 +6,7 @@ import { domainOf } from '../mail/address.ts'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
 import { builtInRules } from '../mail/retry-rules.ts'
-import { type Claim, claimAttempt, markDot, recordAttempt, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
+import { type Claim, claimAttempt, markDot, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
@@ -19,6 +19,8 @@ export interface Delivery {
   signal: AbortSignal
   /** To be asked before the final dot, or before what corresponds to it: false means that it may not be sent. */
   beforeDot: (recipients: number[]) => Promise<boolean>
+  /** To be told the outcomes so far when the attempt goes on after a final dot. */
+  partly: (outcomes: ReadonlyMap<number, Outcome>) => Promise<void>
 }
 
 /** Characters of an outcome's text that the workflow is told; Postgres keeps all. */
@@ -48,7 +50,8 @@ export async function makeAttempt(
     const message = await readMessage(sql, id)
     if (!message) throw new Error(`there is no message ${id}`)
     const beforeDot = (recipients: number[]) => markDot(sql, id, claim.number, recipients, lease)
-    const result = await deliver({ message, recipients: claim.recipients, signal, beforeDot })
+    const partly = (outcomes: ReadonlyMap<number, Outcome>) => recordDelivered(sql, id, claim.number, outcomes)
+    const result = await deliver({ message, recipients: claim.recipients, signal, beforeDot, partly })
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
       await releaseAttempt(sql, id, claim.number, result.tries)

@@ -17,7 +17,7 @@ export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Pr
   return await makeAttempt(deps, argument, (delivery) => {
     if (argument.group.agent === 'lmtp') {
       const content = () => deliveredContent(deps.sql, delivery.message, argument.group.returnPath)
-      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps.dns)
+      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps)
     }
     return handToEach(deps, delivery)
   })

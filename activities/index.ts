@@ -3,6 +3,8 @@
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Dns } from '../smtp/dns.ts'
+import type { HopOptions } from '../smtp/hop-options.ts'
+import type { Pool } from '../smtp/pool.ts'
 import type { Sql } from '../store/database.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
 import { control } from './control.ts'
@@ -16,6 +18,10 @@ export interface ActivityDeps {
   settings: Settings
   sql: Sql
   dns: Dns
+  /** Outbound connections that wait for their next message. */
+  pool: Pool
+  /** TLS and AUTH of a next hop, by its key. */
+  hopOptions: (nextHop: string) => HopOptions
   log: Logger
   /** Names this process in attempt records. */
   worker: string

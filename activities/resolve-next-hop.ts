@@ -58,7 +58,6 @@ function smtpDestination(deps: ActivityDeps, hop: NextHop): Destination {
     nextHop: nextHopKey(hop),
     agent: 'smtp',
     port: hop.port,
-    tls: hop.tls,
     returnPath: false,
     resolve: () => resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname }),
   }
@@ -70,7 +69,6 @@ function localDestination(domain: string, local: LocalDomain): Destination {
     nextHop: local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`,
     agent: local.deliver,
     port: local.deliver === 'lmtp' ? local.port : 0,
-    tls: 'may',
     returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),
   }

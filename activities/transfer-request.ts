@@ -10,13 +10,18 @@ export function transferRequest(
 ): TransferRequest {
   const { message, recipients, signal, beforeDot } = delivery
   const { transfer } = deps.settings
+  const { tls, auth } = deps.hopOptions(group.nextHop)
   return {
     protocol,
     hosts: group.hosts,
     port: group.port,
-    tls: group.tls,
+    // RFC 8689: REQUIRETLS takes nothing less than a certificate that is good for the host. DANE and MTA-STS will speak here, too.
+    tls: async () => (message.requireTls && protocol === 'smtp' ? { ...tls, level: 'verify' } : tls),
+    auth,
     helo: deps.settings.hostname,
-    envelope: { reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8 },
+    envelope: {
+      reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8, requireTls: message.requireTls, ret: message.ret, envid: message.envid,
+    },
     size: message.size + (message.trace?.length ?? 0),
     recipients,
     content,
@@ -31,6 +36,7 @@ export function transferRequest(
     },
     beforeDot,
     anotherHost: (recipient, outcome) => ruleFor(deps, outcome, recipient.forwardPath, group.nextHop)?.then.action === 'nextHost',
+    partly: delivery.partly,
     signal,
   }
 }

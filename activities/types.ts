@@ -2,7 +2,6 @@
 
 import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { HostTry, Status } from '../mail/outcome.ts'
-import type { TlsPolicy } from '../mail/route.ts'
 
 /** How far the message has come: store/recipients.ts, Progress, repeated since workflows may not import the store. */
 export interface Progress {
@@ -17,14 +16,13 @@ export interface Progress {
 
 /** Recipients with one next hop: they share a transaction. */
 export interface Group {
-  /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. */
+  /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. TLS and AUTH go by it, and are looked up by whoever attempts. */
   nextHop: string
   recipients: number[]
   agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
   /** For smtp and lmtp: names or addresses in the order to try. */
   hosts: string[]
   port: number
-  tls: TlsPolicy
   /** For lmtp: whether Return-Path is ours to write. */
   returnPath: boolean
 }

@@ -3,9 +3,11 @@
 import { stringify } from 'yaml'
 import { loadSettings } from '../settings/load.ts'
 import { defaultSettings, differing } from '../settings/defaults.ts'
+import { loadHopOptions } from '../smtp/hop-options.ts'
 
 export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
-  const { written } = loadSettings({ file })
+  const { settings, written } = loadSettings({ file })
+  loadHopOptions(settings.routes) // throws when a file that a route names cannot be used
   const chosen = masked(options.all ? { ...defaultSettings(), ...withDefaults(written) } : differing(written))
   if (options.json) console.log(JSON.stringify(chosen, null, 2))
   else console.log(Object.keys(chosen).length === 0 ? '# every setting has its default' : stringify(chosen, { flowCollectionPadding: true }).trimEnd())

@@ -10,6 +10,8 @@ import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
+import { loadHopOptions } from '../smtp/hop-options.ts'
+import { createPool } from '../smtp/pool.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
 import { migrate } from '../store/migrate.ts'
 import { startJanitor } from '../worker/janitor.ts'
@@ -34,6 +36,9 @@ const grace = 3000
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
+  const hopOptions = loadHopOptions(settings.routes)
+  const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const pool = createPool({ idle, age, messages, connections })
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
   const stop = async () => {
@@ -43,7 +48,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   try {
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
-    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, log, worker: workerName(), grace })
+    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, pool, hopOptions, log, worker: workerName(), grace })
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
@@ -52,6 +57,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       // Side by side: each has its own time limit, and neither needs the other to end.
       await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
       await worker?.stop()
+      pool.close()
     })
     const { address, port } = settings.http
     const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })

@@ -87,6 +87,11 @@ function describe(issue: z.core.$ZodIssue, written: unknown, where: (path: Prope
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${where([...issue.path, key])}: ${dotted([...issue.path, key])}: there is no such setting`)
   }
+  if (issue.code === 'invalid_union') {
+    // The fault is told by the form that the value was meant to have: the one that takes it at first sight.
+    const meant = issue.errors.find((issues) => !issues.some((inner) => inner.path.length === 0 && /^invalid_(type|value)$/.test(inner.code)))
+    if (meant) return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, written, where))
+  }
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
   const is = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`
   const allowed = issue.message.replace(/^Invalid (input|option|discriminator value)[:.] ?/, '').replace(/, received .*$/, '')
@@ -105,5 +110,16 @@ function absolute(settings: Settings, folder: string): Settings {
     ]),
   )
   const tls = settings.tls && { cert: from(settings.tls.cert), key: from(settings.tls.key) }
-  return { ...settings, state: from(settings.state), tls, localDomains }
+  return { ...settings, state: from(settings.state), tls, localDomains, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
+}
+
+/** A path that is not given stays so. */
+function absoluteRoute({ tls, auth, ...route }: Settings['routes'][number], from: (path: string) => string): Settings['routes'][number] {
+  const paths = <T extends object>(of: T, names: (keyof T)[]): T =>
+    ({ ...of, ...Object.fromEntries(names.filter((name) => of[name] !== undefined).map((name) => [name, from(of[name] as string)])) })
+  return {
+    ...route,
+    ...(tls && { tls: paths<NonNullable<typeof tls>>(tls, ['ca', 'cert', 'key'] as never[]) }),
+    ...(auth && { auth: paths(auth, ['passwordFile', 'tokenFile']) }),
+  }
 }

@@ -2,7 +2,7 @@
 
 import { z } from 'zod'
 import { reportTexts } from '../mail/report-texts.ts'
-import { parseNextHop } from '../mail/route.ts'
+import { domain, routes } from './routes.ts'
 import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
 
 const duration = (fallback: string) =>
@@ -23,7 +23,6 @@ const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to
 const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
-const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
 
 const listener = z
   .strictObject({
@@ -55,23 +54,6 @@ const localDomain = z.discriminatedUnion('deliver', [
     timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
   }),
 ])
-
-const nextHop = z.string().superRefine((text, context) => {
-  try {
-    parseNextHop(text)
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: (error as Error).message })
-  }
-})
-
-const route = z.strictObject({
-  domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
-  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
-  tls: z
-    .enum(['none', 'may', 'encrypt', 'verify'])
-    .optional()
-    .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
-})
 
 /** One value or a list of them, as a list. */
 const several = <T extends z.ZodType>(each: T, what: string) =>
@@ -157,7 +139,7 @@ export const settingsSchema = z.strictObject({
     .default(['127.0.0.0/8', '::1/128'])
     .describe('Clients that may relay without AUTH on an smtp listener.'),
   localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
-  routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
+  routes: routes.prefault([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
       servers: z
@@ -201,6 +183,10 @@ export const settingsSchema = z.strictObject({
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
+    idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),
+    connectionAge: duration('5m').describe('How long a connection may take new messages.'),
+    connectionMessages: count(100).describe('Messages on one connection; a host may state less (LIMITS, RFC 9422).'),
+    idleConnections: count(100).describe('Connections of one process that wait at a time.'),
     connectTimeout: duration('30s').describe('For one address of one host.'),
     greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
     mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
