@@ -86,7 +86,7 @@ async function startServers(settings: Settings, progress: (line: string) => void
 }
 
 function readyBlock(settings: Settings, running: Running, ui: string | null): string {
-  const notes = { smtp: 'between MTAs', submission: 'STARTTLS and AUTH', submissions: 'TLS and AUTH' }
+  const notes = { smtp: 'between MTAs', submission: 'STARTTLS and AUTH', submissions: 'TLS and AUTH', lmtp: 'LMTP' }
   const local = Object.entries(settings.localDomains).map(([domain, agent]) =>
     `  @${domain}`.padEnd(18) + (agent.deliver === 'maildir' ? relative(process.cwd(), resolve(agent.path)) : agent.deliver))
   return [

@@ -1,6 +1,7 @@
 // The command line: which command takes which options. What a command does stands in a file of its own.
 
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { durationForm, parseDuration } from '../settings/units.ts'
 import { queueStatuses } from '../store/filter.ts'
@@ -82,6 +83,35 @@ program
   .option('--implicit-tls', 'TLS from the start, as on port 465')
   .option('--insecure', 'accept any certificate')
   .action(async (options) => (await import('./send.ts')).send(config(), options))
+
+program
+  .command('sendmail')
+  .description('take a message from standard input, as sendmail does: -t -i -oi -f -F -N -bs and recipients')
+  .argument('[arguments...]')
+  .action(async (words) => (await import('./sendmail.ts')).sendmail(config(), words))
+
+const user = program.command('user').description('who may submit mail, beside the users of the settings')
+user
+  .command('add')
+  .description('add a user; the password comes from standard input, or EVERPOST_PASSWORD')
+  .argument('<name>', 'most often an address')
+  .option('--address <address>', 'another reverse-path of theirs; @example.test for a whole domain; may be given more than once', collect)
+  .action(async (name, options) => (await import('./user.ts')).userAdd(config(), name, options))
+user
+  .command('remove')
+  .description('remove a user')
+  .argument('<name>')
+  .action(async (name) => (await import('./user.ts')).userRemove(config(), name))
+user
+  .command('list')
+  .description('list the users of the settings and of the database')
+  .addOption(json)
+  .action(async (options) => (await import('./user.ts')).userList(config(), options))
+user
+  .command('passwd')
+  .description('change the password of a user; the new one comes from standard input, or EVERPOST_PASSWORD')
+  .argument('<name>')
+  .action(async (name) => (await import('./user.ts')).userPasswd(config(), name))
 
 /** Milliseconds between two. */
 function rate(text: string): number {
@@ -183,6 +213,12 @@ program
   .option('--why <text>', 'kept with the message', '')
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
+
+// Installed under that name, as programs expect it at /usr/sbin/sendmail.
+if (basename(process.argv[1] ?? '') === 'sendmail') process.argv.splice(2, 0, 'sendmail')
+// Its flags are its own: nothing after its name is an option of ours.
+const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
+if (process.argv[sendmailAt] === 'sendmail') process.argv.splice(sendmailAt + 1, 0, '--')
 
 try {
   await program.parseAsync()

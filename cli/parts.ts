@@ -26,6 +26,8 @@ export interface Running {
   http: number
   /** Settles when the worker, if there is one, polls. */
   ready: Promise<void>
+  /** Reads certificates again, where their files have changed. */
+  reload(): void
   /** Takes at most about 8 seconds. */
   stop(): Promise<void>
 }
@@ -62,7 +64,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const { address, port } = settings.http
     const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })
     stops.push(() => console.stop())
-    return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), stop }
+    return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
   } catch (error) {
     await stop()
     throw error

@@ -60,12 +60,15 @@ function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKe
   return { value, where }
 }
 
-/** Sections are merged key by key; lists, and maps of domains, are replaced as a whole. */
+/** Maps of domains and addresses, not sections. */
+const maps = ['localDomains', 'relayDomains', 'aliases']
+
+/** Sections are merged key by key; lists and maps are replaced as a whole. */
 function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
   const merged: Record<string, unknown> = { ...base }
   for (const [key, value] of Object.entries(file)) {
     const under = merged[key]
-    const both = isMapping(under) && isMapping(value) && key !== 'localDomains'
+    const both = isMapping(under) && isMapping(value) && !maps.includes(key)
     merged[key] = both ? { ...under, ...value } : value
   }
   return merged
@@ -109,8 +112,11 @@ function absolute(settings: Settings, folder: string): Settings {
       canonicalDomain(domain), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
     ]),
   )
-  const tls = settings.tls && { cert: from(settings.tls.cert), key: from(settings.tls.key) }
-  return { ...settings, state: from(settings.state), tls, localDomains, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
+  const pair = ({ cert, key }: { cert: string; key: string }) => ({ cert: from(cert), key: from(key) })
+  const names = Object.fromEntries(Object.entries(settings.tls?.names ?? {}).map(([name, each]) => [name, pair(each)]))
+  const tls = settings.tls && { ...pair(settings.tls), names }
+  const listeners = settings.listeners.map((listener) => (listener.path === undefined ? listener : { ...listener, path: from(listener.path) }))
+  return { ...settings, state: from(settings.state), tls, listeners, localDomains, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
 }
 
 /** A path that is not given stays so. */

@@ -22,28 +22,45 @@ const size = (fallback: string) =>
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
+const bound = (fallback: number) => z.int().min(0, 'a whole number from 0, which means without bound').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
+const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
+const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
 
 const listener = z
   .strictObject({
     kind: z
-      .enum(['smtp', 'submission', 'submissions'])
-      .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314).'),
-    address: address.describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
-    port: z.int().min(0).max(65535).describe('0 takes a free one.'),
+      .enum(['smtp', 'submission', 'submissions', 'lmtp'])
+      .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314); lmtp: RFC 2033.'),
+    address: address.default('127.0.0.1').describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
+    port: z.int().min(0).max(65535).optional().describe('0 takes a free one.'),
+    path: z.string().min(1).optional().describe('A Unix socket instead of address and port. Its clients count as 127.0.0.1.'),
+    proxyProtocol: z.boolean().default(false).describe('Connections from `trustedProxies` begin with a PROXY header, version 1 or 2.'),
   })
+  .refine((listener) => (listener.port === undefined) !== (listener.path === undefined), { error: 'a port, or the path of a Unix socket', path: ['port'] })
   .describe('One listening socket.')
+
+const whoIsThere = {
+  recipients: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('Local parts that there are; others are refused with 550 5.1.1. Left out: every one is taken. `postmaster` and `abuse` always are.'),
+  catchAll: mailbox.optional().describe('Address that takes the mail for every local part that is not in `recipients`.'),
+}
 
 const localDomain = z.discriminatedUnion('deliver', [
   z.strictObject({
     deliver: z.literal('maildir'),
     path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient').describe('A folder; `{localpart}` and `{domain}` stand for the recipient.'),
+    ...whoIsThere,
   }),
   z.strictObject({
     deliver: z.literal('lmtp'),
     host: address.describe('IP address or host name of the LMTP server.'),
     port: port.describe('Its port; LMTP has none of its own.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
+    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient; its answer is remembered for ten minutes.'),
+    ...whoIsThere,
   }),
   z.strictObject({
     deliver: z.literal('pipe'),
@@ -52,6 +69,7 @@ const localDomain = z.discriminatedUnion('deliver', [
       .min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope')
       .describe('Program and arguments, run without a shell; `{localpart}`, `{domain}` and `{sender}` stand for the envelope. Exit codes as in sysexits.h: 75 defers.'),
     timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
+    ...whoIsThere,
   }),
 ])
 
@@ -110,9 +128,9 @@ export const settingsSchema = z.strictObject({
   listeners: z
     .array(listener)
     .default([
-      { kind: 'smtp', address: '127.0.0.1', port: 2525 },
-      { kind: 'submission', address: '127.0.0.1', port: 2587 },
-      { kind: 'submissions', address: '127.0.0.1', port: 2465 },
+      { kind: 'smtp', address: '127.0.0.1', port: 2525, proxyProtocol: false },
+      { kind: 'submission', address: '127.0.0.1', port: 2587, proxyProtocol: false },
+      { kind: 'submissions', address: '127.0.0.1', port: 2465, proxyProtocol: false },
     ])
     .describe('Where mail is accepted.'),
   http: z
@@ -123,22 +141,57 @@ export const settingsSchema = z.strictObject({
     .prefault({})
     .describe('Where health and status are served over HTTP.'),
   tls: z
-    .strictObject({ cert: z.string().describe('Path of the certificate chain.'), key: z.string().describe('Path of its private key.') })
+    .strictObject({
+      cert: z.string().describe('Path of the certificate chain.'),
+      key: z.string().describe('Path of its private key.'),
+      names: z
+        .record(domain, z.strictObject({ cert: z.string(), key: z.string() }))
+        .optional()
+        .describe('Other certificates, by the name that a client asks for (SNI): `{ mail.example.test: { cert: ..., key: ... } }`.'),
+    })
     .nullable()
     .default(null)
-    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair.'),
+    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair. '
+      + 'Changed files are read again within a minute, or at SIGHUP; connections stay.'),
   users: z
     .array(z.strictObject({
       name: z.string().min(1).describe('User name of AUTH; most often an address.'),
       passwordHash: z.string().regex(/^scrypt\$/, 'a hash made by: everpost hash-password').describe('Made by `everpost hash-password`.'),
+      addresses: z.array(z.string().regex(/^[^\s@]*@[^\s@]+$/, 'an address, or @example.test for a whole domain')).default([])
+        .describe('Reverse-paths that are theirs besides their name: addresses, or `@example.test` for a whole domain.'),
     }))
     .default([])
-    .describe('Who may submit mail.'),
+    .describe('Who may submit mail; more are kept in Postgres, see `everpost user`.'),
+  submission: section({
+    anySender: z.boolean().default(false).describe('Let users send with any reverse-path, not with their own only.'),
+    clearTextAuth: z.boolean().default(false).describe('Offer AUTH without TLS. Passwords then cross the network for all to read.'),
+    futureRelease: duration('30d').describe('How far ahead a user may put off the delivery (FUTURERELEASE, RFC 4865); `0s`: not at all.'),
+  }).describe('What holds on submission listeners.'),
   relayNetworks: z
-    .array(z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' }))
+    .array(network)
     .default(['127.0.0.0/8', '::1/128'])
-    .describe('Clients that may relay without AUTH on an smtp listener.'),
+    .describe('Clients that may relay without AUTH on an smtp or lmtp listener, and that limits by client do not concern.'),
+  trustedProxies: z
+    .array(network)
+    .default([])
+    .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT.'),
   localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
+  relayDomains: z
+    .record(domain, z.strictObject({
+      recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.'),
+    }))
+    .default({})
+    .describe('Domains that we relay for, as their MX: everyone may send to them, and they go on to their next hop.'),
+  aliases: z
+    .record(mailbox, z.union([mailbox, z.array(mailbox).min(1)], { error: 'an address or a list of addresses; programs and files are not possible' }))
+    .default({})
+    .describe('Addresses of local domains that stand for others, one or many, here or elsewhere: `{ info@example.test: [alice@example.test, bob@partner.test] }`.'),
+  postmaster: mailbox.optional().describe('Who gets the mail for `postmaster` and `abuse` of a local domain that lists its recipients and has neither; else it goes to the domain as it is.'),
+  subaddressDelimiter: z
+    .string()
+    .max(1, 'one character, or none')
+    .default('+')
+    .describe('What parts a user from a tag in a local part: `alice+news` is delivered as `alice` by Maildir and pipe. Empty: nothing does.'),
   routes: routes.prefault([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
@@ -173,7 +226,18 @@ export const settingsSchema = z.strictObject({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),
     hops: count(50).describe('Received fields in a message before it counts as looping.'),
+    lineLength: bound(0).describe('Octets of the longest line taken, without CRLF: 998 refuses what RFC 5321 does not promise to carry. 0: any; no line is ever split.'),
     connections: count(500).describe('Connections to one listener at a time.'),
+    clientConnections: bound(50).describe('Connections of one client address at a time, outside `relayNetworks`. 0: no bound.'),
+    clientMessages: bound(600).describe('Messages of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
+    clientRecipients: bound(6000).describe('Recipients of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
+    userMessages: bound(100).describe('Messages of one user in a minute. 0: no bound.'),
+    userRecipients: bound(1000).describe('Recipients of one user in a minute. 0: no bound.'),
+    errors: count(20).describe('Refused commands in one connection, without a message accepted, before we hang up.'),
+    authFailures: count(5).describe('Failed AUTH commands in one connection before we hang up. Each further one from an address, in ten minutes, is answered later, up to 10 s.'),
+    commandLength: count(4096).describe('Octets of a command line. AUTH may always take the 12288 of RFC 4954.'),
+    dataTime: duration('30m').describe('For the whole of a message, from DATA to its dot.'),
+    idleTime: duration('5m').describe('How long a client may stay silent (RFC 5321 section 4.5.3.2.7).'),
     outbox: count(100_000).describe('Accepted messages whose workflow could not start yet; beyond it mail is deferred with 451.'),
   }).describe('Bounds of what is accepted.'),
   retention: section({

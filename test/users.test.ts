@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import { ensureCertificate } from '../dev/certificate.ts'
+import { prepareEverpost } from './support/everpost.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'everpost-users-'))
+const everpost = await prepareEverpost({
+  listeners: (['smtp', 'submission'] as const).map((kind) => ({ kind, address: '127.0.0.1', port: 0 })),
+  tls: await ensureCertificate(folder, 'mx.example.test'),
+})
+after(async () => {
+  await everpost.end()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('everpost user: added, listed, given a new password and removed while Everpost runs', async () => {
+  await everpost.start()
+  const withPassword = async (password: string, ...args: string[]) => {
+    process.env['EVERPOST_PASSWORD'] = password
+    try {
+      return await everpost.command(...args)
+    } finally {
+      delete process.env['EVERPOST_PASSWORD']
+    }
+  }
+  const send = (password: string, from: string) =>
+    everpost.command('send', '--to', 'dave@example.test', '--user', 'carol@example.test', '--from', from, '--password', password, '--insecure', '--server', `127.0.0.1:${everpost.ports['submission']}`)
+  assert.match((await everpost.command('user', 'list')).stdout, /There are no users/)
+  assert.deepEqual(await withPassword('one', 'user', 'add', 'carol@example.test', '--address', '@carol.test'), { code: 0, stdout: 'added carol@example.test\n', stderr: '' })
+  const again = await withPassword('one', 'user', 'add', 'Carol@example.test')
+  assert.deepEqual([again.code, /there is a user .* already/.test(again.stderr)], [1, true])
+  assert.equal((await withPassword('one', 'user', 'add', 'x@example.test', '--address', 'nonsense')).code, 64)
+  assert.match((await everpost.command('user', 'list')).stdout, /carol@example\.test +database +@carol\.test/)
+  assert.deepEqual(JSON.parse((await everpost.command('user', 'list', '--json')).stdout), [{ name: 'carol@example.test', addresses: ['@carol.test'], from: 'database' }])
+
+  const sent = await send('one', 'news@carol.test')
+  assert.match(sent.stdout, /queued as/, sent.stderr)
+  assert.match((await send('one', 'bob@example.test')).stderr, /553 5\.7\.1/)
+  assert.equal((await withPassword('two', 'user', 'passwd', 'carol@example.test')).code, 0)
+  assert.match((await send('one', 'carol@example.test')).stderr, /535 5\.7\.8/)
+  assert.equal((await send('two', 'carol@example.test')).code, 0)
+  assert.equal((await everpost.command('user', 'remove', 'carol@example.test')).code, 0)
+  assert.match((await send('two', 'carol@example.test')).stderr, /535 5\.7\.8/)
+  assert.equal((await everpost.command('user', 'remove', 'carol@example.test')).code, 1)
+})
