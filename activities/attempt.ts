@@ -6,6 +6,7 @@ import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { nextAttemptAt } from '../mail/retry.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
+import { whenBack } from '../store/database.ts'
 import { readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
 import type { AttemptArgument, Attempted, AttemptSummary } from './types.ts'
@@ -81,9 +82,9 @@ interface Recording {
 export async function record(deps: ActivityDeps, recording: Recording): Promise<Attempted> {
   const { id, nextHop, clock, claim, result } = recording
   const { settings } = deps
-  const { expiresAt } = await readProgress(deps.sql, id)
-  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, clock, expiresAt))
-  const progress = await recordAttempt(deps.sql, id, claim.number, result, verdicts, settings.retention)
+  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, clock, claim.expiresAt.getTime()))
+  // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, result, verdicts, settings.retention))
   for (const recipient of claim.recipients) {
     const { status, enhanced, host, address, text, tls } = result.outcomes[recipient.n]!
     const relay = host === null ? nextHop : `${host}[${address}]`

@@ -5,9 +5,9 @@ import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import type { Settings } from '../settings/schema.ts'
-import { acceptMessage } from '../store/accept.ts'
+import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import type { Sql } from '../store/database.ts'
+import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
 import { refusal } from './refusal.ts'
 
@@ -64,7 +64,7 @@ export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>
     if (storeFault) throw storeFault
     if (uploaded > 0 && heldSize > 0) await upload()
     const { bounceQueueLifetime, maximalQueueLifetime } = settings.retry
-    await acceptMessage(sql, {
+    await store(deps, {
       id, kind: 'mail', parent: null, envelope, origin: await origin(), size: check.size(),
       lifetime: envelope.reversePath === '' ? bounceQueueLifetime : maximalQueueLifetime,
       body: uploaded > 0 ? 'uploaded' : Buffer.concat(held),
@@ -75,5 +75,21 @@ export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>
     if ((error as { responseCode?: number }).responseCode !== undefined) throw error
     log.error({ id, error: String(error) }, 'message not stored: deferred')
     throw refusal(451, '4.3.0 The message cannot be stored now; try again later')
+  }
+}
+
+/** Milliseconds for a database that went away in the middle of a commit to come back and say what became of it. */
+const askedFor = 20_000
+
+/** Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked again. */
+async function store({ sql, log }: AcceptDeps, message: NewMessage): Promise<void> {
+  try {
+    await acceptMessage(sql, message)
+  } catch (error) {
+    if (!leavesOpen(error)) throw error
+    const stored = await whenBack(() => isAccepted(sql, message.id), askedFor).catch(() => null)
+    log.warn({ id: message.id, error: String(error), stored }, 'the connection to Postgres broke at the commit')
+    if (stored === null) throw refusal(451, '4.3.0 It is not known whether the message was stored; try again later')
+    if (!stored) throw error
   }
 }

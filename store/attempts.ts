@@ -7,6 +7,8 @@ import { lockMessage, type Progress, type RecipientRow, type Retention, settlePr
 export interface Claim {
   /** Unique in its message, counting from 1. */
   number: number
+  /** End of the queue lifetime. */
+  expiresAt: Date
   recipients: Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'>[]
 }
 
@@ -26,16 +28,16 @@ export interface ClaimRequest {
  * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
-  const rows = await sql<{ number: number; n: number; forwardPath: string; notify: never[]; orcpt: string | null; attempts: number }[]>`
+  const rows = await sql<({ number: number; expiresAt: Date } & Claim['recipients'][number])[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number
+      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number, expires_at
     ),
     claimed as (
       update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts
+      returning message.number, message.expires_at, r.n, r.forward_path, r.notify, r.orcpt, r.attempts
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -45,8 +47,8 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       insert into attempts (message_id, number, next_hop, recipients, worker)
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
-    select number, n, forward_path as "forwardPath", notify, orcpt, attempts from claimed order by n`
-  return rows[0] ? { number: rows[0].number, recipients: rows } : null
+    select number, expires_at as "expiresAt", n, forward_path as "forwardPath", notify, orcpt, attempts from claimed order by n`
+  return rows[0] ? { number: rows[0].number, expiresAt: rows[0].expiresAt, recipients: rows } : null
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
@@ -88,7 +90,7 @@ export interface Verdict {
 /**
  * Ends an attempt: its record, its recipients and the message in one transaction. A delivery is recorded even when
  * another attempt has taken over meanwhile, since the next hop has said yes; any other verdict of a stale attempt is
- * left to its successor.
+ * left to its successor. Done twice, it counts once: whoever could not see the commit may repeat it.
  */
 export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
@@ -107,7 +109,8 @@ export async function recordAttempt(
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
       where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (r.attempt = ${number} or v.state = 'delivered')`
+        and (v.state = 'delivered' or (r.attempt = ${number} and exists (
+          select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`
     await tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}

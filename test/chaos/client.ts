@@ -1,6 +1,5 @@
 // The outside client, a process of its own: sends the planned messages and keeps a ledger of what it was told, synced before it goes on.
 
-import { once } from 'node:events'
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -80,7 +79,15 @@ async function open(port: number): Promise<Session> {
   const socket = connect(port, '127.0.0.1').setNoDelay().setEncoding('latin1')
   let text = ''
   let lost = false
-  socket.on('error', () => {}).on('close', () => { lost = true }).on('end', () => { lost = true }).on('data', (chunk: string) => { text += chunk })
+  let stir = () => {}
+  const lose = () => {
+    lost = true
+    stir()
+  }
+  socket.on('error', lose).on('close', lose).on('end', lose).on('data', (chunk: string) => {
+    text += chunk
+    stir()
+  })
   const reply = async () => {
     const end = Date.now() + patience
     for (;;) {
@@ -90,7 +97,13 @@ async function open(port: number): Promise<Session> {
         return whole.trim()
       }
       if (lost || Date.now() > end) throw new Lost()
-      await Promise.race([once(socket, 'data'), once(socket, 'close'), sleep(Math.max(1, end - Date.now()), undefined, { ref: false })]).catch(() => {})
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, end - Date.now())
+        stir = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
     }
   }
   if (!(await reply()).startsWith('220')) throw new Lost()
