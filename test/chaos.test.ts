@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { runChaos } from './chaos/chaos.ts'
 import { type Evidence, judge, kept } from './chaos/verdict.ts'
 import { planOf } from './chaos/plan.ts'
+import type { Taking } from './chaos/sink.ts'
 
 const options = { kills: 15, messages: 500, seed: 20_261_124, wipes: false, drain: 150_000, say: () => {} }
 
@@ -31,16 +32,17 @@ test('the verdict tells loss, contradiction, falsehood and duplicates', () => {
   const to = planOf(seed, i).recipients[0]!
   const record = { id: 'A', n: 0, forwardPath: to, state: 'delivered' as const, deadLetter: false, parent: null }
   const attempt = { id: 'A', number: 1, recipients: [0], dotSent: true, replied: [], givenUp: false }
-  const taking = { at: '', id: 'A', recipients: [to], replied: true, corrupt: false, failed: null }
-  const report = [{ ...record, id: 'D', forwardPath: `from-${i}@sink.chaos`, parent: 'A' }, { ...taking, id: 'D', recipients: [`from-${i}@sink.chaos`], failed: [to] }] as const
+  const taking: Taking = { at: '', id: 'A', recipients: [to], replied: true, corrupt: false, failed: null }
+  const about = { ...record, id: 'D', forwardPath: `from-${i}@sink.chaos`, parent: 'A' }
+  const report = { ...taking, id: 'D', recipients: [about.forwardPath], failed: [to] }
   const told = (result: 'accepted' | 'refused' | 'unknown', change: Partial<Evidence> = {}) => judge({
     seed, ledger: [{ i, result, reply: '250 2.0.0 Ok: queued as A' }], takings: [taking], maildirs: new Map(), recipients: [record], attempts: [attempt], ...change,
   })
   assert.ok(kept(told('accepted')))
   assert.equal(told('accepted', { takings: [] }).lost.length, 1)
   assert.equal(told('accepted', { takings: [], recipients: [] }).lost.length, 1)
-  assert.equal(told('accepted', { takings: [taking, report[1]], recipients: [record, report[0]] }).deliveredAndBounced.length, 1)
-  assert.ok(kept(told('accepted', { takings: [report[1]], recipients: [{ ...record, state: 'bounced' }, report[0]] })))
+  assert.equal(told('accepted', { takings: [taking, report], recipients: [record, about] }).deliveredAndBounced.length, 1)
+  assert.ok(kept(told('accepted', { takings: [report], recipients: [{ ...record, state: 'bounced' }, about] })))
   assert.equal(told('refused').deliveredThoughRefused.length, 1)
   assert.equal(told('unknown').unknownTaken, 1)
   assert.equal(told('accepted', { takings: [taking, taking] }).duplicates.length, 1)
