@@ -8,6 +8,7 @@ import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts
 import { builtInRules } from '../mail/retry-rules.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
+import { whenBack } from '../store/database.ts'
 import { readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
 import type { AttemptArgument, Attempted, AttemptSummary } from './types.ts'
@@ -86,10 +87,10 @@ interface Recording {
 export async function record(deps: ActivityDeps, recording: Recording): Promise<Attempted> {
   const { id, nextHop, clock, claim, result } = recording
   const { settings } = deps
-  const { expiresAt } = await readProgress(deps.sql, id)
-  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, expiresAt))
+  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, claim.expiresAt.getTime()))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
-  const progress = await recordAttempt(deps.sql, id, claim.number, { ...result, outcomes }, verdicts, settings.retention)
+  // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes }, verdicts, settings.retention))
   for (const recipient of claim.recipients) {
     const { status, enhanced, host, address, text, tls } = outcomes[recipient.n]!
     const relay = host === null ? nextHop : `${host}[${address}]`

@@ -58,3 +58,9 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
     returning message_id`
   if (!stored) throw new Error(`the body of ${message.id} is no longer there`)
 }
+
+/** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */
+export async function isAccepted(sql: Sql, id: string): Promise<boolean> {
+  const rows = await sql`select from messages where id = ${id}`
+  return rows.length === 1
+}

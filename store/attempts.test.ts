@@ -101,3 +101,11 @@ test('a released attempt leaves its recipients due', async () => {
   await releaseAttempt(sql, id, held.number, [])
   assert.notEqual(await claim(id, [0]), null)
 })
+
+test('recording an attempt again, since nobody saw the commit, counts once', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  const record = () => recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', new Date(Date.now() + 60_000))], retention)
+  assert.deepEqual(await record(), await record())
+  assert.equal((await readRecipients(sql, id, 1))[0]?.attempts, 1)
+})

@@ -7,9 +7,10 @@ import { lockMessage, type Progress, type RecipientRow, type Retention, settlePr
 export interface Claim {
   /** Unique in its message, counting from 1. */
   number: number
-  /** Of the message: what the log says of the attempt. */
+  /** Of the message: what the log says of the attempt, and when its queue lifetime ends. */
   reversePath: string
   acceptedAt: Date
+  expiresAt: Date
   claimedAt: Date
   recipients: ClaimedRecipient[]
 }
@@ -35,10 +36,10 @@ export interface ClaimRequest {
  * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
-  const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt'> & ClaimedRecipient)[]>`
+  const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
     with message as (
       update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
-      returning attempts as number, reverse_path, accepted_at
+      returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
       update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
@@ -55,11 +56,13 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       insert into attempts (message_id, number, next_hop, recipients, worker)
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
-    select number, reverse_path as "reversePath", accepted_at as "acceptedAt", n, forward_path as "forwardPath", notify, orcpt, attempts,
-           coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+    select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
+           notify, orcpt, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
-  return first ? { number: first.number, reversePath: first.reversePath, acceptedAt: first.acceptedAt, claimedAt: new Date(), recipients: rows } : null
+  if (!first) return null
+  const { number, reversePath, acceptedAt, expiresAt } = first
+  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(), recipients: rows }
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
@@ -101,7 +104,7 @@ export interface Verdict {
 /**
  * Ends an attempt: its record, its recipients and the message in one transaction. A delivery is recorded even when
  * another attempt has taken over meanwhile, since the next hop has said yes; any other verdict of a stale attempt is
- * left to its successor.
+ * left to its successor. Done twice, it counts once: whoever could not see the commit may repeat it.
  */
 export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
@@ -120,7 +123,8 @@ export async function recordAttempt(
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
       where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (r.attempt = ${number} or v.state in ('delivered', 'notifying'))`
+        and (v.state in ('delivered', 'notifying') or (r.attempt = ${number} and exists (
+          select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`
     await tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}
