@@ -9,6 +9,7 @@ import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
+import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
 export interface ActivityDeps {
@@ -16,6 +17,7 @@ export interface ActivityDeps {
   sql: Sql
   dns: Dns
   log: Logger
+  gate: Gate
   /** Names this process in attempt records. */
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */

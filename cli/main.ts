@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from '../settings/units.ts'
+import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
 import { fail } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -27,6 +27,18 @@ function moment(text: string): Date {
   const at = before === null ? new Date(text) : new Date(Date.now() - before)
   if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('a time such as 2026-11-24T05:00Z, or how long ago, such as 2h')
   return at
+}
+
+function duration(text: string): number {
+  const time = parseDuration(text)
+  if (time === null || time === 0) throw new InvalidArgumentError(durationForm)
+  return time
+}
+
+function rate(text: string): number {
+  const perSecond = parseRate(text)
+  if (perSecond === null) throw new InvalidArgumentError(rateForm)
+  return perSecond
 }
 
 const collect = (value: string, before: string[] = []) => [...before, value]
@@ -106,6 +118,44 @@ program
   .option('--why <text>', 'kept with the message', '')
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
+
+const destination = program.command('destination').description('what next hops are owed and how they do; suspend, resume and limit them')
+
+destination
+  .command('list', { isDefault: true })
+  .description('destinations that mail waits for, or that had traffic in the last hour')
+  .addOption(json)
+  .action(async (options) => (await import('./destination.ts')).listDestinations(config(), options))
+
+destination
+  .command('show')
+  .description('one destination: its queue, its state and why, its last reply')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .addOption(json)
+  .action(async (name, options) => (await import('./destination.ts')).showDestination(config(), name, options))
+
+destination
+  .command('suspend')
+  .description('make no attempt for a while; mail for it waits, and its backoff does not advance')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--for <time>', 'how long', duration, 3_600_000)
+  .option('--why <text>', 'kept and shown', '')
+  .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
+
+destination
+  .command('resume')
+  .description('end a suspension; what waited comes back spread over destinations.resumeOver')
+  .argument('<name>', 'as it was suspended')
+  .action(async (name) => (await import('./destination.ts')).resume(config(), name))
+
+destination
+  .command('limit')
+  .description('limit the attempts to a destination, over all workers')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--concurrency <count>', 'attempts at a time', count)
+  .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)
+  .option('--none', 'no limit of its own: as the settings say')
+  .action(async (name, options) => (await import('./destination.ts')).limit(config(), name, options))
 
 try {
   await program.parseAsync()

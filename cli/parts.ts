@@ -12,6 +12,7 @@ import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
 import { migrate } from '../store/migrate.ts'
+import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { workflowStarter } from '../worker/starter.ts'
@@ -43,7 +44,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   try {
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
-    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, log, worker: workerName(), grace })
+    const name = workerName()
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const worker = destinations ? keepWorker({ settings, sql, dns, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
@@ -52,6 +55,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       // Side by side: each has its own time limit, and neither needs the other to end.
       await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
       await worker?.stop()
+      await destinations?.stop()
     })
     const { address, port } = settings.http
     const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })
