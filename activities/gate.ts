@@ -140,7 +140,8 @@ export function createGate({ settings, link, log }: { settings: Settings['destin
 
   function broken({ name, circuitUntil, circuitWhy }: DestinationRow, now: number): Refusal | null {
     if (!circuitUntil || circuitUntil.getTime() <= now) return null
-    return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why: `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}` }
+    const why = `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}`
+    return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why }
   }
 
   /** What each destination in use could use; forgets those that nothing has gone to for a while. */

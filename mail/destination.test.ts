@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { builtInProviders, destinationOf, wholeShare } from './destination.ts'
+import { builtInProviders, destinationOf } from './destination.ts'
 import { parseNextHop } from './route.ts'
 
 const name = (hop: string, hosts: string[]) => destinationOf(parseNextHop(hop), hosts, builtInProviders)
@@ -13,15 +13,4 @@ test('domains at one provider are one destination, others go by their MX set, wh
   assert.equal(name('a.test:2525', ['mx.a.test']), 'mx.a.test:2525')
   assert.equal(name('[127.0.0.1]:2626', ['127.0.0.1']), '[127.0.0.1]:2626')
   assert.equal(name('a.test', ['1', '2', '3', '4', '5', '6']), '1,2,3,4,+2')
-})
-
-test('shares go by what each worker could use, and add up to the limit', () => {
-  for (const [limit, ...wants] of [[10, 5, 5], [10, 1, 99], [7, 1, 1, 1], [1, 3, 3, 3], [100, 0, 5]] as const) {
-    const map = new Map(wants.map((want, i) => [`w${i}`, want]))
-    const shares = [...map.keys()].map((worker) => wholeShare(limit, map, worker, 0))
-    assert.equal(shares.reduce((sum, each) => sum + each, 0), limit, `${limit}: ${shares}`)
-  }
-  const even = new Map([['a', 1], ['b', 1]])
-  assert.deepEqual([0, 1].map((turn) => wholeShare(1, even, 'a', turn)).sort(), [0, 1], 'each has its turn')
-  assert.equal(wholeShare(5, new Map(), 'a', 0), 5)
 })

@@ -45,18 +45,3 @@ export function destinationOf(hop: NextHop, hosts: string[], providers: Provider
 function fits(pattern: string, host: string): boolean {
   return pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) : host === pattern
 }
-
-/**
- * This worker's part of a limit that is a whole number: in proportion to what each could use, and over all workers exactly the
- * limit. `turn` moves on with time, so that where there is less than one for each, each has its turn.
- */
-export function wholeShare(limit: number, wants: Map<string, number>, worker: string, turn: number): number {
-  const workers = [...wants.keys()].sort()
-  const total = [...wants.values()].reduce((sum, each) => sum + each, 0)
-  if (total === 0) return limit
-  const exact = workers.map((name) => (limit * wants.get(name)!) / total)
-  const left = limit - exact.reduce((sum, each) => sum + Math.floor(each), 0)
-  const order = workers.map((_, i) => i).sort((a, b) => (exact[b]! % 1) - (exact[a]! % 1) || ((a + turn) % workers.length) - ((b + turn) % workers.length))
-  const mine = workers.indexOf(worker)
-  return Math.floor(exact[mine] ?? 0) + (order.indexOf(mine) < left && mine >= 0 ? 1 : 0)
-}

@@ -83,7 +83,7 @@ const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.str
 const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
 const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
 const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
-const pauses = z.array(z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)).min(1)
+const pause = z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)
 const text = z.string().superRefine((source, context) => {
   try {
     new RegExp(source)
@@ -95,13 +95,15 @@ const text = z.string().superRefine((source, context) => {
 const retryRule = z.strictObject({
   name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
   match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
-    .describe('All that is named must fit: `domain` of the recipient, `nextHop` (or the host that answered), `phase`, reply `code`, `enhanced` code, `text` (regular expression). Each but text may be a list.'),
+    .describe('All that is named must fit; each but text may be a list: `domain` of the recipient, `nextHop` (or the host that answered), '
+      + '`phase`, reply `code`, `enhanced` code, `text` (regular expression).'),
   then: z.strictObject({
     action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
-    schedule: pauses.optional(),
-    for: duration('1h').optional(),
+    schedule: z.array(pause).min(1).optional(),
+    for: pause.optional(),
     enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
-  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx), bounce, nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
+  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
+    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
 })
 
 const lifetime = z.strictObject({

@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino'
 import { createGate, type Gate, type GateLink, type Limit } from '../activities/gate.ts'
-import { wholeShare } from '../mail/destination.ts'
+import { shareOf } from '../activities/share.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
@@ -16,21 +16,9 @@ export interface Destinations {
   stop(): Promise<void>
 }
 
-/** Milliseconds between two looks; how long whole turns of a share last; and a probe, before another may go. */
+/** Milliseconds between two looks, and how long a probe has before another may go. */
 const interval = 1000
-const turn = 3000
 const probeTime = 120_000
-
-/** A worker's part of a limit. What the others still have under way is not there to be taken, even when it is no longer theirs. */
-function shareOf({ concurrency, rate }: Limit, rows: ShareRow[], worker: string): Limit {
-  const wants = new Map(rows.map((row) => [row.worker, row.wants]))
-  const total = rows.reduce((sum, row) => sum + row.wants, 0)
-  const others = rows.filter((row) => row.worker !== worker).reduce((sum, row) => sum + row.underWay, 0)
-  return {
-    concurrency: concurrency === null ? null : Math.min(wholeShare(concurrency, wants, worker, Math.floor(Date.now() / turn)), Math.max(0, concurrency - others)),
-    rate: rate === null ? null : (rate * wants.get(worker)!) / total,
-  }
-}
 
 export function keepDestinations(deps: { sql: Sql; settings: Settings['destinations']; log: Logger; worker: string }): Destinations {
   const { sql, settings, log, worker } = deps
