@@ -9,9 +9,11 @@ import { builtInRules } from '../mail/retry-rules.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { whenBack } from '../store/database.ts'
-import { readProgress } from '../store/recipients.ts'
+import { putOffRecipients, suspendDestination } from '../store/destinations.ts'
+import { type Progress, readProgress } from '../store/recipients.ts'
+import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
-import type { AttemptArgument, Attempted, AttemptSummary } from './types.ts'
+import type { AttemptArgument, Attempted, AttemptSummary, Group } from './types.ts'
 
 export interface Delivery {
   message: MessageRow
@@ -31,13 +33,44 @@ const textInHistory = 200
 export async function makeAttempt(
   deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
 ): Promise<Attempted> {
-  const { id, clock, group, fastLane } = argument
+  const { id, clock, group } = argument
   const { sql, settings } = deps
   const { lease } = settings.worker
   const request = { id, nextHop: group.nextHop, recipients: group.recipients, worker: deps.worker, lease, clock: new Date(clock) }
   if (deps.stopping.aborted) throw stopping()
-  const claim = await claimAttempt(sql, request)
-  if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
+  const entered = await deps.gate.enter(entryFor(id, group))
+  if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
+  let outcomes: Outcome[] | null = null
+  try {
+    const claim = await claimAttempt(sql, request)
+    if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
+    return await tryClaimed(deps, argument, claim, async (delivery) => {
+      const result = await deliver(delivery)
+      outcomes = Object.values(result.outcomes)
+      return result
+    })
+  } finally {
+    entered.leave(outcomes)
+  }
+}
+
+/** What the gate is asked for a group. */
+export function entryFor(id: string, { destination, nextHop, agent }: Group): Entry {
+  return { id, destination, nextHop, network: agent === 'smtp' || agent === 'lmtp' }
+}
+
+/** No attempt is possible: the recipients wait on a timer, and their backoff does not advance. */
+export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<AttemptArgument, 'fastLane'>, { name, until, why }: Refusal): Promise<Progress> {
+  deps.log.info({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
+  const at = new Date(Math.max(until.getTime(), clock + 100))
+  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, retention: deps.settings.retention })
+}
+
+async function tryClaimed(
+  deps: ActivityDeps, { id, clock, group, fastLane }: AttemptArgument, claim: Claim, deliver: (delivery: Delivery) => Promise<AttemptResult>,
+): Promise<Attempted> {
+  const { sql, settings } = deps
+  const { lease } = settings.worker
 
   const context = Context.current()
   const signal = AbortSignal.any([
@@ -59,7 +92,7 @@ export async function makeAttempt(
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
       return { moved: true, attempt: null, progress: await readProgress(sql, id) }
     }
-    return await record(deps, { id, nextHop: group.nextHop, clock, claim, result })
+    return await record(deps, { id, nextHop: group.nextHop, destination: group.destination, clock, claim, result })
   } catch (error) {
     // Best effort: when the database is away the lease ends by itself.
     await releaseAttempt(sql, id, claim.number, []).catch(() => {})
@@ -78,6 +111,7 @@ function stopping(): Error {
 interface Recording {
   id: string
   nextHop: string
+  destination: string
   clock: number
   claim: Claim
   result: AttemptResult
@@ -85,18 +119,31 @@ interface Recording {
 
 /** Records what came of an attempt, says it in the log, and sums it up for the workflow. */
 export async function record(deps: ActivityDeps, recording: Recording): Promise<Attempted> {
-  const { id, nextHop, clock, claim, result } = recording
+  const { id, nextHop, destination, clock, claim, result } = recording
   const { settings } = deps
   const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, claim.expiresAt.getTime()))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
-  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes }, verdicts, settings.retention))
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention))
   for (const recipient of claim.recipients) {
     const { status, enhanced, host, address, text, tls } = outcomes[recipient.n]!
     const relay = host === null ? nextHop : `${host}[${address}]`
     deps.log.info({ id, to: recipient.forwardPath, relay, attempt: claim.number, dsn: enhanced, status, tls: tls?.version, text }, status)
   }
+  await suspendByRule(deps, destination, claim.recipients, outcomes, nextHop)
   return { moved: false, attempt: summary(recording, verdicts), progress }
+}
+
+/** A rule may say that this outcome is the destination's business, not one message's. */
+async function suspendByRule(deps: ActivityDeps, destination: string, recipients: Claim['recipients'], outcomes: Record<number, Outcome>, nextHop: string): Promise<void> {
+  for (const { n, forwardPath } of recipients) {
+    const outcome = outcomes[n]!
+    if (outcome.rule === undefined) continue
+    const rule = deps.settings.retry.rules.find(({ name }) => name === outcome.rule!.name)
+    if (rule?.then.action !== 'suspendDestination') continue
+    deps.log.warn({ destination, rule: rule.name, to: forwardPath, nextHop, text: outcome.text }, 'destination suspended')
+    return await suspendDestination(deps.sql, destination, rule.then.for ?? 3_600_000, `rule ${rule.name}`, outcome.text)
+  }
 }
 
 /** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */

@@ -12,6 +12,7 @@ import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
+import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
 export interface ActivityDeps {
@@ -23,6 +24,7 @@ export interface ActivityDeps {
   /** TLS and AUTH of a next hop, by its key. */
   hopOptions: (nextHop: string) => HopOptions
   log: Logger
+  gate: Gate
   /** Names this process in attempt records. */
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */

@@ -85,7 +85,7 @@ function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }
     expired,
     reply: outcome?.reply ?? null,
     remoteHost: outcome?.host ?? null,
-    text: outcome?.text ?? 'no attempt could be made',
+    text: outcome?.text ?? recipient.waits ?? 'no attempt could be made',
     lastAttemptAt,
     willRetryUntil: event === 'delayed' ? message.expiresAt : null,
   }

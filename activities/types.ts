@@ -18,6 +18,8 @@ export interface Progress {
 export interface Group {
   /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. TLS and AUTH go by it, and are looked up by whoever attempts. */
   nextHop: string
+  /** What limits, suspensions and circuits go by: mail/destination.ts. */
+  destination: string
   recipients: number[]
   agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
   /** For smtp and lmtp: names or addresses in the order to try. */

@@ -14,6 +14,7 @@ import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
 import { migrate } from '../store/migrate.ts'
+import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { workflowStarter } from '../worker/starter.ts'
@@ -50,7 +51,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   try {
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
-    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, pool, hopOptions, log, worker: workerName(), grace })
+    const name = workerName()
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
@@ -60,6 +63,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
       await worker?.stop()
       pool.close()
+      await destinations?.stop()
     })
     const { address, port } = settings.http
     const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })

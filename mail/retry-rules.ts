@@ -15,7 +15,10 @@ export const builtInRules: RetryRule[] = [
   { name: 'google rate limit', match: { nextHop: google, enhanced: ['4.7.28', '4.7.23', '4.7.0'] }, then: { action: 'retry', factors: slowly } },
   { name: 'google busy mailbox', match: { nextHop: google, enhanced: ['4.2.1'] }, then: { action: 'retry', factors: [3, 6, 12, 24, 48] } },
   // Microsoft: 4.7.650 and the like, "part of their network is on our block list (S775)": temporary by code; 4.7.500 server busy.
-  { name: 'microsoft block', match: { nextHop: microsoft, code: ['4xx'], text: /\bS(775|77714|3140|3150)\b|block list|temporarily rate limited/i }, then: { action: 'retry', factors: slowly } },
+  {
+    name: 'microsoft block', match: { nextHop: microsoft, code: ['4xx'], text: /\bS(775|77714|3140|3150)\b|block list|temporarily rate limited/i },
+    then: { action: 'retry', factors: slowly },
+  },
   { name: 'microsoft busy', match: { nextHop: microsoft, enhanced: ['4.7.500', '4.3.2', '4.4.4'] }, then: { action: 'retry', factors: [1, 2, 4, 8, 16, 32, 48] } },
   // Yahoo and AOL: TSS04 and TSS05 user complaints or volume (their own advice is four hours), TSS07 and TS03 a permanent deferral.
   { name: 'yahoo permanent deferral', match: { nextHop: yahoo, text: /\[(TSS?0[379])\]|permanently deferred/i }, then: { action: 'bounce', enhanced: '5.7.1' } },

@@ -23,7 +23,8 @@ test('jitter adds up to a tenth and never takes away', () => {
 })
 
 test('a rule fits when all that it names fits', () => {
-  const rule: RetryRule = { name: 'r', match: { domain: ['*.y.test', 'x.test'], nextHop: ['mx.x.test'], phase: ['rcpt'], code: ['45x'], enhanced: ['4.7.x'], text: /later/i }, then: { action: 'retry' } }
+  const match = { domain: ['*.y.test', 'x.test'], nextHop: ['mx.x.test'], phase: ['rcpt' as const], code: ['45x'], enhanced: ['4.7.x'], text: /later/i }
+  const rule: RetryRule = { name: 'r', match, then: { action: 'retry' } }
   assert.equal(findRule(said(451, '4.7.1 try Later'), to, [rule]), rule)
   for (const other of [said(421, '4.7.1 later'), said(451, '4.2.1 later'), said(451, '4.7.1 no'), said(451, '4.7.1 later', 'mail'), said(451, '4.7.1 later', 'rcpt', 'mx.z.test')]) {
     assert.equal(findRule(other, to, [rule]), undefined)

@@ -3,7 +3,7 @@
 import { z } from 'zod'
 import { reportTexts } from '../mail/report-texts.ts'
 import { domain, routes } from './routes.ts'
-import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
+import { durationForm, parseDuration, parseRate, parseSize, rateForm, sizeForm } from './units.ts'
 
 const duration = (fallback: string) =>
   z
@@ -19,6 +19,7 @@ const size = (fallback: string) =>
     .default(fallback)
     .transform((text) => parseSize(text)!)
 
+const rate = z.string({ error: rateForm }).refine((text) => parseRate(text) !== null, { error: rateForm })
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
@@ -82,7 +83,7 @@ const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.str
 const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
 const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
 const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
-const pauses = z.array(z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)).min(1)
+const pause = z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)
 const text = z.string().superRefine((source, context) => {
   try {
     new RegExp(source)
@@ -94,13 +95,15 @@ const text = z.string().superRefine((source, context) => {
 const retryRule = z.strictObject({
   name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
   match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
-    .describe('All that is named must fit: `domain` of the recipient, `nextHop` (or the host that answered), `phase`, reply `code`, `enhanced` code, `text` (regular expression). Each but text may be a list.'),
+    .describe('All that is named must fit; each but text may be a list: `domain` of the recipient, `nextHop` (or the host that answered), '
+      + '`phase`, reply `code`, `enhanced` code, `text` (regular expression).'),
   then: z.strictObject({
     action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
-    schedule: pauses.optional(),
-    for: duration('1h').optional(),
+    schedule: z.array(pause).min(1).optional(),
+    for: pause.optional(),
     enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
-  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx), bounce, nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
+  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
+    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
 })
 
 const lifetime = z.strictObject({
@@ -222,6 +225,22 @@ export const settingsSchema = z.strictObject({
     postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
       .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
   }).describe('Delivery status notifications (RFC 3461).'),
+  destinations: section({
+    concurrency: count(50).describe('Attempts at a time of one process to one destination that has no limit of its own.'),
+    limits: z.array(z.strictObject({
+      destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
+      concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),
+      rate: rate.nullable().default(null).transform((text) => (text === null ? null : parseRate(text)!)).describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
+    })).default([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
+    providers: z.array(z.strictObject({
+      name: z.string().min(1).describe('What the destination is called.'),
+      hosts: z.array(z.string().min(1)).min(1).describe('MX hosts, or `*.name`.'),
+    })).default([]).describe('MX hosts that are one destination, before the built-in list (mail/destination.ts) and the MX set itself.'),
+    circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
+    circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
+    circuitMaximalPause: duration('30m').describe('The longest.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time.'),
+  }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),

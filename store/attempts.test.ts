@@ -16,7 +16,7 @@ const retention = { delivered: 0, failed: 86_400_000 }
 const outcome = (status: Outcome['status'], phase: Outcome['phase'] = 'dot'): Outcome => ({
   status, phase, enhanced: '2.0.0', reply: null, text: status, host: null, address: null, tls: null,
 })
-const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true })
+const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true, destination: 'x.test' })
 const verdict = (n: number, state: Verdict['state'], nextAttemptAt: Date | null = null): Verdict => ({
   n, state, outcome: outcome('delivered'), counts: true, nextAttemptAt,
 })

@@ -107,7 +107,8 @@ export interface Verdict {
  * left to its successor. Done twice, it counts once: whoever could not see the commit may repeat it.
  */
 export async function recordAttempt(
-  sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
+  sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdicts: Verdict[],
+  retention: Retention,
 ): Promise<Progress> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
@@ -116,7 +117,8 @@ export async function recordAttempt(
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
-        settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null
+        settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null,
+        waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],

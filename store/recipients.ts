@@ -17,12 +17,14 @@ export interface RecipientRow {
   outcome: Outcome | null
   settledAt: Date | null
   deadLetter: boolean
+  /** While no attempt is possible: why. */
+  waits: string | null
 }
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter"
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
 

@@ -78,7 +78,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter",
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits,
            (select max(begun_at) from attempts a where a.message_id = r.message_id and r.n = any(a.recipients)) as "lastAttemptAt"
     from recipients r
     where message_id = ${id}

@@ -36,18 +36,20 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const inFlight = new Set<Group>()
   let progress: Progress = { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
   let { delayAt } = stamped
-  let firstPass = attempts === undefined
+  let untried = attempts === undefined // until the first attempt is made, attempts run inside the workflow task
   let troubleUntil = 0
 
   async function tryGroup(group: Group, fastLane: boolean): Promise<void> {
     try {
       const result = await attempt({ id, clock: Date.now(), group, fastLane })
       progress = result.progress
+      untried &&= result.attempt === null
       noteAttempt(status, result.attempt)
     } catch (error) {
       // A cancelled workflow ends in the main loop; the outbox sees to it that the message is driven on.
       if (isCancellation(error)) return
       log.warn('an attempt could not be made', { nextHop: group.nextHop, error: String(error) })
+      untried = false
       troubleUntil = Date.now() + troublePause
       look = true
     } finally {
@@ -65,9 +67,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     for (const ended of plan.attempts) noteAttempt(status, ended)
     for (const group of plan.groups) {
       inFlight.add(group)
-      void tryGroup(group, firstPass)
+      void tryGroup(group, untried)
     }
-    firstPass = false
   }
 
   for (;;) {
