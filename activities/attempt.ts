@@ -85,11 +85,23 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, clock, expiresAt))
   const progress = await recordAttempt(deps.sql, id, claim.number, result, verdicts, settings.retention)
   for (const recipient of claim.recipients) {
-    const { status, enhanced, host, address, text, tls } = result.outcomes[recipient.n]!
-    const relay = host === null ? nextHop : `${host}[${address}]`
-    deps.log.info({ id, to: recipient.forwardPath, relay, attempt: claim.number, dsn: enhanced, status, tls: tls?.version, text }, status)
+    const outcome = result.outcomes[recipient.n]!
+    deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
   }
   return { moved: false, attempt: summary(recording, verdicts), progress }
+}
+
+/** As Postfix names them. `delays`: 0, in the queue before this attempt, with hosts that did not take it, with the last host; in seconds. */
+function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { host, address, status, enhanced }: Outcome) {
+  const seconds = (milliseconds: number) => Math.max(0, Math.round(milliseconds / 10) / 100)
+  const took = tries.map((each) => each.took)
+  const last = took.pop() ?? 0
+  const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
+  return {
+    from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
+    delay: seconds(Date.now() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
+    status: status === 'delivered' ? 'sent' : status,
+  }
 }
 
 function verdictOn(

@@ -1,8 +1,9 @@
-// The HTTP listener: health for whoever watches the process. Nothing else is open without a token.
+// The HTTP listener: health for whoever watches the process, and the API. Nothing but health is open without a token.
 
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import type { Sql } from '../store/database.ts'
+import { type ApiDeps, apiRoutes } from './api.ts'
 
 export interface ConsoleDeps {
   sql: Sql
@@ -10,6 +11,7 @@ export interface ConsoleDeps {
   port: number
   /** What this process does at the moment, by part: `{ worker: "polling" }`. */
   parts: () => Record<string, string>
+  api: Omit<ApiDeps, 'sql' | 'stopping'>
 }
 
 export interface Console {
@@ -19,6 +21,7 @@ export interface Console {
 
 /** Serves `/healthz` (the process answers) and `/readyz` (the database does, too; 503 when not). */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
+  const stopping = new AbortController()
   const app = new Hono()
   app.get('/healthz', (context) => context.json({ status: 'ok', ...deps.parts() }))
   app.get('/readyz', async (context) => {
@@ -29,9 +32,11 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
       return context.json({ status: 'database away', error: (error as Error).message }, 503)
     }
   })
+  app.route('/', apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal }))
   return await new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {
+        stopping.abort()
         server.close(() => done())
         if ('closeAllConnections' in server) server.closeAllConnections()
       }) })

@@ -21,7 +21,7 @@ export interface AcceptDeps {
  * Reads the body to its end and stores the message; returns its queue id once the commit is done. Throws a refusal when the
  * body may not be taken, or cannot be stored now; then nothing is kept. Throws the stream's error when the client left.
  */
-export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>, envelope: Envelope, origin: () => Promise<Origin>): Promise<string> {
+export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>, envelope: Envelope, origin: () => Promise<Origin>, sendAt: Date | null = null): Promise<string> {
   const { settings, sql, log } = deps
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck()
@@ -67,7 +67,7 @@ export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>
     await acceptMessage(sql, {
       id, kind: 'mail', parent: null, envelope, origin: await origin(), size: check.size(),
       lifetime: envelope.reversePath === '' ? bounceQueueLifetime : maximalQueueLifetime,
-      body: uploaded > 0 ? 'uploaded' : Buffer.concat(held),
+      sendAt, body: uploaded > 0 ? 'uploaded' : Buffer.concat(held),
     })
     return id
   } catch (error) {
