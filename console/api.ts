@@ -32,7 +32,7 @@ export interface ApiDeps {
   stopping: AbortSignal
 }
 
-/** Adds the API to the server's routes. */
+/** The API, for the server to add its other routes to. */
 export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   const app = new OpenAPIHono<ApiEnvironment>({
     defaultHook: (result, context) => {
@@ -43,6 +43,11 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   })
   app.use('/v1/*', bearer(deps.sql))
   app.use('/v1/*', async (context, next) => {
+    const known = methodsOf(app, context.req.path)
+    if (known.size > 0 && !known.has(context.req.method)) {
+      context.header('allow', [...known].join(', '))
+      return context.json({ error: `${context.req.method} is not for this path` }, 405)
+    }
     if (Number(context.req.header('content-length') ?? 0) > deps.maximalSize) return context.json({ error: `larger than ${deps.maximalSize} octets` }, 413)
     const { method } = context.req
     const type = context.req.header('content-type') ?? ''
@@ -56,12 +61,7 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   eventRoutes(app, deps)
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' })
   app.doc31('/v1/openapi.json', { openapi: '3.1.0', info: { title: 'Everpost', version: deps.version }, security: [{ bearer: [] }] })
-  app.notFound((context) => {
-    const known = new Set(app.routes.filter((route) => route.method !== 'ALL' && matches(route.path, context.req.path)).map((route) => route.method))
-    if (known.size === 0) return context.json({ error: 'there is nothing here; /v1/openapi.json tells what there is' }, 404)
-    context.header('allow', [...known].join(', '))
-    return context.json({ error: `${context.req.method} is not for this path` }, 405)
-  })
+  app.notFound((context) => context.json({ error: 'there is nothing here; /v1/openapi.json tells what there is' }, 404))
   app.onError((error, context) => {
     const { responseCode, message } = error as Error & { responseCode?: number; status?: number }
     // An SMTP refusal says the same over HTTP.
@@ -75,6 +75,9 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   return app
 }
 
-function matches(pattern: string, path: string): boolean {
-  return new RegExp(`^${pattern.replace(/:\w+/g, '[^/]+')}$`).test(path)
+function methodsOf(app: OpenAPIHono<ApiEnvironment>, path: string): Set<string> {
+  const routes = app.routes.filter((route) => route.method !== 'ALL')
+  const exact = routes.filter((route) => route.path === path)
+  const matching = routes.filter((route) => new RegExp(`^${route.path.replace(/:\w+/g, '[^/]+')}$`).test(path))
+  return new Set((exact.length > 0 ? exact : matching).map((route) => route.method))
 }

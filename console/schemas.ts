@@ -6,11 +6,14 @@ import { eventKinds } from '../store/events.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 
+const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}"
+const label = '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
+
 /** A dot-atom at a host name (RFC 5321 section 4.1.2), in ASCII. */
 export const addressSchema = z
   .string()
   .max(254)
-  .regex(/^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*@[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$/, 'an address, such as bob@example.test')
+  .regex(new RegExp(`^${atom}(\\.${atom})*@${label}(\\.${label})*$`), 'an address, such as bob@example.test')
   .openapi({ example: 'bob@example.test' })
 
 export const idSchema = z.string().regex(/^[0-9A-HJKMNP-TV-Z]{18}$/, 'a queue id: 18 digits and letters').openapi({ example: '01KAV5X4T89H2M3N4P' })
@@ -45,7 +48,7 @@ export const submissionSchema = z
 
 export const rawQuerySchema = z.object({
   from: z.union([addressSchema, z.literal('')]).openapi({ description: 'The reverse-path; empty for the null one.', example: 'bob@example.test' }),
-  to: z.union([addressSchema, z.array(addressSchema).min(1).max(1000)]).openapi({ description: 'A recipient; may be given more than once.' }),
+  to: z.union([addressSchema, z.array(addressSchema).min(1).max(100)]).openapi({ description: 'A recipient; up to a hundred.' }),
   sendAt: moment.optional(),
 })
 
@@ -97,8 +100,8 @@ export type FilterInput = z.infer<typeof filterSchema>
 export const queueQuerySchema = z.object({
   ...choosing,
   sort: z.enum(queueOrders).default('age'),
-  limit: z.coerce.number().int().min(1).max(1000).default(100).openapi({ type: 'integer' }),
-  page: z.coerce.number().int().min(1).max(100_000).default(1).openapi({ type: 'integer' }),
+  limit: z.coerce.number().int().min(1).max(1000).default(100).openapi({ type: 'integer', minimum: 1, maximum: 1000 }),
+  page: z.coerce.number().int().min(1).max(100_000).default(1).openapi({ type: 'integer', minimum: 1, maximum: 100_000 }),
 })
 
 export const queueSchema = z

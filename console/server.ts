@@ -1,7 +1,6 @@
 // The HTTP listener: health for whoever watches the process, and the API. Nothing but health is open without a token.
 
 import { serve } from '@hono/node-server'
-import { Hono } from 'hono'
 import type { Sql } from '../store/database.ts'
 import { type ApiDeps, apiRoutes } from './api.ts'
 
@@ -22,7 +21,7 @@ export interface Console {
 /** Serves `/healthz` (the process answers) and `/readyz` (the database does, too; 503 when not). */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
   const stopping = new AbortController()
-  const app = new Hono()
+  const app = apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal })
   app.get('/healthz', (context) => context.json({ status: 'ok', ...deps.parts() }))
   app.get('/readyz', async (context) => {
     try {
@@ -32,9 +31,8 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
       return context.json({ status: 'database away', error: (error as Error).message }, 503)
     }
   })
-  app.route('/', apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal }))
   return await new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port }, (info) => {
+    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port, serverOptions: { maxHeaderSize: 64 * 1024 } }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {
         stopping.abort()
         server.close(() => done())
