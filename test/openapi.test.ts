@@ -28,7 +28,9 @@ test('the API keeps what its OpenAPI document says, whatever schemathesis sends 
       '--suppress-health-check', 'all', '--phases', 'examples,coverage,fuzzing', '--exclude-path', '/v1/events', '--request-timeout', '30', '--no-color',
       // Some rules no schema can say, such as that there is a recipient in one of three lists.
       '--generation-database', 'none', '--exclude-checks', 'positive_data_acceptance',
-    ], { cwd: everpost.folder, env: { ...process.env, PYTHONPATH: everpost.folder, SCHEMATHESIS_HOOKS: 'hooks' }, maxBuffer: 64 * 1024 * 1024 }).catch((error: { stdout: string; stderr: string }) => error)
+    ], {
+      cwd: everpost.folder, env: { ...process.env, PYTHONPATH: everpost.folder, SCHEMATHESIS_HOOKS: 'hooks' }, maxBuffer: 64 * 1024 * 1024,
+    }).catch((error: { stdout: string; stderr: string }) => error)
     assert.ok(!(ran instanceof Error) && !('code' in ran), `${ran.stdout}\n${ran.stderr}`.slice(-12_000))
   } finally {
     await everpost.end()
