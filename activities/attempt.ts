@@ -126,9 +126,8 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
   const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention))
   for (const recipient of claim.recipients) {
-    const { status, enhanced, host, address, text, tls } = outcomes[recipient.n]!
-    const relay = host === null ? nextHop : `${host}[${address}]`
-    deps.log.info({ id, to: recipient.forwardPath, relay, attempt: claim.number, dsn: enhanced, status, tls: tls?.version, text }, status)
+    const outcome = outcomes[recipient.n]!
+    deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
   }
   await suspendByRule(deps, destination, claim.recipients, outcomes, nextHop)
   return { moved: false, attempt: summary(recording, verdicts), progress }
@@ -148,6 +147,19 @@ async function suspendByRule(deps: ActivityDeps, destination: string, recipients
 
 /** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */
 const policyPause = 5000
+
+/** As Postfix names them. `delays`: 0, in the queue before this attempt, with hosts that did not take it, with the last host; in seconds. */
+function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { host, address, status, enhanced }: Outcome) {
+  const seconds = (milliseconds: number) => Math.max(0, Math.round(milliseconds / 10) / 100)
+  const took = tries.map((each) => each.took)
+  const last = took.pop() ?? 0
+  const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
+  return {
+    from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
+    delay: seconds(Date.now() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
+    status: status === 'delivered' ? 'sent' : status,
+  }
+}
 
 function verdictOn(
   deps: ActivityDeps, recipient: Claim['recipients'][number], plain: Outcome, nextHop: string, clock: number, expiresAt: number,

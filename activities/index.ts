@@ -29,6 +29,8 @@ export interface ActivityDeps {
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */
   stopping: AbortSignal
+  /** Whether the namespace holds our search attributes. */
+  searchable: boolean
   /** Starts the workflow of a message that was committed; when it fails, the outbox does it later. */
   startMessage: (id: string) => Promise<void>
 }

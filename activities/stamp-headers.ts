@@ -24,6 +24,7 @@ export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument):
   await stampMessage(deps.sql, id, trace)
   return {
     finished: false,
+    searchable: deps.searchable,
     acceptedAt: message.acceptedAt.getTime(),
     expiresAt: message.expiresAt.getTime(),
     delayAt: delayAt(deps, message),

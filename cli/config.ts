@@ -31,5 +31,6 @@ function masked(settings: Record<string, unknown>): Record<string, unknown> {
   const text = JSON.stringify(settings)
     .replace(/(:\/\/[^:/@"]+:)[^@"]+@/g, '$1***@')
     .replace(/("passwordHash":"scrypt\$)[^"]*/g, '$1***')
+    .replace(/("secret":")[^"]*/g, '$1***')
   return JSON.parse(text) as Record<string, unknown>
 }

@@ -7,6 +7,7 @@ import { startPostgres } from '../dev/postgres.ts'
 import { sinkFaults, startSink } from '../dev/sink.ts'
 import { startTemporal } from '../dev/temporal.ts'
 import { hashPassword } from '../ingress/password.ts'
+import { searchAttributes } from '../mail/search.ts'
 import { loadSettings } from '../settings/load.ts'
 import type { Settings, SettingsFile } from '../settings/schema.ts'
 import { CommandError } from './errors.ts'
@@ -78,7 +79,8 @@ async function startServers(settings: Settings, progress: (line: string) => void
     progress(`Postgres: 127.0.0.1:${postgres.port}`)
   }
   if (settings.temporal.address) return null
-  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port: settings.dev.temporalPort, uiPort: settings.dev.temporalUiPort, progress })
+  const { temporalPort: port, temporalUiPort: uiPort } = settings.dev
+  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, progress, searchAttributes })
   stops.push(temporal.stop)
   settings.temporal.address = temporal.address
   progress(`Temporal: ${temporal.address}, by ${temporal.route}`)

@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
+import { tokenScopes } from '../store/tokens.ts'
 import { fail } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -190,6 +191,26 @@ program
   .option('--message <id>', 'only this one')
   .addOption(json)
   .action(async (options) => (await import('./watch.ts')).watch(config(), options))
+
+const token = program.command('token').description('who may use the HTTP API')
+token
+  .command('create')
+  .description('make a bearer token and print it, once')
+  .argument('<name>', 'shown as who acted')
+  .addOption(new Option('--scope <scope...>', 'what it may do').choices(tokenScopes).makeOptionMandatory())
+  .option('--expires <duration>', 'how long it is valid, such as 90d; for ever when left out', duration)
+  .action(async (name, options) => (await import('./token.ts')).makeToken(config(), name, options))
+token.command('list').description('list them').addOption(json).action(async (options) => (await import('./token.ts')).printTokens(config(), options))
+token.command('revoke').description('end one').argument('<name>').action(async (name) => (await import('./token.ts')).endToken(config(), name))
+
+program
+  .command('webhooks')
+  .description('what each webhook still has to be told')
+  .option('--dead', 'what was given up')
+  .option('--retry-dead', 'try that again')
+  .option('--limit <count>', 'at most so many', count, 100)
+  .addOption(json)
+  .action(async (options) => (await import('./webhooks.ts')).printWebhooks(config(), options))
 
 program
   .command('show')

@@ -18,6 +18,8 @@ import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { workflowStarter } from '../worker/starter.ts'
+import { startWebhooks } from '../worker/webhooks.ts'
+import { consoleApi } from './api.ts'
 import { CommandError } from './errors.ts'
 
 export type Role = 'serve' | 'ingress' | 'worker'
@@ -57,16 +59,17 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
-    const janitor = worker ? startJanitor({ sql, log }) : null
+    const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
+    const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {
       // Side by side: each has its own time limit, and neither needs the other to end.
-      await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
+      await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop(), webhooks?.stop()])
       await worker?.stop()
       pool.close()
       await destinations?.stop()
     })
     const { address, port } = settings.http
-    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })
+    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker), api: consoleApi({ sql, settings, log, outbox, startMessage, stops }) })
     stops.push(() => console.stop())
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
   } catch (error) {

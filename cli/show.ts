@@ -1,58 +1,19 @@
-// everpost show: one message, from Postgres; so it answers when the workflow is gone, and while Temporal is down.
+// everpost show: one message, with its time line.
 
 import { formatReply } from '../mail/reply.ts'
-import { type ActionRow, readActions } from '../store/actions.ts'
-import { type AttemptRow, readAttempts } from '../store/attempts.ts'
-import type { Sql } from '../store/database.ts'
-import { type MessageRow, readMessage } from '../store/messages.ts'
-import { readReports } from '../store/queue.ts'
-import { type RecipientRow, readRecipients } from '../store/recipients.ts'
+import type { ActionRow } from '../store/actions.ts'
+import type { AttemptRow } from '../store/attempts.ts'
+import type { RecipientRow } from '../store/recipients.ts'
+import { type MessageView, readView } from '../store/view.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, span } from './format.ts'
-
-const recipientsShown = 1000
-const attemptsShown = 200
-
-export interface MessageView {
-  message: Omit<MessageRow, 'trace'>
-  recipients: RecipientRow[]
-  attempts: AttemptRow[]
-  reports: { id: string; acceptedAt: Date }[]
-  actions: ActionRow[]
-  next: { what: string; at: Date | null } | null
-}
 
 export async function show(file: string | undefined, id: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   const view = await withDatabase(settings, (sql) => readView(sql, id))
   if (!view) throw new CommandError(`there is no message ${id}. everpost queue lists what is queued.`)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
-}
-
-export async function readView(sql: Sql, id: string): Promise<MessageView | null> {
-  const found = await readMessage(sql, id)
-  if (!found) return null
-  const { trace: _, ...message } = found
-  const [recipients, attempts, reports, actions] = await Promise.all([
-    readRecipients(sql, id, recipientsShown), readAttempts(sql, id, attemptsShown), readReports(sql, id), readActions(sql, id),
-  ])
-  return { message, recipients, attempts, reports, actions, next: nextStep(message, recipients) }
-}
-
-/** What happens next, and when, as far as the database knows. */
-function nextStep(message: MessageView['message'], recipients: RecipientRow[]): MessageView['next'] {
-  if (message.state === 'finished') {
-    const at = message.bodyReleasedAt === null ? message.bodyReleaseAt : null
-    return at ? { what: 'the body is released', at } : null
-  }
-  const flying = recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())
-  if (message.heldAt && !flying) return { what: `nothing: on hold since ${moment(message.heldAt)}, until everpost release`, at: null }
-  if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
-  if (flying) return { what: 'an attempt is under way', at: null }
-  if (recipients.some((r) => r.state === 'bouncing' || r.state === 'notifying')) return { what: 'a report is sent', at: null }
-  const due = recipients.filter((r) => r.state === 'queued').map((r) => r.nextAttemptAt.getTime())
-  return { what: 'the next attempt', at: due.length > 0 ? new Date(Math.min(...due)) : null }
 }
 
 function describe({ message, recipients, attempts, reports, actions, next }: MessageView): string {

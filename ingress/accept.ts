@@ -32,7 +32,7 @@ export interface Intake {
   write(chunk: Uint8Array): Promise<void>
   size(): number
   /** Stores the message; returns its queue id once the commit is done, or the refusal; then nothing is kept. */
-  commit(envelope: Envelope, origin: Origin, releaseAt: Date | null): Promise<{ id: string } | { refused: Reply }>
+  commit(envelope: Envelope, origin: Origin, sendAt: Date | null): Promise<{ id: string } | { refused: Reply }>
   discard(): Promise<void>
 }
 
@@ -88,7 +88,7 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
       heldSize += chunk.length
       if (heldSize >= chunkSize) await upload().catch((error) => { storeFault = error })
     },
-    async commit(envelope, origin, releaseAt) {
+    async commit(envelope, origin, sendAt) {
       check.end()
       const refused = fault()
       if (refused) {
@@ -100,7 +100,7 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
         if (uploaded > 0 && heldSize > 0) await upload()
         const body = uploaded > 0 ? 'uploaded' as const : take()
         const stored = await store({ settings, sql, log }, {
-          id, kind: 'mail', parent: null, origin, releaseAt, body, size: check.size() + added,
+          id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
           envelope: envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope,
           lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),

@@ -119,6 +119,20 @@ const texts = {
   advice: z.record(z.string(), z.string()).optional(),
 }
 
+const webhook = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,60}$/, 'at most 60 letters, digits, and . _ -').describe('Names it in listings; with another name it is another webhook.'),
+  url: z.url({ protocol: /^https?$/, error: 'an http or https URL' }).describe('Where events are posted, as JSON.'),
+  secret: z.string().min(16, 'at least 16 characters').describe('Key of the signature (HMAC-SHA256, Standard Webhooks v1); after `whsec_` it is base64.'),
+  events: z
+    .array(z.enum(['accepted', 'attempt', 'deferred', 'delivered', 'bounced', 'expired', 'held', 'released', 'replayed', 'action']))
+    .min(1, 'at least one event; leave the list out to mean all')
+    .optional()
+    .describe('Which events; all when left out.'),
+  minimalBackoffTime: duration('5s').describe('Pause after the first failure; it doubles with each further one.'),
+  maximalBackoffTime: duration('15m').describe('The longest pause.'),
+  lifetime: duration('3d').describe('How long an event is tried before it is given up, and shown by `everpost webhooks --dead`.'),
+})
+
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
 
 export const settingsSchema = z.strictObject({
@@ -262,7 +276,13 @@ export const settingsSchema = z.strictObject({
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),
-  }).describe('How long bodies are kept. The record of a message stays.'),
+    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for are kept anyway.'),
+  }).describe('How long bodies and events are kept. The record of a message stays.'),
+  webhooks: z
+    .array(webhook)
+    .refine((webhooks) => new Set(webhooks.map(({ name }) => name)).size === webhooks.length, { error: 'each webhook has a name of its own' })
+    .default([])
+    .describe('Who is told by HTTP what happens to messages. The same on every worker of one installation. Without a webhook and without an open stream no event is written.'),
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),

@@ -5,6 +5,7 @@ import { allHandlersFinished, condition, continueAsNew, isCancellation, log, set
 import type { Group, Progress } from '../activities/types.ts'
 import { attempt, resolveNextHop, sendDsn, stampHeaders } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
+import { searchable } from './search.ts'
 import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
 import { handleControl } from './updates.ts'
 
@@ -32,6 +33,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const stamped = await stampHeaders({ id, clock: Date.now() })
   if (stamped.finished) return await condition(allHandlersFinished)
   noteStamped(status, stamped)
+  const search = stamped.searchable ? searchable(status) : null
 
   const inFlight = new Set<Group>()
   let progress: Progress = { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
@@ -100,12 +102,14 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
 
     const wakeAt = nextWake()
     noteNext(status, progress, inFlight, wakeAt)
+    if (inFlight.size === 0) search?.waiting()
     if (wakeAt === null) await condition(() => stirred)
     else if (wakeAt > Date.now()) await condition(() => stirred, wakeAt - Date.now())
     stirred = false
     if (wakeAt !== null && Date.now() >= wakeAt) look = true
   }
   noteEnd(status)
+  search?.ended()
 
   /** When to look again though nothing has stirred; null while only the attempts under way can bring news. */
   function nextWake(): number | null {
