@@ -32,6 +32,8 @@ export interface TransferRequest {
   timeouts: Timeouts
   /** Asked when all but the final dot has been sent. False: the dot may not be sent. */
   beforeDot: (accepted: number[]) => Promise<boolean>
+  /** Whether the next host is to be asked, although this one has said no for good. */
+  anotherHost?: (recipient: Recipient, outcome: Outcome) => boolean
   /** Told the outcomes so far before the attempt goes on with other recipients: a crash from here on repeats no delivery. */
   partly: (outcomes: ReadonlyMap<number, Outcome>) => Promise<void>
   /** Aborted: break off at once, unless the dot was sent; then its reply is still waited for. */
@@ -77,7 +79,11 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
     for (const [n, outcome] of visited.outcomes) {
       if (!(visited.elsewhere && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
     }
-    if (!visited.elsewhere) remaining = remaining.filter(({ n }) => !isFinal(visited.outcomes.get(n)!))
+    if (visited.elsewhere) return
+    remaining = remaining.filter((recipient) => {
+      const outcome = visited.outcomes.get(recipient.n)!
+      return !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
+    })
   }
 
   function result(): AttemptResult {
