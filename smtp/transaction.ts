@@ -20,15 +20,15 @@ export interface TransactionResult {
   /** clean: ready for MAIL; unsettled: after `owed` more replies and RSET; broken: of no more use. */
   state: 'clean' | 'unsettled' | 'broken'
   owed: number
-  /** The host answered nothing, or 421 at once: on a connection that has idled, its time there was over. */
-  unanswered: boolean
+  /** Lost before the dot, or 421 in reply to MAIL: on a connection that had waited, this says nothing about the message. */
+  cutOff: boolean
 }
 
 /** Runs the transaction for these recipients. Throws only what `beforeDot` and `content` throw: infrastructure. */
 export async function runTransaction(request: TransferRequest, session: Session, terms: Terms, all: Recipient[]): Promise<TransactionResult> {
   const { connection, extensions, peer } = session
   const { timeouts } = request
-  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false, surplus: [], state: 'broken', owed: 0, unanswered: true }
+  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false, surplus: [], state: 'broken', owed: 0, cutOff: false }
   const settle = (outcome: Outcome) => {
     for (const { n } of all) if (!result.outcomes.has(n)) result.outcomes.set(n, outcome)
     return result
@@ -36,6 +36,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
   /** The reply ends the transaction. */
   const stop = (reply: Reply) => {
     result.state = reply.code === 421 ? 'broken' : 'unsettled'
+    result.cutOff = reply.code === 421 && result.phase === 'mail'
     return settle(onReply(reply, result.phase, peer))
   }
 
@@ -44,7 +45,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
     if (outcome) result.outcomes.set(recipient.n, { ...outcome, ...peer })
   }
   const recipients = all.filter(({ n }) => !result.outcomes.has(n))
-  if (recipients.length === 0) return { ...result, state: 'clean', unanswered: false }
+  if (recipients.length === 0) return { ...result, state: 'clean' }
 
   const chunking = terms.body === 'BINARYMIME'
   const commands = [mailCommand(request, terms, extensions), ...recipients.map((each) => rcptCommand(each, terms)), ...(chunking ? [] : ['DATA'])]
@@ -69,7 +70,6 @@ export async function runTransaction(request: TransferRequest, session: Session,
     }
 
     const mail = await ask(commands[0]!, timeouts.mail)
-    result.unanswered = mail.code === 421
     if (!isYes(mail)) return stop(mail)
     result.phase = 'rcpt'
     const accepted: number[] = []
@@ -113,6 +113,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
       throw error
     }
     const broken = request.signal.aborted && !result.dotSent
+    result.cutOff = !result.dotSent && !broken
     return settle(broken ? brokenOff('broken off before the final dot') : onLoss(result.phase, error.message, peer))
   } finally {
     request.signal.removeEventListener('abort', breakOff)

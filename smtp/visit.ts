@@ -58,9 +58,9 @@ export async function visit(request: TransferRequest, host: string, address: str
         return end({ ...terms, ...session.peer }, { elsewhere: true, inClear: false })
       }
       const batch = batchOf(left, session)
-      const done = await runTransaction(request, session, terms, batch)
-      if (waited && done.unanswered && !request.signal.aborted) {
-        // The host had closed it, or forgotten it: that says nothing about the message. A new one, and this time it counts.
+      const done = await runTransaction(waited ? impatient(request) : request, session, terms, batch)
+      if (waited && done.cutOff) {
+        // The host had closed it, or forgotten it, and no dot was sent. A new one, and this time it counts.
         session.connection.close()
         session = null
         waited = false
@@ -106,6 +106,11 @@ export async function visit(request: TransferRequest, host: string, address: str
     session.connection.close()
     return null
   }
+}
+
+/** A connection that had waited may be dead without a sign: its MAIL is not waited for as long as the RFC asks, since a new one is. */
+function impatient(request: TransferRequest): TransferRequest {
+  return { ...request, timeouts: { ...request.timeouts, mail: Math.min(request.timeouts.mail, 30_000) } }
 }
 
 /** As many as go into one transaction (RFC 9422: RCPTMAX, RCPTDOMAINMAX), in their order. */
