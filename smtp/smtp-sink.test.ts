@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { needs } from '../test/support/packages.ts'
-import { startSmtpSink } from '../test/support/postfix-server.ts'
+import { startSmtpSink } from '../test/support/postfix.ts'
 import { createDns } from './dns.ts'
 import { createPool } from './pool.ts'
 import { testRequest } from './testing.ts'

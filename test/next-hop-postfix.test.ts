@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { readAttempts } from '../store/attempts.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { needs } from './support/packages.ts'
-import { startPostfix, withoutRoot } from './support/postfix-server.ts'
+import { startPostfix, withoutRoot } from './support/postfix.ts'
 import { until } from './support/until.ts'
 
 /** Says each line when the reply to the one before has come; the last reply. */
