@@ -10,10 +10,6 @@ import { testRequest } from './testing.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
 
 const dns = createDns({ servers: [], timeout: 1000 })
-const endless = async function* () {
-  for (let i = 0; i < 2000; i++) yield Buffer.alloc(64 * 1024, 'x'.repeat(70) + '\r\n')
-}
-const big = { content: endless, size: 2000 * 64 * 1024 }
 
 const cases: [string, string[], string, Partial<TransferRequest>?][] = [
   ['all well', [], 'delivered dot 2.0.0'],
@@ -34,7 +30,6 @@ const cases: [string, string[], string, Partial<TransferRequest>?][] = [
   ['soft refusal at once', ['-r', 'CONNECT'], 'deferred greeting 4.3.0'],
   ['hard refusal at once', ['-f', 'CONNECT'], 'deferred greeting 4.0.0'],
   ['hard refusal of EHLO', ['-f', 'EHLO'], 'delivered dot 2.0.0'],
-  ['550 in the midst of a large message that is read no further', ['-A', '0'], 'bounced data 5.3.0', big],
 ]
 
 for (const [name, flags, expected, change] of cases) {
@@ -54,3 +49,20 @@ for (const [name, flags, expected, change] of cases) {
     }
   })
 }
+
+test('smtp-sink, 550 in the midst of a large message that is read no further', { skip: needs('smtp-sink') }, async () => {
+  const sink = await startSmtpSink('-A', '0')
+  try {
+    let chunks = 0
+    const content = async function* () {
+      for (; chunks < 2000; chunks++) yield Buffer.alloc(64 * 1024, `${'x'.repeat(70)}\r\n`)
+    }
+    const { outcomes, dotSent } = await transfer(testRequest(sink.port, { content, size: 2000 * 64 * 1024 }), { dns, pool: createPool({ idle: 0, age: 0, messages: 1, connections: 1 }) })
+    // It hangs up with octets unread, so that the network may drop its reply: then the message waits and is tried again.
+    for (const { status, phase, enhanced } of Object.values(outcomes)) assert.match(`${status} ${phase} ${enhanced}`, /^(bounced data 5\.3\.0|deferred data 4\.4\.2)$/)
+    assert.equal(dotSent, false)
+    assert.ok(chunks < 2000, 'the message was not sent to its end')
+  } finally {
+    await sink.stop()
+  }
+})

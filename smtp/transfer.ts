@@ -77,12 +77,11 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   function learn(visited: Visit): void {
     tries.push(visited.tried)
     for (const [n, outcome] of visited.outcomes) {
-      if (!(visited.elsewhere && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
+      if (!(visited.elsewhere.has(n) && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
     }
-    if (visited.elsewhere) return
     remaining = remaining.filter((recipient) => {
       const outcome = visited.outcomes.get(recipient.n)!
-      return !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
+      return visited.elsewhere.has(recipient.n) || !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
     })
   }
 
