@@ -84,7 +84,11 @@ async function tryClaimed(
     const message = await readMessage(sql, id)
     if (!message) throw new Error(`there is no message ${id}`)
     const beforeDot = (recipients: number[]) => markDot(sql, id, claim.number, recipients, lease)
-    const partly = (outcomes: ReadonlyMap<number, Outcome>) => recordDelivered(sql, id, claim.number, outcomes)
+    const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
+      const delivered = claim.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered')
+      if (delivered.length === 0) return
+      await recordDelivered(sql, id, delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, clock, message.expiresAt.getTime())))
+    }
     const result = await deliver({ message, recipients: claim.recipients, signal, beforeDot, partly })
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {

@@ -10,6 +10,8 @@ import { createDns } from './dns.ts'
 import { createPool } from './pool.ts'
 import { createReplyReader } from './replies.ts'
 import { type Answer, recipientsOf, type Script, startPeer, testRequest } from './testing.ts'
+import { makeTestCa } from './testing-ca.ts'
+import { plainTls } from './tls.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
 
 const dns = createDns({ servers: [], timeout: 1000 })
@@ -37,12 +39,22 @@ const at421: [string, Script, string][] = [
   ['the midst of the message', { early: bye, dot: [] }, 'deferred data 4.3.2'],
   ['the dot', { dot: bye }, 'deferred dot 4.3.2'],
 ]
-for (const extensions of [[], ['PIPELINING']]) {
-  for (const [where, script, expected] of at421) {
-    test(`421 at ${where} speaks for every recipient (${extensions.join() || 'plain'})`, async () => {
-      const { brief } = await run({ ...script, extensions: [...extensions, ...(script.extensions ?? [])] }, { timeouts })
-      assert.deepEqual(brief, [expected, expected])
-    })
+const pair = await (await makeTestCa()).issue('peer.test')
+for (const secure of [false, true]) {
+  for (const extensions of [[], ['PIPELINING']]) {
+    for (const [where, script, expected] of at421) {
+      // Under TLS the stages that come before it are the same.
+      if (secure && ['greeting', 'EHLO', 'STARTTLS'].includes(where)) continue
+      test(`421 at ${where} speaks for every recipient (${[secure ? 'TLS' : 'clear', ...extensions].join(', ')})`, async () => {
+        const encrypted = secure ? { extensions: ['STARTTLS'], secureExtensions: extensions, tls: pair } : { extensions: [...extensions, ...(script.extensions ?? [])] }
+        // Before the dot there is time for an early reply to arrive.
+        const beforeDot = () => sleep(20, true)
+        const change = { beforeDot, timeouts: { ...timeouts, mail: 2000 }, ...(secure ? { tls: async () => plainTls('encrypt') } : {}) }
+        const { brief, result } = await run({ ...script, ...encrypted }, change)
+        assert.deepEqual(brief, [expected, expected])
+        assert.equal(result.tries[0]!.tls !== null, secure)
+      })
+    }
   }
 }
 

@@ -188,3 +188,25 @@ test('LIMITS (RFC 9422): RCPTMAX, RCPTDOMAINMAX and MAILMAX are kept to without 
   assert.deepEqual(await shape('RCPTDOMAINMAX=1'), [1, 2, 3])
   assert.deepEqual(await shape('RCPTMAX=2 MAILMAX=1'), [3, 2, 2, 1])
 })
+
+test('whoever was not asked for is put off, whatever became of those before: never bounced with them, never delivered', async () => {
+  const four = { recipients: recipientsOf('a@x.test', 'b@x.test', 'c@x.test', 'd@x.test') }
+  const extensions = ['LIMITS RCPTMAX=2']
+  await bench({ extensions, rcpt: { 'a@x.test': '550 5.1.1 no' }, data: '554 5.6.0 no' }, async ({ send }) => {
+    assert.deepEqual(await send(four), ['bounced rcpt 5.1.1', 'bounced data 5.6.0', 'deferred rcpt 4.4.2', 'deferred rcpt 4.4.2'])
+  })
+  await bench({ extensions, rcpt: { 'a@x.test': '550 5.1.1 no' }, data: '451 4.6.0 no' }, async ({ send }) => {
+    assert.deepEqual(await send(four), ['bounced rcpt 5.1.1', 'deferred data 4.6.0', 'deferred data 4.6.0', 'deferred data 4.6.0'])
+  })
+  await bench({ extensions, dot: ['250 2.0.0 ok', '421 4.3.2 bye'] }, async ({ peer, send }) => {
+    assert.deepEqual(await send({ ...four, protocol: 'lmtp' }), [delivered[0], 'deferred dot 4.3.2', 'deferred rcpt 4.4.2', 'deferred rcpt 4.4.2'])
+    assert.equal(peer.messages.length, 1)
+  })
+  await bench({ extensions, mail: '550 5.7.1 not you' }, async ({ send }) => {
+    assert.deepEqual(await send(four), Array.from({ length: 4 }, () => 'bounced mail 5.7.1'))
+  })
+  await bench({ extensions }, async ({ send }) => {
+    const mixed = recipientsOf('jörg@x.test', 'jürg@x.test', 'c@x.test', 'd@x.test', 'e@x.test')
+    assert.deepEqual(await send({ recipients: mixed }), ['bounced rcpt 5.6.7', 'bounced rcpt 5.6.7', delivered[0], delivered[0], delivered[0]])
+  })
+})

@@ -22,7 +22,7 @@ export interface Script {
   rcptMost?: number
   data?: Answer
   /** After the dot; for LMTP one for each accepted recipient. */
-  dot?: Answer | Answer[]
+  dot?: Answer | Answer[] | ((accepted: string[]) => Answer[])
   /** Said as soon as the first octets of the message come. */
   early?: Answer
   bdat?: Answer
@@ -42,6 +42,8 @@ export interface Peer {
   commands: string[]
   /** The octets between DATA and the dot, as they were on the wire, or of all BDAT chunks. */
   messages: string[]
+  /** The recipients to whom a 2xx after the dot spoke. */
+  taken: string[]
   /** Of the latest TLS connection: the name asked for by SNI, and the subject of the client's certificate. */
   servername: string | false | null
   clientName: string | null
@@ -53,7 +55,7 @@ export interface Peer {
 export async function startPeer(script: Script = {}, address = '127.0.0.1', port = 0): Promise<Peer> {
   const sockets = new Map<Socket, (answer: Answer) => void>()
   const peer: Peer = {
-    port, connections: 0, commands: [], messages: [], servername: null, clientName: null, close: async () => {},
+    port, connections: 0, commands: [], messages: [], taken: [], servername: null, clientName: null, close: async () => {},
     each: (answer) => { for (const say of sockets.values()) say(answer) },
   }
   const server = createServer({ noDelay: true }, (socket) => {
@@ -77,7 +79,8 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
   let input = ''
   let inData = false
   let chunks = ''
-  let recipients = 0
+  let accepted: string[] = []
+  let lmtp = false
   let authLine = 0
   let authPending = false
   const say = (answer: Answer) => {
@@ -110,7 +113,7 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
         peer.messages.push(input.slice(0, end))
         input = input.slice(end + 3)
         inData = false
-        for (const answer of [script.dot ?? '250 2.0.0 taken'].flat()) say(answer)
+        answerDot()
       } else {
         const end = input.indexOf('\r\n')
         if (end < 0) return
@@ -135,7 +138,17 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
     }
     peer.messages.push(chunks)
     chunks = ''
-    for (const answer of [script.dot ?? '250 2.0.0 taken'].flat()) say(answer)
+    answerDot()
+  }
+
+  function answerDot(): void {
+    const { dot = '250 2.0.0 taken' } = script
+    const answers = typeof dot === 'function' ? dot(accepted) : [dot].flat()
+    for (const [i, answer] of answers.entries()) {
+      if (clear.destroyed) return
+      if (/^2/.test(answer)) peer.taken.push(...(lmtp ? accepted.slice(i, i + 1) : accepted))
+      say(answer)
+    }
   }
 
   function answerTo(line: string): Answer {
@@ -145,15 +158,20 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
       authPending = answer.startsWith('334')
       return answer
     }
+    lmtp ||= verb === 'LHLO'
     if (verb === 'EHLO' || verb === 'LHLO') return script.ehlo ?? lines(['peer.test', ...((socket !== clear && script.secureExtensions) || script.extensions || [])])
     if (verb === 'STARTTLS') return script.starttls ?? '220 go ahead'
     if (verb === 'MAIL') {
-      recipients = 0
+      accepted = []
       return script.mail ?? '250 2.1.0 ok'
     }
     if (verb === 'RCPT') {
-      const answer = script.rcpt?.[/<(.*)>/.exec(line)?.[1] ?? ''] ?? script.rcpt?.['*'] ?? '250 2.1.5 ok'
-      return answer.startsWith('250') && ++recipients > (script.rcptMost ?? 1000) ? '452 4.5.3 too many recipients' : answer
+      const address = /<(.*)>/.exec(line)?.[1] ?? ''
+      const answer = script.rcpt?.[address] ?? script.rcpt?.['*'] ?? '250 2.1.5 ok'
+      if (!answer.startsWith('250')) return answer
+      if (accepted.length >= (script.rcptMost ?? 1000)) return '452 4.5.3 too many recipients'
+      accepted.push(address)
+      return answer
     }
     if (verb === 'DATA') {
       const answer = script.data ?? '354 go on'

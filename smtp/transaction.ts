@@ -7,7 +7,7 @@ import { brokenOff, onLoss, onReply } from '../mail/verdict.ts'
 import { ConnectionLost } from './connection.ts'
 import { createDotStuffer } from './dot-stuff.ts'
 import { command, type Session, unaskedReply } from './session.ts'
-import { mailCommand, rcptCommand, type Terms, unsayable } from './terms.ts'
+import { mailCommand, rcptCommand, type Terms } from './terms.ts'
 import type { TransferRequest } from './transfer.ts'
 
 export interface TransactionResult {
@@ -15,36 +15,33 @@ export interface TransactionResult {
   /** The furthest stage reached. */
   phase: Phase
   dotSent: boolean
+  /** The outcome of all recipients that had none of their own; null when each had. */
+  ending: Outcome | null
   /** Refused only since the transaction was full (452 4.5.3): a further one may take them at once. Their outcomes say 452. */
   surplus: Recipient[]
   /** clean: ready for MAIL; unsettled: after `owed` more replies and RSET; broken: of no more use. */
   state: 'clean' | 'unsettled' | 'broken'
   owed: number
-  /** The host answered nothing, or 421 at once: on a connection that has idled, its time there was over. */
-  unanswered: boolean
+  /** Lost before the dot, or 421 in reply to MAIL: on a connection that had waited, this says nothing about the message. */
+  cutOff: boolean
 }
 
-/** Runs the transaction for these recipients. Throws only what `beforeDot` and `content` throw: infrastructure. */
-export async function runTransaction(request: TransferRequest, session: Session, terms: Terms, all: Recipient[]): Promise<TransactionResult> {
+/** Runs the transaction for these recipients, whose addresses can be said on these terms. Throws only what `beforeDot` and `content` throw: infrastructure. */
+export async function runTransaction(request: TransferRequest, session: Session, terms: Terms, recipients: Recipient[]): Promise<TransactionResult> {
   const { connection, extensions, peer } = session
   const { timeouts } = request
-  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false, surplus: [], state: 'broken', owed: 0, unanswered: true }
+  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false, ending: null, surplus: [], state: 'broken', owed: 0, cutOff: false }
   const settle = (outcome: Outcome) => {
-    for (const { n } of all) if (!result.outcomes.has(n)) result.outcomes.set(n, outcome)
+    result.ending = outcome
+    for (const { n } of recipients) if (!result.outcomes.has(n)) result.outcomes.set(n, outcome)
     return result
   }
   /** The reply ends the transaction. */
   const stop = (reply: Reply) => {
     result.state = reply.code === 421 ? 'broken' : 'unsettled'
+    result.cutOff = reply.code === 421 && result.phase === 'mail'
     return settle(onReply(reply, result.phase, peer))
   }
-
-  for (const recipient of all) {
-    const outcome = unsayable(recipient, terms)
-    if (outcome) result.outcomes.set(recipient.n, { ...outcome, ...peer })
-  }
-  const recipients = all.filter(({ n }) => !result.outcomes.has(n))
-  if (recipients.length === 0) return { ...result, state: 'clean', unanswered: false }
 
   const chunking = terms.body === 'BINARYMIME'
   const commands = [mailCommand(request, terms, extensions), ...recipients.map((each) => rcptCommand(each, terms)), ...(chunking ? [] : ['DATA'])]
@@ -69,7 +66,6 @@ export async function runTransaction(request: TransferRequest, session: Session,
     }
 
     const mail = await ask(commands[0]!, timeouts.mail)
-    result.unanswered = mail.code === 421
     if (!isYes(mail)) return stop(mail)
     result.phase = 'rcpt'
     const accepted: number[] = []
@@ -113,6 +109,9 @@ export async function runTransaction(request: TransferRequest, session: Session,
       throw error
     }
     const broken = request.signal.aborted && !result.dotSent
+    // A host that refuses early and hangs up has said why, though writing to it failed before we looked.
+    if (!broken && result.phase === 'data' && connection.hasReply()) return stopEarly(await connection.reply(0))
+    result.cutOff = !result.dotSent && !broken
     return settle(broken ? brokenOff('broken off before the final dot') : onLoss(result.phase, error.message, peer))
   } finally {
     request.signal.removeEventListener('abort', breakOff)

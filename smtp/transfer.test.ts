@@ -134,3 +134,16 @@ test('dot-stuffing does not depend on chunk borders', () => {
     assert.equal(stuffer.end(), `\r\n${text}`.endsWith('\r\n') ? '' : '\r\n')
   }))
 })
+
+test('a host that says no for good is followed by the next one when that is asked for', async () => {
+  const server = await startDnsServer({ 'one.test/A': ['127.0.0.2'], 'two.test/A': ['127.0.0.3'] })
+  const first = await startPeer({ rcpt: { '*': '554 5.7.1 blocked' } }, '127.0.0.2')
+  const second = await startPeer({}, '127.0.0.3', first.port)
+  try {
+    const change: Partial<TransferRequest> = { hosts: ['one.test', 'two.test'], anotherHost: ({ n }) => n === 1 }
+    const result = await transfer(testRequest(first.port, change), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
+    assert.deepEqual([0, 1].map((n) => [result.outcomes[n]?.status, result.outcomes[n]?.host]), [['bounced', 'one.test'], ['delivered', 'two.test']])
+  } finally {
+    await Promise.all([first.close(), second.close(), server.close()])
+  }
+})

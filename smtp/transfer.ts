@@ -32,7 +32,7 @@ export interface TransferRequest {
   timeouts: Timeouts
   /** Asked when all but the final dot has been sent. False: the dot may not be sent. */
   beforeDot: (accepted: number[]) => Promise<boolean>
-  /** Whether a retry rule wants the next host asked, although this one has said no for good. */
+  /** Whether the next host is to be asked, although this one has said no for good. */
   anotherHost?: (recipient: Recipient, outcome: Outcome) => boolean
   /** Told the outcomes so far before the attempt goes on with other recipients: a crash from here on repeats no delivery. */
   partly: (outcomes: ReadonlyMap<number, Outcome>) => Promise<void>
@@ -77,13 +77,12 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   function learn(visited: Visit): void {
     tries.push(visited.tried)
     for (const [n, outcome] of visited.outcomes) {
-      if (!(visited.elsewhere && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
+      if (!(visited.elsewhere.has(n) && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
     }
-    if (!visited.elsewhere) remaining = remaining.filter((recipient) => goesOn(recipient, visited.outcomes.get(recipient.n)!))
-  }
-
-  function goesOn(recipient: Recipient, outcome: Outcome): boolean {
-    return !isFinal(outcome) || (outcome.status === 'bounced' && (request.anotherHost?.(recipient, outcome) ?? false))
+    remaining = remaining.filter((recipient) => {
+      const outcome = visited.outcomes.get(recipient.n)!
+      return visited.elsewhere.has(recipient.n) || !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
+    })
   }
 
   function result(): AttemptResult {

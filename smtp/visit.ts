@@ -6,7 +6,7 @@ import type { HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
 import { limitOf, type Pool, settle } from './pool.ts'
 import { openSession, type Session } from './session.ts'
-import { agreeTerms, type Terms } from './terms.ts'
+import { agreeTerms, type Terms, unsayable } from './terms.ts'
 import type { HostTls } from './tls.ts'
 import { runTransaction, type TransactionResult } from './transaction.ts'
 import type { TransferRequest } from './transfer.ts'
@@ -15,8 +15,8 @@ export interface Visit {
   /** One for each recipient. */
   outcomes: Map<number, Outcome>
   tried: HostTry
-  /** The outcomes speak of what this host cannot do: another one may. */
-  elsewhere: boolean
+  /** Recipients whose outcome speaks of what this host cannot do: another one may. */
+  elsewhere: Set<number>
   /** TLS came to nothing, and the policy allows another try in the clear. */
   inClear: boolean
 }
@@ -32,9 +32,11 @@ export async function visit(request: TransferRequest, host: string, address: str
     host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'connect', dotSent: false, problem: null,
   }
   const outcomes = new Map<number, Outcome>()
+  const elsewhere = new Set<number>()
   let session = pool.take(key)
   let waited = session !== null
   if (waited) tried.reused = true
+  let terms: Terms | null = null // of this session
   let left = recipients
 
   try {
@@ -46,23 +48,31 @@ export async function visit(request: TransferRequest, host: string, address: str
           const outcome = broken ? brokenOff('broken off before the final dot') : withoutTls(request, opened)
           tried.tls = outcome.tls
           tried.phase = opened.phase
-          return end(outcome, { elsewhere: outcome.status === 'bounced', inClear: opened.phase === 'tls' && tls.level === 'may' && !broken })
+          if (outcome.status === 'bounced') leaveToOthers(left)
+          return end(outcome, opened.phase === 'tls' && tls.level === 'may' && !broken)
         }
         session = opened.session
       }
       tried.tls = session.peer.tls
-      const terms: Terms | Outcome = await agreeTerms(request, session.extensions)
-      if ('status' in terms) {
-        tried.phase = 'mail'
-        pool.give(key, session)
-        return end({ ...terms, ...session.peer }, { elsewhere: true, inClear: false })
+      if (!terms) {
+        const agreed = await agreeTerms(request, session.extensions)
+        const impossible = left.map((recipient) => [recipient, 'status' in agreed ? agreed : unsayable(recipient, agreed)] as const).filter(([, outcome]) => outcome)
+        for (const [{ n }, outcome] of impossible) outcomes.set(n, { ...outcome!, ...session.peer })
+        leaveToOthers(impossible.map(([recipient]) => recipient))
+        left = left.filter(({ n }) => !elsewhere.has(n))
+        if ('status' in agreed || left.length === 0) {
+          tried.phase = 'mail'
+          pool.give(key, session)
+          return end(null)
+        }
+        terms = agreed
       }
       const batch = batchOf(left, session)
-      const done = await runTransaction(request, session, terms, batch)
-      if (waited && done.unanswered && !request.signal.aborted) {
-        // The host had closed it, or forgotten it: that says nothing about the message. A new one, and this time it counts.
+      const done: TransactionResult = await runTransaction(waited ? impatient(request) : request, session, terms, batch)
+      if (waited && done.cutOff) {
+        // The host had closed it, or forgotten it, and no dot was sent. A new one, and this time it counts.
         session.connection.close()
-        session = null
+        session = terms = null
         waited = false
         delete tried.reused
         continue
@@ -75,9 +85,10 @@ export async function visit(request: TransferRequest, host: string, address: str
       if (left.length > 0 && mayGoOn(done)) {
         await request.partly(outcomes)
         session = await readyAgain(session, done)
+        if (!session) terms = null
       } else {
         release(session, done)
-        return end(done.outcomes.get(batch[0]!.n)!, { elsewhere: false, inClear: false })
+        return end(restOf(done, session))
       }
     }
   } catch (error) {
@@ -85,12 +96,16 @@ export async function visit(request: TransferRequest, host: string, address: str
     throw error
   }
 
+  function leaveToOthers(those: Recipient[]): void {
+    for (const { n } of those) elsewhere.add(n)
+  }
+
   /** `rest` is the outcome of the recipients that have none. */
-  function end(rest: Outcome, how: Pick<Visit, 'elsewhere' | 'inClear'>): Visit {
-    for (const { n } of left) if (!outcomes.has(n)) outcomes.set(n, rest)
+  function end(rest: Outcome | null, inClear = false): Visit {
+    if (rest) for (const { n } of left) if (!outcomes.has(n)) outcomes.set(n, rest)
     tried.took = Math.round(performance.now() - begun)
     tried.problem = [...outcomes.values()].find((outcome) => outcome.status !== 'delivered')?.text ?? null
-    return { outcomes, tried, ...how }
+    return { outcomes, tried, elsewhere, inClear }
   }
 
   function release(session: Session, { state, owed }: TransactionResult): void {
@@ -108,12 +123,23 @@ export async function visit(request: TransferRequest, host: string, address: str
   }
 }
 
+/** A connection that had waited may be dead without a sign: its MAIL is not waited for as long as the RFC asks, since a new one is. */
+function impatient(request: TransferRequest): TransferRequest {
+  return { ...request, timeouts: { ...request.timeouts, mail: Math.min(request.timeouts.mail, 30_000) } }
+}
+
 /** As many as go into one transaction (RFC 9422: RCPTMAX, RCPTDOMAINMAX), in their order. */
 function batchOf(left: Recipient[], { extensions }: Session): Recipient[] {
   const domains = new Set<string>()
   const mostDomains = limitOf(extensions, 'RCPTDOMAINMAX')
   const end = left.findIndex(({ forwardPath }, i) => i >= Math.min(mostRecipients, limitOf(extensions, 'RCPTMAX')) || domains.add(domainOf(forwardPath)).size > mostDomains)
   return end < 0 ? left : left.slice(0, Math.max(1, end))
+}
+
+/** What becomes of recipients whose turn did not come: what ended the transaction before, if it speaks of them too; never a delivery. */
+function restOf({ ending, phase }: TransactionResult, { peer }: Session): Outcome {
+  if (ending && (ending.status === 'deferred' || phase === 'mail')) return ending
+  return { ...local('deferred', '4.4.2', `host ${peer.host}[${peer.address}]: not tried, since the transaction before was the last one there`, 'rcpt'), ...peer }
 }
 
 /** Whether a further transaction makes sense: not where the sender was refused, or the host puts everything off. */

@@ -136,16 +136,16 @@ export async function recordAttempt(
 }
 
 /**
- * Records the deliveries among these outcomes while the attempt goes on with other recipients, so that a crash from here on repeats none of
- * them. recordAttempt then finds them settled.
+ * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
+ * finds them settled.
  */
-export async function recordDelivered(sql: Sql, id: string, number: number, outcomes: ReadonlyMap<number, Outcome>): Promise<void> {
-  const delivered = [...outcomes].filter(([, outcome]) => outcome.status === 'delivered')
-  if (delivered.length === 0) return
+export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
   await sql`
-    update recipients r set state = 'delivered', outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null
-    from unnest(${delivered.map(([n]) => n)}::int[], ${delivered.map(([, outcome]) => JSON.stringify(outcome))}::text[]::jsonb[]) as v (n, outcome)
-    where r.message_id = ${id} and r.n = v.n and r.attempt = ${number} and r.state in ('queued', 'bouncing')`
+    update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null
+    from unnest(
+      ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
+    ) as v (n, state, outcome)
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
 }
 
 /** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */

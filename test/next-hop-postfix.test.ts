@@ -47,10 +47,10 @@ test('Postfix as next hop takes everything, empty to 50 MiB, 8-bit and dots, on 
     const stored = async (name: string) => (await until(`Postfix stored ${name}`, () => /\n\n$/.test(postfix.mailbox(name)) && postfix.mailbox(name)))
     // Its mailbox files have LF, a From line in front, and an empty line behind.
     const body = (mailbox: string) => mailbox.slice(mailbox.indexOf('\n\n') + 2, -1)
-    assert.match(await stored('empty'), /^From .*\n[^]*Received: from .*\n[^]*by mx\.example\.test/)
+    assert.match(await stored('empty'), /^From .*\n.*Received: from .*\n.*by mx\.example\.test/s)
     assert.equal(body(await stored('dots')), '.\n..\n.x\n')
     assert.equal(body(await stored('eight')), '\xe9\xff\x80 octets\n')
-    assert.match(Buffer.from(await stored('utf8'), 'latin1').toString(), /Subject: schön\nFrom: jörg@bücher\.test\n[^]*\nGrüße\n/)
+    assert.match(Buffer.from(await stored('utf8'), 'latin1').toString(), /Subject: schön\nFrom: jörg@bücher\.test\n.*\nGrüße\n/s)
     assert.equal(body(await stored('large')), large.toString('latin1').replaceAll('\r\n', '\n').slice('Subject: large\n\n'.length))
   } finally {
     await everpost.end()

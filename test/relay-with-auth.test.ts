@@ -74,9 +74,9 @@ function octetsIn(value: unknown): string {
 test('a file that a route names and that is not there: the process says so at once, with exit code 78', async () => {
   const everpost = await prepareEverpost({ routes: [{ domain: '*', nextHop: '[127.0.0.1]', tls: { level: 'verify', ca: './missing.pem' } }] })
   try {
-    for (const command of ['serve', 'config']) {
+    for (const [command, expected] of [['serve', 78], ['worker', 78], ['config', 0]] as const) {
       const { code, stderr } = await everpost.command(command)
-      assert.equal(code, 78)
+      assert.equal(code, expected)
       assert.match(stderr, /routes\[0\] \(to \[127\.0\.0\.1\]\): tls\.ca .*missing\.pem cannot be read \(ENOENT\)/)
     }
   } finally {
