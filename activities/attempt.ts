@@ -87,7 +87,7 @@ async function tryClaimed(
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
       const delivered = claim.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered')
       if (delivered.length === 0) return
-      await recordDelivered(sql, id, delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, clock, message.expiresAt.getTime())))
+      await recordDelivered(sql, id, delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime())))
     }
     const result = await deliver({ message, recipients: claim.recipients, signal, beforeDot, partly })
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')

@@ -126,6 +126,24 @@ user
   .argument('<name>')
   .action(async (name) => (await import('./user.ts')).userPasswd(config(), name))
 
+const alias = program.command('alias').description('addresses that stand for others, beside the aliases of the settings')
+alias
+  .command('set')
+  .description('make an alias of a local domain, or give it other targets')
+  .argument('<address>')
+  .argument('<targets...>', 'addresses, here or elsewhere; the address itself keeps its own mailbox')
+  .action(async (address, targets) => (await import('./alias.ts')).aliasSet(config(), address, targets))
+alias
+  .command('remove')
+  .description('remove an alias')
+  .argument('<address>')
+  .action(async (address) => (await import('./alias.ts')).aliasRemove(config(), address))
+alias
+  .command('list')
+  .description('list the aliases of the settings and of the database')
+  .addOption(json)
+  .action(async (options) => (await import('./alias.ts')).aliasList(config(), options))
+
 /** Milliseconds between two. */
 const pauseOf = (text: string): number => 1000 / rate(text)
 

@@ -83,6 +83,18 @@ test('no more connections of one client than its limit; others are served', asyn
   })
 })
 
+test('no more connections in all than the limit of a listener', async () => {
+  const small = await testIngress({ limits: { connections: 1 } })
+  const one = openClient(small.port('smtp'))
+  assert.match(await one.reply(), /^220/)
+  const two = openClient(small.port('smtp'))
+  assert.match(await two.reply(), /^421 4\.3\.2/)
+  assert.equal(await two.reply(), 'closed')
+  assert.equal(small.ingress.counters.all()['connections.refused'], 1)
+  one.close()
+  await small.end()
+})
+
 test('messages and recipients in a minute are limited for each client', async () => {
   const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.3' })
   await client.reply()

@@ -9,8 +9,10 @@ const edge = await testIngress({ limits: { idleTime: '3s', clientMessages: 0, cl
 after(edge.end)
 
 const words = fc.constantFrom(
-  'EHLO c.test\r\n', 'MAIL FROM:<s@a.test>\r\n', 'MAIL FROM:<s@a.test> BODY=BINARYMIME\r\n', 'RCPT TO:<r@example.test>\r\n', 'DATA\r\n', 'BDAT 5\r\n', 'BDAT 7 LAST\r\n', 'BDAT 999999\r\n',
-  'RSET\r\n', 'NOOP\r\n', 'HELP\r\n', 'AUTH PLAIN\r\n', 'XCLIENT ADDR=1.2.3.4\r\n', 'VRFY x\r\n', '.\r\n', '\r\n', '\r\n.\r\n', '\n', '\r', '\0', '.', '\n.\n', '\xff\xfe', 'Subject: x\r\n', 'x'.repeat(20_000),
+  'EHLO c.test\r\n', 'MAIL FROM:<s@a.test>\r\n', 'MAIL FROM:<s@a.test> BODY=BINARYMIME\r\n', 'RCPT TO:<r@example.test>\r\n',
+  'DATA\r\n', 'BDAT 5\r\n', 'BDAT 7 LAST\r\n', 'BDAT 999999\r\n',
+  'RSET\r\n', 'NOOP\r\n', 'HELP\r\n', 'AUTH PLAIN\r\n', 'XCLIENT ADDR=1.2.3.4\r\n',
+  'VRFY x\r\n', '.\r\n', '\r\n', '\r\n.\r\n', '\n', '\r', '\0', '.', '\n.\n', '\xff\xfe', 'Subject: x\r\n', 'x'.repeat(20_000),
 )
 const noise = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((octet) => String.fromCharCode(octet)), maxLength: 40 })
 const pieces = fc.array(fc.oneof({ arbitrary: words, weight: 6 }, { arbitrary: noise, weight: 1 }), { maxLength: 25 })

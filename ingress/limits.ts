@@ -1,7 +1,8 @@
 // How much one client or user may do: connections at a time, messages and recipients in a minute, failed AUTH. In this process's
-// memory; a client that keeps below its limits never waits.
+// memory; a client that keeps below its limits never waits. A whole IPv6 /64 is one client.
 
 import type { Settings } from '../settings/schema.ts'
+import { clientOf } from './networks.ts'
 
 export interface Limits {
   /** Counts a connection in; false: this client has as many as it may, and is not counted. */
@@ -28,27 +29,30 @@ export function createLimits(limits: Settings['limits'], exempt: (client: string
   const authFailures = createRate(0, 10 * minute, clock)
 
   return {
-    connected(client) {
+    connected(address) {
+      const client = clientOf(address)
       const open = connections.get(client) ?? 0
-      if (limits.clientConnections > 0 && open >= limits.clientConnections && !exempt(client)) return false
+      if (limits.clientConnections > 0 && open >= limits.clientConnections && !exempt(address)) return false
       connections.set(client, open + 1)
       return true
     },
-    disconnected(client) {
+    disconnected(address) {
+      const client = clientOf(address)
       const open = (connections.get(client) ?? 1) - 1
       if (open > 0) connections.set(client, open)
       else connections.delete(client)
     },
     message: (client, user) => allowed(rates.clientMessages, rates.userMessages, client, user),
     recipient: (client, user) => allowed(rates.clientRecipients, rates.userRecipients, client, user),
-    authFailed(client) {
+    authFailed(address) {
+      const client = clientOf(address)
       authFailures.take(client)
       return Math.min(10_000, 250 * 2 ** (authFailures.count(client) - 1))
     },
   }
 
   function allowed(byClient: Rate, byUser: Rate, client: string, user: string | null): boolean {
-    return user !== null ? byUser.take(user) : exempt(client) || byClient.take(client)
+    return user !== null ? byUser.take(user) : exempt(client) || byClient.take(clientOf(client))
   }
 }
 

@@ -21,3 +21,13 @@ export function inNetworks(networks: string[]): (address: string) => boolean {
     return isIPv4(plain) ? list.check(plain, 'ipv4') : isIPv6(plain) && list.check(plain, 'ipv6')
   }
 }
+
+/** What counts as one client: an IPv4 address, or the /64 that is one IPv6 customer's to choose addresses from. */
+export function clientOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [before, after] = address.toLowerCase().replace(/%.*$/, '').split('::') as [string, string | undefined]
+  const groups = before === '' ? [] : before.split(':')
+  const zeros = after === undefined ? 0 : 8 - groups.length - (after === '' ? 0 : after.split(':').length + (after.includes('.') ? 1 : 0))
+  const whole = [...groups, ...Array.from({ length: zeros }, () => '0'), ...(after === undefined || after === '' ? [] : after.split(':'))]
+  return `${whole.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`
+}

@@ -65,7 +65,7 @@ export function mailParameters(text: string, offered: Offered, now: number): Res
       case 'HOLDFOR':
       case 'HOLDUNTIL': {
         if (offered.futureRelease === 0) return unknown(name)
-        if (found.releaseAt !== null) return syntaxError('HOLDFOR and HOLDUNTIL belong together with neither another nor themselves')
+        if (found.releaseAt !== null) return syntaxError('Give HOLDFOR or HOLDUNTIL, one of them, once')
         const at = name === 'HOLDFOR' ? (/^\d{1,9}$/.test(value) ? now + Number(value) * 1000 : Number.NaN) : internetTime(value)
         if (Number.isNaN(at)) return bad(name)
         found.releaseAt = new Date(at)

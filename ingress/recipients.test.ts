@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import { after, test } from 'node:test'
+import { comparable } from '../mail/address.ts'
 import { startPeer } from '../smtp/testing.ts'
-import { settingsSchema, type SettingsFile } from '../settings/schema.ts'
+import { type Settings, type SettingsFile, settingsSchema } from '../settings/schema.ts'
+import { removeAlias, setAlias } from '../store/aliases.ts'
+import { until } from '../test/support/until.ts'
 import { createCallout } from './callout.ts'
 import { createRecipients } from './recipients.ts'
 import { dialogue, testIngress } from './testing.ts'
@@ -24,7 +27,13 @@ const written: SettingsFile = {
   },
   postmaster: 'bob@example.test',
 }
-const recipients = createRecipients(settingsSchema.parse(written), async () => null)
+/** As keepAliases does it, with those of the settings alone. */
+function aliasesOf(settings: Settings) {
+  const aliases = new Map(Object.entries(settings.aliases).map(([address, to]) => [comparable(address), typeof to === 'string' ? [to] : to]))
+  return { get: (address: string) => aliases.get(address), complete: () => true }
+}
+const parsed = settingsSchema.parse(written)
+const recipients = createRecipients(parsed, aliasesOf(parsed), async () => null)
 async function find(path: string, mayRelay = false): Promise<string[] | string> {
   const found = await recipients.find(path, mayRelay)
   return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced}` : found.addresses
@@ -46,9 +55,14 @@ test('aliases: one to many, here and elsewhere, of aliases, of themselves; loops
   assert.equal(await find('ring@example.test'), '550 5.4.6')
 })
 
+test('while the aliases of Postgres are not known, nobody is unknown for good', async () => {
+  const early = createRecipients(parsed, { get: () => undefined, complete: () => false }, async () => null)
+  assert.equal((await early.find('eve@example.test', false) as { refused: { code: number } }).refused.code, 451)
+})
+
 test('aliases that grow without end are refused', async () => {
   const aliases = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`a${i}@example.test`, `a${i + 1}@example.test`]))
-  const endless = createRecipients(settingsSchema.parse({ ...written, aliases }), async () => null)
+  const endless = createRecipients(parsed, aliasesOf(settingsSchema.parse({ aliases })), async () => null)
   assert.deepEqual((await endless.find('a0@example.test', false) as { refused: { code: number } }).refused.code, 451)
 })
 
@@ -99,6 +113,35 @@ test('an alias keeps the address that the sender knows as ORCPT', async () => {
   ])
 })
 
+test('aliases in Postgres: made, changed and removed, and seen within seconds; those of the settings win', async () => {
+  const edge = await testIngress(written)
+  after(edge.end)
+  const targets = async () => {
+    const [, , reply] = await dialogue(edge.port('smtp'), '> EHLO c.test\n< 250\n> MAIL FROM:<s@a.test>\n< 250\n> RCPT TO:<New@example.test>\n< ')
+    return reply!.slice(0, 9)
+  }
+  assert.equal(await targets(), '550 5.1.1')
+  await setAlias(edge.sql, 'new@example.test', ['bob@example.test'])
+  await setAlias(edge.sql, 'info@example.test', ['eve@elsewhere.test'])
+  await until('the alias is seen', async () => (await targets()) === '250 2.1.5')
+  const replies = await dialogue(edge.port('smtp'), `
+    > EHLO c.test
+    < 250
+    > MAIL FROM:<s@a.test>
+    < 250
+    > RCPT TO:<new+x@example.test>
+    < 250
+    > RCPT TO:<info@example.test>
+    < 250
+    > DATA
+    < 354
+    > .
+    < 250 2.0.0`)
+  assert.deepEqual((await edge.stored(replies.at(-1)!)).recipients.map((each) => each.forwardPath), ['bob@example.test', 'alice@example.test', 'dan@partner.test', 'copy@elsewhere.test'])
+  assert.ok(await removeAlias(edge.sql, 'new@example.test'))
+  await until('it is gone', async () => (await targets()) === '550 5.1.1')
+})
+
 test('callout: the LMTP server is asked once, unless it cannot be asked', async () => {
   const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later' } })
   after(() => peer.close())
@@ -108,7 +151,7 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
   const { port } = free.address() as { port: number }
   await new Promise((resolve) => free.close(resolve))
   const settings = settingsSchema.parse({ localDomains: { 'lmtp.test': { ...lmtp, port: peer.port }, 'away.test': { ...lmtp, port } } })
-  const asking = createRecipients(settings, createCallout('mx.example.test'))
+  const asking = createRecipients(settings, aliasesOf(settings), createCallout('mx.example.test'))
   const ask = async (path: string) => {
     const found = await asking.find(path, false)
     return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced} ${found.refused.lines[0]}` : 'taken'

@@ -1,8 +1,9 @@
 // Who is behind a forward-path: local users, aliases, catch-alls and what we relay; or the refusal. No open relay: without AUTH
 // or a trusted network only our own domains are taken.
 
-import { canonicalDomain, domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
+import { canonicalDomain, comparable, domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
 import type { Settings } from '../settings/schema.ts'
+import type { Aliases } from './aliases.ts'
 import { type Reply, reply } from './reply.ts'
 
 /** Addresses that take its place, the forward-path itself when it is nobody's alias; or why nobody is there. */
@@ -21,10 +22,9 @@ const mostSteps = 20
 const mostAddresses = 1000
 const always = ['postmaster', 'abuse']
 
-export function createRecipients(settings: Settings, callout: Callout): Recipients {
+export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get' | 'complete'>, callout: Callout): Recipients {
   const { localDomains, subaddressDelimiter, postmaster } = settings
-  const aliases = new Map(Object.entries(settings.aliases).map(([address, to]) => [key(address), typeof to === 'string' ? [to] : to]))
-  const relayed = new Map(Object.entries(settings.relayDomains).map(([domain, { recipients }]) => [canonicalDomain(domain), recipients && new Set(recipients.map(key))]))
+  const relayed = new Map(Object.entries(settings.relayDomains).map(([domain, { recipients }]) => [canonicalDomain(domain), recipients && new Set(recipients.map(comparable))]))
   const local = new Map(Object.entries(localDomains).map(([domain, agent]) => [
     canonicalDomain(domain), { ...agent, recipients: agent.recipients && new Set(agent.recipients.map((name) => name.toLowerCase())) },
   ]))
@@ -35,7 +35,7 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
       const domain = domainOf(path)
       if (local.has(domain)) return await expand(path)
       const listed = relayed.get(domain)
-      if (listed && !listed.has(key(path))) return unknownUser
+      if (listed && !listed.has(comparable(path))) return unknownUser
       return listed !== undefined || relayed.has(domain) || mayRelay ? { addresses: [path] } : { refused: reply(550, '5.7.1', 'Relaying denied') }
     },
   }
@@ -55,7 +55,7 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
     const ends: string[] = []
     if (!aliasOf(path)) {
       const found = await atHome(path)
-      if (typeof found !== 'string') return { refused: found }
+      if (typeof found !== 'string') return { refused: aliases.complete() ? found : reply(451, '4.3.0', 'The aliases are not known yet; try again later') }
       if (found === path) return { addresses: [path] }
       path = found
     }
@@ -63,10 +63,10 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
     for (let step = 0; steps.length > 0; step++) {
       const next: string[] = []
       for (const address of steps) {
-        if (seen.has(key(address))) continue
-        seen.add(key(address))
+        if (seen.has(comparable(address))) continue
+        seen.add(comparable(address))
         const targets = aliasOf(address)
-        if (!targets || targets.some((target) => key(target) === key(address))) ends.push(address)
+        if (!targets || targets.some((target) => comparable(target) === comparable(address))) ends.push(address)
         next.push(...targets ?? [])
       }
       if (step >= mostSteps || ends.length + next.length > mostAddresses) return { refused: reply(451, '4.2.4', 'The aliases of this address have no end') }
@@ -78,7 +78,7 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
 
   function aliasOf(address: string): string[] | undefined {
     const { localPart, domain } = splitAddress(address)
-    return aliases.get(key(address)) ?? aliases.get(key(`${withoutTag(localPart, subaddressDelimiter)}@${domain}`))
+    return aliases.get(comparable(address)) ?? aliases.get(comparable(`${withoutTag(localPart, subaddressDelimiter)}@${domain}`))
   }
 
   /** The address itself, the one that takes its place, or the refusal. */
@@ -87,7 +87,7 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
     const name = unquotedLocalPart(splitAddress(address).localPart).toLowerCase()
     const listed = agent.recipients
     if (listed && !listed.has(name) && !listed.has(withoutTag(name, subaddressDelimiter))) {
-      if (always.includes(name)) return postmaster !== undefined && key(postmaster) !== key(address) ? postmaster : address
+      if (always.includes(name)) return postmaster !== undefined && comparable(postmaster) !== comparable(address) ? postmaster : address
       return agent.catchAll ?? unknownUser.refused
     }
     const no = agent.deliver === 'lmtp' && agent.callout ? await callout(agent, address) : null
@@ -96,9 +96,3 @@ export function createRecipients(settings: Settings, callout: Callout): Recipien
 }
 
 const unknownUser = { refused: reply(550, '5.1.1', 'There is no such user here') }
-
-/** Our own local parts compare without case and quotes. */
-function key(address: string): string {
-  const { localPart, domain } = splitAddress(address)
-  return `${unquotedLocalPart(localPart).toLowerCase()}@${canonicalDomain(domain)}`
-}

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
+import { keepAliases } from './aliases.ts'
 import { createCallout } from './callout.ts'
 import { createCounters, type Counters } from './counters.ts'
 import { createLimits } from './limits.ts'
@@ -42,19 +43,20 @@ const certificatesLooked = 60_000
 /** Throws an Error of one line when a listener cannot be had; then none is left open. */
 export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const { settings, sql, log, outbox } = deps
+  let certificates = readCertificates(settings)
   const counters = createCounters()
+  const aliases = await keepAliases(settings, sql, log)
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
     settings, sql, log, counters, trusts, isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
-    recipients: createRecipients(settings, createCallout(settings.hostname)),
+    recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     authenticate: authenticator(settings, sql),
     reverse: deps.dns.reverse,
     outboxFull: outbox.full,
     accepted: starter(deps),
   }
-  let certificates = readCertificates(settings)
   const listening: Listening[] = []
   const addresses: Ingress['addresses'] = []
   const stopListeners = async () => {
@@ -83,7 +85,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
       addresses.push({ kind: listener.kind, address: listener.path ?? listener.address, port: started.port })
     }
   } catch (error) {
-    await stopListeners()
+    await Promise.all([stopListeners(), aliases.stop()])
     throw error
   }
   const looking = setInterval(reload, certificatesLooked).unref()
@@ -91,7 +93,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
     addresses, counters, reload,
     async stop() {
       clearInterval(looking)
-      await stopListeners()
+      await Promise.all([stopListeners(), aliases.stop()])
     },
   }
 }

@@ -1,6 +1,6 @@
 // What holds for mail from its author alone (RFC 6409): whose reverse-path a user may use, and the fields that every message has.
 
-import { canonicalDomain, splitAddress } from '../mail/address.ts'
+import { comparable } from '../mail/address.ts'
 import { dateTime } from '../mail/trace.ts'
 
 export interface User {
@@ -14,12 +14,6 @@ export function ownsSender(user: User, reversePath: string): boolean {
   if (reversePath === '') return true
   const asked = comparable(reversePath)
   return [user.name, ...user.addresses].some((own) => (own.startsWith('@') ? asked.endsWith(comparable(own)) : asked === comparable(own)))
-}
-
-/** Local parts of our own users compare without case, as they log in. */
-function comparable(address: string): string {
-  const { localPart, domain } = splitAddress(address)
-  return `${localPart.toLowerCase()}@${canonicalDomain(domain)}`
 }
 
 /**

@@ -68,6 +68,12 @@ export function unquotedLocalPart(localPart: string): string {
   return localPart.slice(1, -1).replace(/\\(.)/g, '$1')
 }
 
+/** An address of ours in the form that is compared: without case and quotes, its domain canonical. */
+export function comparable(address: string): string {
+  const { localPart, domain } = splitAddress(address)
+  return `${unquotedLocalPart(localPart).toLowerCase()}@${canonicalDomain(domain)}`
+}
+
 /** The local part without its subaddress: `alice` of `alice+news`. An empty delimiter separates nothing. */
 export function withoutTag(localPart: string, delimiter: string): string {
   const at = delimiter === '' ? -1 : localPart.indexOf(delimiter)

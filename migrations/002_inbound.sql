@@ -7,3 +7,10 @@ create table users (
   created_at     timestamptz not null default now()
 );
 create unique index users_name on users (lower(name));
+
+-- Aliases, beside those of the settings: an address of a local domain that stands for others.
+create table aliases (
+  address        text primary key,             -- in lower case, its domain as A-labels
+  targets        text[] not null,
+  changed_at     timestamptz not null default now()
+);

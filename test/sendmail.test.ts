@@ -22,7 +22,8 @@ await everpost.start()
 
 /** As distributions install it: a program of one path, that git and PHP can be told of. */
 const program = join(folder, 'sendmail')
-writeFileSync(program, `#!/bin/sh\nexec ${process.execPath} ${fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url))} --config ${everpost.folder}/everpost.yaml sendmail "$@"\n`)
+const everpostProgram = fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url))
+writeFileSync(program, `#!/bin/sh\nexec ${process.execPath} ${everpostProgram} --config ${everpost.folder}/everpost.yaml sendmail "$@"\n`)
 chmodSync(program, 0o755)
 
 async function sendmail(words: string[], input: string): Promise<{ code: number; stderr: string; stdout: string }> {
@@ -62,7 +63,11 @@ test('-bs: the caller speaks SMTP', async () => {
   const child = spawn(program, ['-bs'], { stdio: ['pipe', 'pipe', 'inherit'] })
   let said = ''
   child.stdout.on('data', (chunk: Buffer) => { said += chunk.toString() })
-  for (const [line, reply] of [['', '220'], ['EHLO c', 'ENHANCED'], ['MAIL FROM:<a@example.test>', '2.1.0'], ['RCPT TO:<bs@example.test>', '2.1.5'], ['DATA', '354'], ['Subject: x\r\n\r\nby bs\r\n.', 'queued'], ['QUIT', '221']] as const) {
+  const exchanges = [
+    ['', '220'], ['EHLO c', 'ENHANCED'], ['MAIL FROM:<a@example.test>', '2.1.0'], ['RCPT TO:<bs@example.test>', '2.1.5'],
+    ['DATA', '354'], ['Subject: x\r\n\r\nby bs\r\n.', 'queued'], ['QUIT', '221'],
+  ] as const
+  for (const [line, reply] of exchanges) {
     if (line !== '') child.stdin.write(`${line}\r\n`)
     await until(`${reply} after ${line}`, () => said.includes(reply))
   }
@@ -79,16 +84,14 @@ test('exit codes of sysexits.h: nobody to send to, refused, no listener', async 
   const config = join(folder, 'away.yaml')
   writeFileSync(config, `listeners: [{ kind: smtp, port: ${await freePort()} }]\n`)
   const away = await new Promise<number>((resolve) => {
-    execFile(process.execPath, [fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url)), '-c', config, 'sendmail', 'x@example.test'], (error) => resolve(Number(error?.code ?? 0))).stdin!.end('x\n')
+    execFile(process.execPath, [everpostProgram, '-c', config, 'sendmail', 'x@example.test'], (error) => resolve(Number(error?.code ?? 0))).stdin!.end('x\n')
   })
   assert.equal(away, 75)
 })
 
 test('a program that is called sendmail is sendmail', async () => {
-  const link = join(folder, 'bin-sendmail')
-  rmSync(link, { force: true })
   const named = mkdtempSync(join(folder, 'named-'))
-  symlinkSync(fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url)), join(named, 'sendmail'))
+  symlinkSync(everpostProgram, join(named, 'sendmail'))
   writeFileSync(join(named, 'everpost.yaml'), `listeners: [{ kind: smtp, port: ${port} }]\nlocalDomains: { example.test: { deliver: maildir, path: ./x } }\n`)
   const code = await new Promise<number>((resolve) => {
     execFile(process.execPath, [join(named, 'sendmail'), '-i', 'linked@example.test'], { cwd: named }, (error) => resolve(Number(error?.code ?? 0))).stdin!.end('Subject: linked\n\n')
@@ -102,7 +105,8 @@ test('git send-email hands its patches over', { skip: needs('/usr/lib/git-core/g
   writeFileSync(patch, 'From 0123456789012345678901234567890123456789 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.test>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\nSubject: [PATCH] x\n\n---\n')
   const { code, stderr } = await new Promise<{ code: number; stderr: string }>((resolve) => {
     const args = ['send-email', '--confirm=never', '--quiet', `--smtp-server=${program}`, '--from=a@example.test', '--to=git@example.test', patch]
-    execFile('git', args, { env: { ...process.env, HOME: folder, GIT_COMMITTER_NAME: 'A', GIT_COMMITTER_EMAIL: 'a@example.test' } }, (error, _, stderr) => resolve({ code: Number(error?.code ?? 0), stderr }))
+    const name = { GIT_COMMITTER_NAME: 'A', GIT_COMMITTER_EMAIL: 'a@example.test', GIT_AUTHOR_NAME: 'A', GIT_AUTHOR_EMAIL: 'a@example.test' }
+    execFile('git', args, { env: { ...process.env, HOME: folder, ...name } }, (error, _, stderr) => resolve({ code: Number(error?.code ?? 0), stderr }))
   })
   assert.equal(code, 0, stderr)
   assert.match((await arrived('git'))[0]!, /\nSubject: \[PATCH\] x\n/)

@@ -46,3 +46,14 @@ test('everpost user: added, listed, given a new password and removed while Everp
   assert.match((await send('two', 'carol@example.test')).stderr, /535 5\.7\.8/)
   assert.equal((await everpost.command('user', 'remove', 'carol@example.test')).code, 1)
 })
+
+test('everpost alias: set, listed and removed, for local domains alone', async () => {
+  const alias = (...args: string[]) => everpost.command('alias', ...args)
+  assert.match((await alias('list')).stdout, /There are no aliases/)
+  assert.equal((await alias('set', 'Team@Example.test', 'dave@example.test', 'erin@partner.test')).stdout, 'team@example.test stands for dave@example.test, erin@partner.test\n')
+  assert.match((await alias('list')).stdout, /team@example\.test +database +dave@example\.test erin@partner\.test/)
+  assert.equal((await alias('set', 'x@example.test', '|/bin/sh')).code, 64)
+  assert.match((await alias('set', 'x@elsewhere.test', 'dave@example.test')).stderr, /no local domain/)
+  assert.equal((await alias('remove', 'team@example.test')).code, 0)
+  assert.equal((await alias('remove', 'team@example.test')).code, 1)
+})
