@@ -5,7 +5,7 @@ import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import type { Outbox } from './outbox.ts'
-import { createListener, listen, type TlsFiles } from './smtp.ts'
+import { closeListener, createListener, listen, type SmtpListener, type TlsFiles } from './smtp.ts'
 
 export interface IngressDeps {
   settings: Settings
@@ -26,19 +26,19 @@ export interface Ingress {
 /** Throws an Error of one line when a listener cannot be had; then none is left open. */
 export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const tls = readTls(deps.settings)
-  const servers: ReturnType<typeof createListener>[] = []
+  const open: SmtpListener[] = []
   const addresses: Ingress['addresses'] = []
   const stop = async () => {
-    await Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))))
+    await Promise.all(open.map(closeListener))
   }
   try {
     for (const listener of deps.settings.listeners) {
       if (listener.kind === 'submissions' && !tls) {
         throw new Error(`The submissions listener on port ${listener.port} needs tls.cert and tls.key in the settings.`)
       }
-      const server = createListener(deps, listener, tls)
-      const port = await listen(server, listener)
-      servers.push(server)
+      const created = createListener(deps, listener, tls)
+      const port = await listen(created.server, listener)
+      open.push(created)
       addresses.push({ kind: listener.kind, address: listener.address, port })
     }
     return { addresses, stop }

@@ -1,6 +1,7 @@
 // The SMTP conversation, on smtp-server: this file alone knows that engine, and mends what it gets wrong.
 
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { SMTPServer, type SMTPServerAddress, type SMTPServerOptions, type SMTPServerSession } from 'smtp-server'
 import { isAscii } from '../mail/address.ts'
 import type { Envelope, Notify, Origin, Recipient } from '../mail/envelope.ts'
@@ -29,12 +30,19 @@ export interface TlsFiles {
   key: Buffer
 }
 
-export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFiles | null): SMTPServer {
+export interface SmtpListener {
+  server: SMTPServer
+  /** Sessions whose message is on its way, or being committed. */
+  inData: ReadonlySet<SMTPServerSession>
+}
+
+export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFiles | null): SmtpListener {
   const { settings, log } = deps
   const policy = relayPolicy(settings)
   const submission = listener.kind !== 'smtp'
   const transactions = new WeakMap<SMTPServerSession, Transaction>()
   const of = (session: SMTPServerSession) => transactions.get(session)!
+  const inData = new Set<SMTPServerSession>()
   let starting = 0
 
   const options: SMTPServerOptions = {
@@ -51,7 +59,7 @@ export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFi
     maxClients: settings.limits.connections,
     maxRecipients: settings.limits.recipients,
     socketTimeout: 300_000,
-    closeTimeout: 5000,
+    closeTimeout: 2 ** 31 - 1, // closeListener does it: the engine would say 421 to a client whose message is being committed
     logger: false,
     onConnect(session, callback) {
       transactions.set(session, { reverse: deps.dns.reverse(plainAddress(session.remoteAddress)).catch(() => null), recipients: [], args: {} })
@@ -76,7 +84,8 @@ export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFi
     },
     onData(stream, session, callback) {
       const envelope = envelopeOf(session)
-      accept(deps, stream, envelope, () => originOf(session)).then((id) => {
+      inData.add(session)
+      accept(deps, stream, envelope, () => originOf(session)).finally(() => inData.delete(session)).then((id) => {
         callback(null, `2.0.0 Ok: queued as ${id}`)
         log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: session.remoteAddress, user: session.user }, 'accepted')
         deps.outbox.accepted()
@@ -90,7 +99,7 @@ export function createListener(deps: IngressDeps, listener: Listener, tls: TlsFi
   const server = new SMTPServer(options)
   // A client's broken connection or failed handshake concerns that client alone.
   server.on('error', (error: Error) => log.debug({ error: error.message, listener: listener.kind }, 'session error'))
-  return server
+  return { server, inData }
 
   function refuseMail(address: SMTPServerAddress, { args }: Transaction): Error | null {
     if (deps.outbox.full()) return refusal(451, '4.3.2 Too many messages wait; try again later')
@@ -149,6 +158,24 @@ function badParameter(args: Record<string, unknown>, known: string[]): Error | n
 /** RFC 6531: UTF-8 in an address only where the client has said SMTPUTF8. */
 function badAddress(address: string, args: Record<string, unknown>): Error | null {
   return isAscii(address) || 'SMTPUTF8' in args ? null : refusal(553, '5.6.7 The address needs SMTPUTF8')
+}
+
+/** Milliseconds for clients to finish what they have begun. */
+const closeGrace = 5000
+
+/**
+ * Takes no new connections, waits until the others have ended, and ends them after five seconds: with 421, but without a word where
+ * a message may be committed at this very moment. To say no, and have it all the same, would be a lie; silence makes the client ask again.
+ */
+export async function closeListener({ server, inData }: SmtpListener): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  const late = new AbortController()
+  await Promise.race([closed, sleep(closeGrace, undefined, { signal: late.signal }).catch(() => {})])
+  late.abort()
+  for (const connection of server.connections as Set<{ session: SMTPServerSession; send(code: number, text: string): void; close(): void }>) {
+    if (!inData.has(connection.session)) connection.send(421, '4.3.2 Service closing')
+    connection.close()
+  }
 }
 
 /** Listens; rejects with one line that says what is wrong and what to do. */

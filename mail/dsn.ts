@@ -43,7 +43,8 @@ export function composeReport(report: Report): Uint8Array {
   const messageId = /^message-id:[ \t]*(?:\r\n[ \t]+)?(<[\x21-\x7e]{1,250}>)/im.exec(latin1(report.original))?.[1]
   const lines = [
     `From: Mail Delivery System <MAILER-DAEMON@${report.hostname}>`,
-    `To: ${isAscii(report.to) ? `<${report.to}>` : 'undisclosed-recipients:;'}`,
+    // What a field may not hold, or a line not carry, is left out rather than mended: the envelope has the address.
+    `To: ${/^[\x21-\x7e]{1,900}$/.test(report.to) ? `<${report.to}>` : 'undisclosed-recipients:;'}`,
     'Subject: Undelivered Mail Returned to Sender',
     `Date: ${dateTime(report.at)}`,
     `Message-ID: <${report.dsnId}@${report.hostname}>`,

@@ -7,6 +7,7 @@ import { openDatabase } from '../../store/database.ts'
 import { type Cluster, roles, startCluster } from './cluster.ts'
 import type { LedgerEntry } from './client.ts'
 import { createNemesis } from './nemesis.ts'
+import { describeStalled } from './stalled.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -101,12 +102,9 @@ async function drained(cluster: Cluster, limit: number, say: (line: string) => v
       say(`${row?.count} messages queued after ${Math.round((told - begun) / 1000)} s of peace`)
     }
   }
-  const stalled = empty ? [] : await sql`
-    select m.id, now(), m.accepted_at, m.started_at, m.drive_at, r.n, r.forward_path, r.state, r.next_attempt_at, r.leased_until, r.outcome ->> 'text' as text,
-           (select json_agg(a order by number) from attempts a where a.message_id = m.id) as attempts
-    from messages m join recipients r on r.message_id = m.id where m.state = 'queued' limit 20`
-  for (const row of stalled) say(`stalled: ${JSON.stringify(row)}`)
   await sql.end()
+  // The promise has a third part: nothing stalls in silence.
+  if (!empty) for (const line of await describeStalled(cluster)) say(`stalled: ${line}`)
 }
 
 async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
