@@ -22,6 +22,8 @@ export interface ChaosOptions {
   wipes: boolean
   /** Negative control: early-250 or forget-dot, with kill -9 alone. */
   sabotage?: 'early-250' | 'forget-dot'
+  /** Milliseconds after which the load ends, targets met or not. */
+  limit?: number
   /** Milliseconds that the queue may take to empty. */
   drain: number
   say: (line: string) => void
@@ -38,7 +40,7 @@ export interface ChaosResult {
 }
 
 /** Milliseconds between two acts, on average. */
-const pace = 1500
+const pace = 2500
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, say, sabotage } = options
@@ -63,7 +65,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     // As many a second as are needed while the kills last.
     const rate = Math.max(5, options.messages / ((options.kills * pace * 1.1) / 1000))
     const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
-    for (let told = 0; total() < options.kills || sent < options.messages;) {
+    for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
       await sleep(dice.between(pace / 5, pace))
       const name = await nemesis.act()
       count(acts, name)
