@@ -1,7 +1,7 @@
 // handOff: final delivery of local recipients, through the agent that their domain's settings name.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
-import { splitAddress, unquotedLocalPart } from '../mail/address.ts'
+import { domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
 import { transfer } from '../smtp/transfer.ts'
 import { makeAttempt, type Delivery } from './attempt.ts'
 import { deliveredContent } from './content.ts'
@@ -17,7 +17,7 @@ export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Pr
   return await makeAttempt(deps, argument, (delivery) => {
     if (argument.group.agent === 'lmtp') {
       const content = () => deliveredContent(deps.sql, delivery.message, argument.group.returnPath)
-      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps.dns)
+      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps)
     }
     return handToEach(deps, delivery)
   })
@@ -41,8 +41,9 @@ async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<Attem
 }
 
 async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
-  const { localPart, domain } = splitAddress(forwardPath)
-  const values = { localpart: unquotedLocalPart(localPart), domain: domain.toLowerCase(), sender: message.reversePath }
+  const whole = unquotedLocalPart(splitAddress(forwardPath).localPart)
+  const user = withoutTag(whole, deps.settings.subaddressDelimiter)
+  const values = { localpart: user, domain: domainOf(forwardPath), sender: message.reversePath }
   const agent = deps.settings.localDomains[values.domain]
   const content = deliveredContent(deps.sql, message)
   if (agent?.deliver === 'maildir') {
@@ -52,7 +53,7 @@ async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: numb
   if (agent?.deliver === 'pipe') {
     const command = expandArguments(agent.command, values)
     if (!command) return local('bounced', '5.1.3', 'this address cannot be handed to a program')
-    const environment = { SENDER: message.reversePath, RECIPIENT: forwardPath, LOCAL: values.localpart, DOMAIN: values.domain }
+    const environment = { SENDER: message.reversePath, RECIPIENT: forwardPath, LOCAL: user, EXTENSION: whole.slice(user.length + 1), DOMAIN: values.domain }
     return await deliverPipe({ command, timeout: agent.timeout, environment, content, signal })
   }
   return local('deferred', '4.3.5', `${values.domain} is no longer a local domain with this delivery agent`, 'policy')

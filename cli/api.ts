@@ -5,9 +5,9 @@ import { Client, Connection } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { ConsoleDeps } from '../console/server.ts'
 import { messageControl } from '../console/control.ts'
-import { accept } from '../ingress/accept.ts'
+import { openIntake } from '../ingress/accept.ts'
 import type { Outbox } from '../ingress/outbox.ts'
-import { refusal } from '../ingress/refusal.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { wakeSignal } from '../workflows/interface.ts'
@@ -40,7 +40,11 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
     version,
     async submit(sql, content, envelope, origin, sendAt) {
       if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
-      const id = await accept({ settings, sql, log }, oneChunk(content), envelope, async () => origin, sendAt)
+      const intake = openIntake({ settings, sql, log }, { binary: false, submission: true })
+      await intake.write(content)
+      const taken = await intake.commit(envelope, origin, sendAt)
+      if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))
+      const { id } = taken
       log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: origin.clientAddress, user: origin.user }, 'accepted')
       return id
     },
@@ -61,10 +65,11 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
     // Base64 and JSON make a message larger than it will be.
     maximalSize: limits.messageSize * 2,
     retention,
-    lifetimeOf: (reversePath) => (reversePath === '' ? retry.bounceQueueLifetime : retry.maximalQueueLifetime),
+    lifetimeOf: (reversePath) => queueLifetime(reversePath, null, retry),
   }
 }
 
-async function* oneChunk(content: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield content
+/** As the API answers it: with the status that fits the SMTP code. */
+function refusal(responseCode: number, text: string): Error {
+  return Object.assign(new Error(text), { responseCode })
 }

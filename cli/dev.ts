@@ -73,13 +73,14 @@ export async function dev(file: string | undefined): Promise<void> {
 async function startServers(settings: Settings, progress: (line: string) => void, stops: (() => Promise<unknown>)[]): Promise<string | null> {
   settings.tls ??= await ensureCertificate(join(settings.state, 'tls'), settings.hostname)
   if (!settings.database.url) {
-    const postgres = await startPostgres({ folder: settings.state, progress })
+    const postgres = await startPostgres({ folder: settings.state, port: settings.dev.postgresPort, progress })
     stops.push(postgres.stop)
     settings.database.url = postgres.url
     progress(`Postgres: 127.0.0.1:${postgres.port}`)
   }
   if (settings.temporal.address) return null
-  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), progress, searchAttributes })
+  const { temporalPort: port, temporalUiPort: uiPort } = settings.dev
+  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, progress, searchAttributes })
   stops.push(temporal.stop)
   settings.temporal.address = temporal.address
   progress(`Temporal: ${temporal.address}, by ${temporal.route}`)
@@ -87,7 +88,7 @@ async function startServers(settings: Settings, progress: (line: string) => void
 }
 
 function readyBlock(settings: Settings, running: Running, ui: string | null): string {
-  const notes = { smtp: 'between MTAs', submission: 'STARTTLS and AUTH', submissions: 'TLS and AUTH' }
+  const notes = { smtp: 'between MTAs', submission: 'STARTTLS and AUTH', submissions: 'TLS and AUTH', lmtp: 'LMTP' }
   const local = Object.entries(settings.localDomains).map(([domain, agent]) =>
     `  @${domain}`.padEnd(18) + (agent.deliver === 'maildir' ? relative(process.cwd(), resolve(agent.path)) : agent.deliver))
   return [

@@ -1,8 +1,9 @@
 // The command line: which command takes which options. What a command does stands in a file of its own.
 
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { durationForm, parseDuration } from '../settings/units.ts'
+import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
@@ -30,6 +31,18 @@ function moment(text: string): Date {
   const at = before === null ? new Date(text) : new Date(Date.now() - before)
   if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('a time such as 2026-11-24T05:00Z, or how long ago, such as 2h')
   return at
+}
+
+function duration(text: string): number {
+  const time = parseDuration(text)
+  if (time === null || time === 0) throw new InvalidArgumentError(durationForm)
+  return time
+}
+
+function rate(text: string): number {
+  const perSecond = parseRate(text)
+  if (perSecond === null) throw new InvalidArgumentError(rateForm)
+  return perSecond
 }
 
 const collect = (value: string, before: string[] = []) => [...before, value]
@@ -84,18 +97,55 @@ program
   .option('--insecure', 'accept any certificate')
   .action(async (options) => (await import('./send.ts')).send(config(), options))
 
-/** Milliseconds between two. */
-function rate(text: string): number {
-  const match = /^([1-9]\d{0,5})\/([smh])$/.exec(text)
-  if (!match) throw new InvalidArgumentError('a number in a second, minute or hour: 10/s, 600/m')
-  return { s: 1000, m: 60_000, h: 3_600_000 }[match[2] as 's' | 'm' | 'h'] / Number(match[1])
-}
+program
+  .command('sendmail')
+  .description('take a message from standard input, as sendmail does: -t -i -oi -f -F -N -bs and recipients')
+  .argument('[arguments...]')
+  .action(async (words) => (await import('./sendmail.ts')).sendmail(config(), words))
 
-function duration(text: string): number {
-  const milliseconds = parseDuration(text)
-  if (milliseconds === null) throw new InvalidArgumentError(durationForm)
-  return milliseconds
-}
+const user = program.command('user').description('who may submit mail, beside the users of the settings')
+user
+  .command('add')
+  .description('add a user; the password comes from standard input, or EVERPOST_PASSWORD')
+  .argument('<name>', 'most often an address')
+  .option('--address <address>', 'another reverse-path of theirs; @example.test for a whole domain; may be given more than once', collect)
+  .action(async (name, options) => (await import('./user.ts')).userAdd(config(), name, options))
+user
+  .command('remove')
+  .description('remove a user')
+  .argument('<name>')
+  .action(async (name) => (await import('./user.ts')).userRemove(config(), name))
+user
+  .command('list')
+  .description('list the users of the settings and of the database')
+  .addOption(json)
+  .action(async (options) => (await import('./user.ts')).userList(config(), options))
+user
+  .command('passwd')
+  .description('change the password of a user; the new one comes from standard input, or EVERPOST_PASSWORD')
+  .argument('<name>')
+  .action(async (name) => (await import('./user.ts')).userPasswd(config(), name))
+
+const alias = program.command('alias').description('addresses that stand for others, beside the aliases of the settings')
+alias
+  .command('set')
+  .description('make an alias of a local domain, or give it other targets')
+  .argument('<address>')
+  .argument('<targets...>', 'addresses, here or elsewhere; the address itself keeps its own mailbox')
+  .action(async (address, targets) => (await import('./alias.ts')).aliasSet(config(), address, targets))
+alias
+  .command('remove')
+  .description('remove an alias')
+  .argument('<address>')
+  .action(async (address) => (await import('./alias.ts')).aliasRemove(config(), address))
+alias
+  .command('list')
+  .description('list the aliases of the settings and of the database')
+  .addOption(json)
+  .action(async (options) => (await import('./alias.ts')).aliasList(config(), options))
+
+/** Milliseconds between two. */
+const pauseOf = (text: string): number => 1000 / rate(text)
 
 /** The options by which messages are chosen. */
 function choosing(command: Command): Command {
@@ -198,12 +248,55 @@ program
   .option('--reply <text>', 'only those whose last reply holds this')
   .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
   .option('--to <address>', 'send to this recipient instead')
-  .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', rate)
+  .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
   .option('--why <text>', 'kept with the message', '')
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
+
+const destination = program.command('destination').description('what next hops are owed and how they do; suspend, resume and limit them')
+
+destination
+  .command('list', { isDefault: true })
+  .description('destinations that mail waits for, or that had traffic in the last hour')
+  .addOption(json)
+  .action(async (options) => (await import('./destination.ts')).listDestinations(config(), options))
+
+destination
+  .command('show')
+  .description('one destination: its queue, its state and why, its last reply')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .addOption(json)
+  .action(async (name, options) => (await import('./destination.ts')).showDestination(config(), name, options))
+
+destination
+  .command('suspend')
+  .description('make no attempt for a while; mail for it waits, and its backoff does not advance')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--for <time>', 'how long', duration, 3_600_000)
+  .option('--why <text>', 'kept and shown', '')
+  .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
+
+destination
+  .command('resume')
+  .description('end a suspension; what waited comes back spread over destinations.resumeOver')
+  .argument('<name>', 'as it was suspended')
+  .action(async (name) => (await import('./destination.ts')).resume(config(), name))
+
+destination
+  .command('limit')
+  .description('limit the attempts to a destination, over all workers')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--concurrency <count>', 'attempts at a time', count)
+  .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)
+  .option('--none', 'no limit of its own: as the settings say')
+  .action(async (name, options) => (await import('./destination.ts')).limit(config(), name, options))
+// Installed under that name, as programs expect it at /usr/sbin/sendmail.
+if (basename(process.argv[1] ?? '') === 'sendmail') process.argv.splice(2, 0, 'sendmail')
+// Its flags are its own: nothing after its name is an option of ours.
+const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
+if (process.argv[sendmailAt] === 'sendmail') process.argv.splice(sendmailAt + 1, 0, '--')
 
 try {
   await program.parseAsync()

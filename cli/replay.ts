@@ -2,6 +2,7 @@
 
 import { userInfo } from 'node:os'
 import { canonicalDomain } from '../mail/address.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
@@ -64,7 +65,7 @@ async function replayAll(
   const begun = Date.now()
   let told = begun
   for (const [i, { id, reversePath }] of ready.entries()) {
-    const lifetime = reversePath === '' ? retry.bounceQueueLifetime : retry.maximalQueueLifetime
+    const lifetime = queueLifetime(reversePath, null, retry)
     const at = rate === 0 ? undefined : new Date(begun + i * rate)
     await replayMessage(sql, { ...filter, id, who: userInfo().username, why, at, nextHop, to, lifetime, retention })
     if (Date.now() - told >= 1000) {

@@ -11,6 +11,7 @@ export async function runRole(role: Role, file: string | undefined): Promise<voi
   installTemporalRuntime(log)
   const stopping = untilSignal()
   const running = await startParts(role, settings, log)
+  process.on('SIGHUP', () => running.reload())
   log.info({ role, listeners: running.listeners, http: running.http }, 'ready')
   log.info(`${await stopping}: stopping`)
   await running.stop()

@@ -57,7 +57,7 @@ function serverOf({ settings }: CommandContext, options: Options): { host: strin
   const kind = options.implicitTls ? 'submissions' : 'submission'
   const listener = settings.listeners.find((listener) => listener.kind === kind)
   if (!listener) throw new CommandError(`the settings have no ${kind} listener. Give --server host:port.`, 64)
-  return { host: listener.address, port: listener.port }
+  return { host: listener.address, port: listener.port ?? 0 }
 }
 
 function explain(error: Error & { code?: string; response?: string }, host: string, port: number): string {

@@ -42,7 +42,7 @@ function describeRecipient(recipient: RecipientRow): string[] {
   const { forwardPath, state, outcome, deadLetter } = recipient
   const when = state === 'queued' && outcome ? `, again ${moment(recipient.nextAttemptAt)}` : ''
   const how = deadLetter ? ', a dead letter: nobody could be told' : ''
-  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : [])]
+  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : []), ...(recipient.waits ? [`    ${recipient.waits}`] : [])]
 }
 
 function timeLine(attempts: AttemptRow[], reports: MessageView['reports'], actions: ActionRow[]): string[] {

@@ -95,6 +95,7 @@ export interface TemporalOptions {
   folder: string
   /** Search attributes of the namespace, with their types. */
   searchAttributes?: Record<string, string>
+  /** 0 or none: a free one. */
   port?: number
   uiPort?: number
   progress: Progress
@@ -116,8 +117,8 @@ export async function startTemporal({ folder, progress, searchAttributes = {}, .
   const database = join(folder, 'temporal.db')
   await stopStale(pidFile, 'SIGTERM')
   const { path, route } = await findTemporal(progress)
-  const port = ports.port ?? (await freePort())
-  const uiPort = ports.uiPort ?? (await freePort())
+  const port = ports.port || (await freePort())
+  const uiPort = ports.uiPort || (await freePort())
   progress('Temporal: starting (a few seconds)')
   const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
   const child = startChild({

@@ -1,79 +1,137 @@
-// From DATA to 250: streams the body into Postgres, checks it, and commits the message. After the commit it is ours.
+// From the first octet to the commit: streams a message into Postgres, checks it, and stores it. After the commit it is ours.
 
 import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
-import { acceptMessage } from '../store/accept.ts'
+import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import type { Sql } from '../store/database.ts'
+import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
-import { refusal } from './refusal.ts'
+import { type Reply, reply } from './reply.ts'
+import { missingFields } from './submission.ts'
 
-export interface AcceptDeps {
+export interface IntakeDeps {
   settings: Settings
   sql: Sql
   log: Logger
 }
 
-/**
- * Reads the body to its end and stores the message; returns its queue id once the commit is done. Throws a refusal when the
- * body may not be taken, or cannot be stored now; then nothing is kept. Throws the stream's error when the client left.
- */
-export async function accept(deps: AcceptDeps, stream: AsyncIterable<Uint8Array>, envelope: Envelope, origin: () => Promise<Origin>, sendAt: Date | null = null): Promise<string> {
-  const { settings, sql, log } = deps
+export interface IntakeOptions {
+  /** The octets are not lines (BODY=BINARYMIME). */
+  binary: boolean
+  /** It comes from its author: Date and Message-ID are put in front where they are missing (RFC 6409 section 8). */
+  submission: boolean
+}
+
+/** A message on its way in. Ends by commit or by discard, whatever happens between. */
+export interface Intake {
+  /** Takes the next octets. Never fails: what is wrong is said at the commit, since only then may a reply go out. */
+  write(chunk: Uint8Array): Promise<void>
+  size(): number
+  /** Stores the message; returns its queue id once the commit is done, or the refusal; then nothing is kept. */
+  commit(envelope: Envelope, origin: Origin, sendAt: Date | null): Promise<{ id: string } | { refused: Reply }>
+  discard(): Promise<void>
+}
+
+export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submission }: IntakeOptions): Intake {
+  const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
-  const check = createBodyCheck()
+  const check = createBodyCheck({ binary, lineLength })
   let held: Uint8Array[] = []
   let heldSize = 0
+  let added = 0 // octets put in front
   let uploaded = 0 // chunks
   let storeFault: unknown = null
 
-  const upload = async () => {
-    const bytes = Buffer.concat(held)
-    held = []
-    heldSize = 0
+  async function upload(): Promise<void> {
+    const bytes = take()
     await appendChunk(sql, id, uploaded++, bytes)
   }
-  const refused = () => check.fault() !== null || check.size() > settings.limits.messageSize || check.hops() > settings.limits.hops
-  const discard = async () => {
-    // Best effort: what stays is swept away later, and counts for nothing without its message row.
-    if (uploaded > 0) await discardUpload(sql, id).catch((error) => log.warn({ id, error: String(error) }, 'upload not discarded'))
+
+  /** What is held, in one piece; the first time with what is missing in front. */
+  function take(): Buffer {
+    if (submission && uploaded === 0) {
+      const fields = missingFields(Buffer.concat(held), id, settings.hostname, new Date())
+      added = fields.length
+      held.unshift(fields)
+    }
+    const bytes = held.length === 1 ? Buffer.from(held[0]!.buffer, held[0]!.byteOffset, held[0]!.byteLength) : Buffer.concat(held)
+    held = []
+    heldSize = 0
+    return bytes
   }
 
-  try {
-    for await (const chunk of stream) {
+  function fault(): Reply | null {
+    if (check.fault()) return reply(550, '5.6.0', `The message holds ${check.fault()}`)
+    if (check.size() > messageSize) return reply(552, '5.3.4', `The message is larger than ${messageSize} octets`)
+    if (check.hops() > hops) return reply(554, '5.4.6', `Too many hops: more than ${hops} Received fields`)
+    return null
+  }
+
+  async function discard(): Promise<void> {
+    held = []
+    // Best effort: what stays is swept away later, and counts for nothing without its message row.
+    if (uploaded > 0) await discardUpload(sql, id).catch((error) => log.warn({ id, error: String(error) }, 'upload not discarded'))
+    uploaded = 0
+  }
+
+  return {
+    size: check.size,
+    discard,
+    async write(chunk) {
       check.feed(chunk)
-      // Read on to the final dot: only then may the refusal be said.
-      if (refused() || storeFault) continue
+      if (storeFault !== null || fault() !== null) return
       held.push(chunk)
       heldSize += chunk.length
       if (heldSize >= chunkSize) await upload().catch((error) => { storeFault = error })
-    }
-    check.end()
-  } catch (error) {
-    await discard()
-    throw error
+    },
+    async commit(envelope, origin, sendAt) {
+      check.end()
+      const refused = fault()
+      if (refused) {
+        await discard()
+        return { refused }
+      }
+      try {
+        if (storeFault !== null) throw storeFault
+        if (uploaded > 0 && heldSize > 0) await upload()
+        const body = uploaded > 0 ? 'uploaded' as const : take()
+        const stored = await store({ settings, sql, log }, {
+          id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
+          // What is 8-bit goes on as such, whatever the client declared.
+          envelope: envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope,
+          lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),
+        })
+        if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
+        return { id }
+      } catch (error) {
+        await discard()
+        log.error({ id, error: String(error) }, 'message not stored: deferred')
+        return { refused: reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
+      }
+    },
   }
+}
 
+/** Milliseconds for a database that went away in the middle of a commit to come back and say what became of it. */
+const askedFor = 20_000
+
+/**
+ * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
+ * again; false when it does not come back in time.
+ */
+async function store({ sql, log }: IntakeDeps, message: NewMessage): Promise<boolean> {
   try {
-    if (check.fault()) throw refusal(550, `5.6.0 The message holds a ${check.fault()}, which RFC 5321 section 2.3.8 forbids`)
-    if (check.size() > settings.limits.messageSize) throw refusal(552, `5.3.4 The message is larger than ${settings.limits.messageSize} octets`)
-    if (check.hops() > settings.limits.hops) throw refusal(554, `5.4.6 Too many hops: more than ${settings.limits.hops} Received fields`)
-    if (storeFault) throw storeFault
-    if (uploaded > 0 && heldSize > 0) await upload()
-    const { bounceQueueLifetime, maximalQueueLifetime } = settings.retry
-    await acceptMessage(sql, {
-      id, kind: 'mail', parent: null, envelope, origin: await origin(), size: check.size(),
-      lifetime: envelope.reversePath === '' ? bounceQueueLifetime : maximalQueueLifetime,
-      sendAt, body: uploaded > 0 ? 'uploaded' : Buffer.concat(held),
-    })
-    return id
+    await acceptMessage(sql, message)
+    return true
   } catch (error) {
-    await discard()
-    if ((error as { responseCode?: number }).responseCode !== undefined) throw error
-    log.error({ id, error: String(error) }, 'message not stored: deferred')
-    throw refusal(451, '4.3.0 The message cannot be stored now; try again later')
+    if (!leavesOpen(error)) throw error
+    const stored = await whenBack(() => isAccepted(sql, message.id), askedFor).catch(() => null)
+    log.warn({ id: message.id, error: String(error), stored }, 'the connection to Postgres broke at the commit')
+    if (stored === false) throw error
+    return stored === true
   }
 }

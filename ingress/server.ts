@@ -1,11 +1,19 @@
-// The inbound edge as a whole: its listeners, started and stopped together.
+// The inbound edge as a whole: its listeners, started and stopped together, and what they share.
 
-import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
+import { keepAliases } from './aliases.ts'
+import { createCallout } from './callout.ts'
+import { createCounters, type Counters } from './counters.ts'
+import { createLimits } from './limits.ts'
+import { type Listening, startListener } from './listener.ts'
+import { inNetworks } from './networks.ts'
 import type { Outbox } from './outbox.ts'
-import { createListener, listen, type TlsFiles } from './smtp.ts'
+import { createRecipients } from './recipients.ts'
+import type { Edge } from './session.ts'
+import { readCertificates, sameCertificates } from './tls.ts'
+import { authenticator } from './users.ts'
 
 export interface IngressDeps {
   settings: Settings
@@ -18,44 +26,85 @@ export interface IngressDeps {
 }
 
 export interface Ingress {
+  /** `port` 0 and the path in `address`: a Unix socket. */
   addresses: { kind: string; address: string; port: number }[]
+  counters: Counters
+  /** Reads the certificates again, if their files have changed; connections stay. What is no good is logged, and not used. */
+  reload(): void
   /** No new connections; messages in DATA are finished, for at most five seconds. */
   stop(): Promise<void>
 }
 
+/** Starts under way beyond which a start is left to the outbox. */
+const mostStarts = 200
+/** Milliseconds between two looks at the files of the certificates. */
+const certificatesLooked = 60_000
+
 /** Throws an Error of one line when a listener cannot be had; then none is left open. */
 export async function startIngress(deps: IngressDeps): Promise<Ingress> {
-  const tls = readTls(deps.settings)
-  const servers: ReturnType<typeof createListener>[] = []
-  const addresses: Ingress['addresses'] = []
-  const stop = async () => {
-    await Promise.all(servers.map((server) => new Promise<void>((resolve) => server.close(() => resolve()))))
+  const { settings, sql, log, outbox } = deps
+  let certificates = readCertificates(settings)
+  const counters = createCounters()
+  const aliases = await keepAliases(settings, sql, log)
+  const trusts = inNetworks(settings.relayNetworks)
+  const isTrustedProxy = inNetworks(settings.trustedProxies)
+  const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
+    settings, sql, log, counters, trusts, isProxy: isTrustedProxy,
+    limits: createLimits(settings.limits, trusts),
+    recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
+    authenticate: authenticator(settings, sql),
+    reverse: deps.dns.reverse,
+    outboxFull: outbox.full,
+    accepted: starter(deps),
   }
+  const listening: Listening[] = []
+  const addresses: Ingress['addresses'] = []
+  const stopListeners = async () => {
+    await Promise.all(listening.map((listener) => listener.stop()))
+  }
+  const reload = () => {
+    try {
+      const changed = readCertificates(settings)
+      if (!changed || sameCertificates(changed, certificates)) return
+      certificates = changed
+      for (const listener of listening) listener.changeCertificates(changed)
+      log.info('certificates read again')
+    } catch (error) {
+      log.error({ error: (error as Error).message }, 'certificates not read again: the old ones stay')
+    }
+  }
+
   try {
-    for (const listener of deps.settings.listeners) {
-      if (listener.kind === 'submissions' && !tls) {
+    for (const listener of settings.listeners) {
+      if (listener.kind === 'submissions' && !certificates) {
         throw new Error(`The submissions listener on port ${listener.port} needs tls.cert and tls.key in the settings.`)
       }
-      const server = createListener(deps, listener, tls)
-      const port = await listen(server, listener)
-      servers.push(server)
-      addresses.push({ kind: listener.kind, address: listener.address, port })
+      const submission = listener.kind === 'submission' || listener.kind === 'submissions'
+      const started = await startListener({ ...shared, listener, submission }, certificates, isTrustedProxy)
+      listening.push(started)
+      addresses.push({ kind: listener.kind, address: listener.path ?? listener.address, port: started.port })
     }
-    return { addresses, stop }
   } catch (error) {
-    await stop()
+    await Promise.all([stopListeners(), aliases.stop()])
     throw error
+  }
+  const looking = setInterval(reload, certificatesLooked).unref()
+  return {
+    addresses, counters, reload,
+    async stop() {
+      clearInterval(looking)
+      await Promise.all([stopListeners(), aliases.stop()])
+    },
   }
 }
 
-function readTls({ tls }: Settings): TlsFiles | null {
-  if (!tls) return null
-  const read = (path: string) => {
-    try {
-      return readFileSync(path)
-    } catch (error) {
-      throw new Error(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}). Check tls.cert and tls.key in the settings.`)
-    }
+/** Starts the workflow of a committed message; what is not started here the outbox starts. */
+function starter({ outbox, startMessage, log }: IngressDeps): (id: string) => void {
+  let starting = 0
+  return (id) => {
+    outbox.accepted()
+    if (starting >= mostStarts) return
+    starting++
+    startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox')).finally(() => starting--)
   }
-  return { cert: read(tls.cert), key: read(tls.key) }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { canonicalDomain, domainOf, literalAddress, splitAddress, unquotedLocalPart } from './address.ts'
+import fc from 'fast-check'
+import { canonicalDomain, domainOf, literalAddress, parsePath, splitAddress, unquotedLocalPart, withoutTag } from './address.ts'
 
 test('the domain begins after the last @', () => {
   assert.deepEqual(splitAddress('"a@b"@example.test'), { localPart: '"a@b"', domain: 'example.test' })
@@ -22,4 +23,42 @@ test('address literals hold an address or nothing', () => {
 test('a quoted local part loses its quotes and backslashes', () => {
   assert.equal(unquotedLocalPart('"a \\"b\\""'), 'a "b"')
   assert.equal(unquotedLocalPart('"'), '"')
+})
+
+test('a subaddress is parted from its user', () => {
+  assert.deepEqual(['alice+news', 'alice', '+alice'].map((local) => withoutTag(local, '+')), ['alice', 'alice', '+alice'])
+  assert.equal(withoutTag('alice+news', ''), 'alice+news')
+})
+
+const paths: [string, string | null][] = [
+  ['<>', ''], ['<postmaster>', 'postmaster'], ['<PostMaster>', 'PostMaster'], ['<a@b>', 'a@b'], ['<a.b+c=d/e@x-y.test>', 'a.b+c=d/e@x-y.test'],
+  ['<"a b"@x.test>', '"a b"@x.test'], ['<"a@b"@x.test>', '"a@b"@x.test'], ['<"a\\"b\\\\"@x.test>', '"a\\"b\\\\"@x.test'], ['<""@x.test>', '""@x.test'],
+  ['<@a.test,@b.test:c@d.test>', 'c@d.test'], ['<a@[127.0.0.1]>', 'a@[127.0.0.1]'], ['<a@[IPv6:2001:db8::1]>', 'a@[IPv6:2001:db8::1]'],
+  ['<é@bücher.example>', 'é@bücher.example'], ['<a@xn--bcher-kva.example>', 'a@xn--bcher-kva.example'], ['<a@my_host.test>', 'a@my_host.test'],
+  [`<${'x'.repeat(64)}@b>`, `${'x'.repeat(64)}@b`], [`<${'x'.repeat(65)}@b>`, null], [`<${'é'.repeat(33)}@b>`, null], [`<a@${'x'.repeat(64)}.test>`, null],
+  [`<a@${'x.'.repeat(127)}x>`, `a@${'x.'.repeat(127)}x`], [`<a@${'x.'.repeat(128)}x>`, null],
+  ['a@b', null], ['<a@b', null], ['<a>', null], ['<a@>', null], ['<@b>', null], ['<a..b@c>', null], ['<.a@c>', null], ['<a.@c>', null], ['<a b@c>', null], ['<a@b@c>', null],
+  ['<a@b..c>', null], ['<a@b.>', null], ['<a@-b>', null], ['<a@b->', null], ['<"a@b>', null], ['<"a"b@c>', null], ['<a@[1.2.3]>', null], ['<a@[256.1.1.1]>', null],
+  ['<a@[::1]>', null], ['<a@[IPv6:1.2.3.4]>', null], ['<a@[IPv6:::g]>', null], ['<a@[relay]>', null], ['<@a:b>', null], ['<a,b@c>', null], ['<a@b\r>', null], ['<a\u0085b@c>', null],
+]
+for (const [text, address] of paths) {
+  test(`the path ${text.slice(0, 60)} is ${address === null ? 'none' : 'read'}`, () => {
+    const path = parsePath(text)
+    assert.equal('problem' in path ? null : path.address, address)
+  })
+}
+
+test('a path that was read reads the same again, whatever follows it; and no text makes the reader fail or linger', () => {
+  const near = fc.array(fc.constantFrom('<', '>', '@', '"', '\\', '.', 'a', '-', ' ', '[', ']', 'IPv6:', '1', ':', ',', 'é', 'postmaster', 'x'.repeat(40)), { maxLength: 30 })
+  fc.assert(fc.property(fc.oneof(near.map((parts) => parts.join('')), near.map((parts) => `<${parts.join('')}@b.test>`), fc.string({ unit: 'binary', maxLength: 300 })), (text) => {
+    const path = parsePath(text)
+    if ('problem' in path) return
+    assert.ok(text.endsWith(path.rest))
+    assert.deepEqual(parsePath(`<${path.address}> SIZE=1`), { address: path.address, rest: ' SIZE=1' })
+    const { localPart, domain } = splitAddress(path.address)
+    assert.ok(Buffer.byteLength(localPart) <= 64 && Buffer.byteLength(domain) <= 255)
+  }), { numRuns: 5000 })
+  const begun = performance.now()
+  for (const piece of ['a', '"\\a', 'a.', '@a,', 'a@', '\\"']) parsePath(`<${piece.repeat(20_000)}`)
+  assert.ok(performance.now() - begun < 1000)
 })

@@ -1,4 +1,4 @@
-// Mail addresses as the envelope carries them: pure text functions, no parsing of header fields.
+// Mail addresses as the envelope carries them, and the paths of MAIL and RCPT: pure text functions, no parsing of header fields.
 
 /** An envelope address split at its last unquoted "@" (RFC 5321 section 4.1.2). */
 export interface Mailbox {
@@ -46,7 +46,15 @@ export function isAddressLiteral(domain: string): boolean {
 export function literalAddress(domain: string): string | null {
   const inner = domain.slice(1, -1)
   const address = inner.replace(/^ipv6:/i, '')
-  return /^\d{1,3}(\.\d{1,3}){3}$/.test(address) || /^[0-9a-f.:]*:[0-9a-f.:]*$/i.test(address) ? address : null
+  return isIpv4(address) || isIpv6(address) ? address : null
+}
+
+function isIpv4(text: string): boolean {
+  return /^\d{1,3}(\.\d{1,3}){3}$/.test(text) && text.split('.').every((octet) => Number(octet) <= 255)
+}
+
+function isIpv6(text: string): boolean {
+  return /^[0-9a-f.:]*:[0-9a-f.:]*$/i.test(text) && toAscii(`[${text}]`) !== ''
 }
 
 export function isAscii(text: string): boolean {
@@ -58,4 +66,57 @@ export function isAscii(text: string): boolean {
 export function unquotedLocalPart(localPart: string): string {
   if (!(localPart.startsWith('"') && localPart.endsWith('"') && localPart.length > 1)) return localPart
   return localPart.slice(1, -1).replace(/\\(.)/g, '$1')
+}
+
+/** An address of ours in the form that is compared: without case and quotes, its domain canonical. */
+export function comparable(address: string): string {
+  const { localPart, domain } = splitAddress(address)
+  return `${unquotedLocalPart(localPart).toLowerCase()}@${canonicalDomain(domain)}`
+}
+
+/** The local part without its subaddress: `alice` of `alice+news`. An empty delimiter separates nothing. */
+export function withoutTag(localPart: string, delimiter: string): string {
+  const at = delimiter === '' ? -1 : localPart.indexOf(delimiter)
+  return at > 0 ? localPart.slice(0, at) : localPart
+}
+
+/** A forward-path or reverse-path that was read, and what follows its ">"; or why it is none, for the text of a reply. */
+export type PathResult = { address: string; rest: string } | { problem: string }
+
+const beyondAscii = '\\u{a0}-\\u{10ffff}'
+const atoms = `[A-Za-z0-9!#$%&'*+/=?^_\`{|}~${beyondAscii}-]+`
+const localPart = `(?:${atoms}(?:\\.${atoms})*|"(?:[ !#-\\[\\]-~${beyondAscii}]|\\\\[ -~])*")`
+const domainText = `(?:[A-Za-z0-9._${beyondAscii}-]+|\\[[A-Za-z0-9:.]+\\])`
+const pathForm = new RegExp(`^<(?:(@${domainText}(?:,@${domainText})*):)?(${localPart})@(${domainText})>`, 'u')
+
+/**
+ * Reads a path at the beginning of `text` (RFC 5321 section 4.1.2, RFC 6531 section 3.3). The address comes without brackets
+ * and source route, else as it was sent; "" is the null reverse-path, `postmaster` alone is allowed. Lengths are those of
+ * section 4.5.3.1, in octets. "_" in a domain is let through, since hosts have such names.
+ */
+export function parsePath(text: string): PathResult {
+  const bare = /^<(|postmaster)>/i.exec(text)
+  if (bare) return { address: bare[1]!, rest: text.slice(bare[0].length) }
+  const match = pathForm.exec(text)
+  if (!match) return { problem: text.startsWith('<') ? 'The address is not well formed' : 'The address belongs between < and >' }
+  const [whole, route, local, domain] = match as unknown as [string, string | undefined, string, string]
+  if (octets(local) > 64) return { problem: 'The local part is longer than 64 octets' }
+  const problem = [domain, ...(route?.split(',').map((each) => each.slice(1)) ?? [])].map(domainProblem).find((found) => found !== null)
+  return problem ? { problem } : { address: `${local}@${domain}`, rest: text.slice(whole.length) }
+}
+
+function domainProblem(domain: string): string | null {
+  if (octets(domain) > 255) return 'The domain is longer than 255 octets'
+  if (isAddressLiteral(domain)) {
+    const address = literalAddress(domain)
+    return address !== null && /^\[ipv6:/i.test(domain) === address.includes(':') ? null : 'The address literal holds no IP address'
+  }
+  const labels = domain.split('.')
+  if (labels.some((label) => label === '' || label.startsWith('-') || label.endsWith('-') || octets(label) > 63)) return 'The domain is not well formed'
+  return isAscii(domain) || toAscii(domain) !== '' ? null : 'The domain is not well formed'
+}
+
+const encoder = new TextEncoder()
+function octets(text: string): number {
+  return encoder.encode(text).length
 }

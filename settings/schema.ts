@@ -1,8 +1,9 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
-import { parseNextHop } from '../mail/route.ts'
-import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
+import { reportTexts } from '../mail/report-texts.ts'
+import { domain, routes } from './routes.ts'
+import { durationForm, parseDuration, parseRate, parseSize, rateForm, sizeForm } from './units.ts'
 
 const duration = (fallback: string) =>
   z
@@ -18,31 +19,49 @@ const size = (fallback: string) =>
     .default(fallback)
     .transform((text) => parseSize(text)!)
 
+const rate = z.string({ error: rateForm }).refine((text) => parseRate(text) !== null, { error: rateForm })
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
+const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
+const bound = (fallback: number) => z.int().min(0, 'a whole number from 0, which means without bound').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
-const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
+const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
+const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
 
 const listener = z
   .strictObject({
     kind: z
-      .enum(['smtp', 'submission', 'submissions'])
-      .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314).'),
-    address: address.describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
-    port: z.int().min(0).max(65535).describe('0 takes a free one.'),
+      .enum(['smtp', 'submission', 'submissions', 'lmtp'])
+      .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314); lmtp: RFC 2033.'),
+    address: address.default('127.0.0.1').describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
+    port: z.int().min(0).max(65535).optional().describe('0 takes a free one.'),
+    path: z.string().min(1).optional().describe('A Unix socket instead of address and port. Its clients count as 127.0.0.1.'),
+    proxyProtocol: z.boolean().default(false).describe('Connections from `trustedProxies` begin with a PROXY header, version 1 or 2.'),
   })
+  .refine((listener) => (listener.port === undefined) !== (listener.path === undefined), { error: 'a port, or the path of a Unix socket', path: ['port'] })
   .describe('One listening socket.')
+
+const whoIsThere = {
+  recipients: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('Local parts that there are; others are refused with 550 5.1.1. Left out: every one is taken. `postmaster` and `abuse` always are.'),
+  catchAll: mailbox.optional().describe('Address that takes the mail for every local part that is not in `recipients`.'),
+}
 
 const localDomain = z.discriminatedUnion('deliver', [
   z.strictObject({
     deliver: z.literal('maildir'),
     path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient').describe('A folder; `{localpart}` and `{domain}` stand for the recipient.'),
+    ...whoIsThere,
   }),
   z.strictObject({
     deliver: z.literal('lmtp'),
     host: address.describe('IP address or host name of the LMTP server.'),
     port: port.describe('Its port; LMTP has none of its own.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
+    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient; its answer is remembered for ten minutes.'),
+    ...whoIsThere,
   }),
   z.strictObject({
     deliver: z.literal('pipe'),
@@ -51,25 +70,54 @@ const localDomain = z.discriminatedUnion('deliver', [
       .min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope')
       .describe('Program and arguments, run without a shell; `{localpart}`, `{domain}` and `{sender}` stand for the envelope. Exit codes as in sysexits.h: 75 defers.'),
     timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
+    ...whoIsThere,
   }),
 ])
 
-const nextHop = z.string().superRefine((text, context) => {
+/** One value or a list of them, as a list. */
+const several = <T extends z.ZodType>(each: T, what: string) =>
+  z.union([each, z.array(each).min(1)], { error: what }).transform((value) => [value].flat() as z.output<T>[]).optional()
+
+const pattern = several(z.string().min(1), 'a name, *.name for all below it, or a list of these')
+const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/)), 'a reply code such as 421, 45x or 4xx, or a list of these')
+const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
+const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
+const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
+const pause = z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)
+const text = z.string().superRefine((source, context) => {
   try {
-    parseNextHop(text)
+    new RegExp(source)
   } catch (error) {
-    context.addIssue({ code: 'custom', message: (error as Error).message })
+    context.addIssue({ code: 'custom', message: `a regular expression: ${(error as Error).message}` })
   }
+}).transform((source) => new RegExp(source, 'i')).optional()
+
+const retryRule = z.strictObject({
+  name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
+  match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
+    .describe('All that is named must fit; each but text may be a list: `domain` of the recipient, `nextHop` (or the host that answered), '
+      + '`phase`, reply `code`, `enhanced` code, `text` (regular expression).'),
+  then: z.strictObject({
+    action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
+    schedule: z.array(pause).min(1).optional(),
+    for: pause.optional(),
+    enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
+  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
+    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
 })
 
-const route = z.strictObject({
-  domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
-  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
-  tls: z
-    .enum(['none', 'may', 'encrypt', 'verify'])
-    .optional()
-    .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
+const lifetime = z.strictObject({
+  from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
+  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users.'),
+  lifetime: duration('5d').describe('How long such a message is tried.'),
 })
+
+/** Each text of a report may be replaced. */
+const { advice: _, ...plainTexts } = reportTexts.en
+const texts = {
+  ...(Object.fromEntries(Object.keys(plainTexts).map((name) => [name, z.string().optional()])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
+  advice: z.record(z.string(), z.string()).optional(),
+}
 
 const webhook = z.strictObject({
   name: z.string().regex(/^[\w.-]{1,60}$/, 'at most 60 letters, digits, and . _ -').describe('Names it in listings; with another name it is another webhook.'),
@@ -97,9 +145,9 @@ export const settingsSchema = z.strictObject({
   listeners: z
     .array(listener)
     .default([
-      { kind: 'smtp', address: '127.0.0.1', port: 2525 },
-      { kind: 'submission', address: '127.0.0.1', port: 2587 },
-      { kind: 'submissions', address: '127.0.0.1', port: 2465 },
+      { kind: 'smtp', address: '127.0.0.1', port: 2525, proxyProtocol: false },
+      { kind: 'submission', address: '127.0.0.1', port: 2587, proxyProtocol: false },
+      { kind: 'submissions', address: '127.0.0.1', port: 2465, proxyProtocol: false },
     ])
     .describe('Where mail is accepted.'),
   http: z
@@ -110,23 +158,58 @@ export const settingsSchema = z.strictObject({
     .prefault({})
     .describe('Where health and status are served over HTTP.'),
   tls: z
-    .strictObject({ cert: z.string().describe('Path of the certificate chain.'), key: z.string().describe('Path of its private key.') })
+    .strictObject({
+      cert: z.string().describe('Path of the certificate chain.'),
+      key: z.string().describe('Path of its private key.'),
+      names: z
+        .record(domain, z.strictObject({ cert: z.string(), key: z.string() }))
+        .optional()
+        .describe('Other certificates, by the name that a client asks for (SNI): `{ mail.example.test: { cert: ..., key: ... } }`.'),
+    })
     .nullable()
     .default(null)
-    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair.'),
+    .describe('Certificate chain and key in PEM files. Without them STARTTLS is not offered and a submissions listener is refused; dev mode makes a self-signed pair. '
+      + 'Changed files are read again within a minute, or at SIGHUP; connections stay.'),
   users: z
     .array(z.strictObject({
       name: z.string().min(1).describe('User name of AUTH; most often an address.'),
       passwordHash: z.string().regex(/^scrypt\$/, 'a hash made by: everpost hash-password').describe('Made by `everpost hash-password`.'),
+      addresses: z.array(z.string().regex(/^[^\s@]*@[^\s@]+$/, 'an address, or @example.test for a whole domain')).default([])
+        .describe('Reverse-paths that are theirs besides their name: addresses, or `@example.test` for a whole domain.'),
     }))
     .default([])
-    .describe('Who may submit mail.'),
+    .describe('Who may submit mail; more are kept in Postgres, see `everpost user`.'),
+  submission: section({
+    anySender: z.boolean().default(false).describe('Let users send with any reverse-path, not with their own only.'),
+    clearTextAuth: z.boolean().default(false).describe('Offer AUTH without TLS. Passwords then cross the network for all to read.'),
+    futureRelease: duration('30d').describe('How far ahead a user may put off the delivery (FUTURERELEASE, RFC 4865); `0s`: not at all.'),
+  }).describe('What holds on submission listeners.'),
   relayNetworks: z
-    .array(z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' }))
+    .array(network)
     .default(['127.0.0.0/8', '::1/128'])
-    .describe('Clients that may relay without AUTH on an smtp listener.'),
+    .describe('Clients that may relay without AUTH on an smtp or lmtp listener, and that limits by client do not concern.'),
+  trustedProxies: z
+    .array(network)
+    .default([])
+    .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT.'),
   localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
-  routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
+  relayDomains: z
+    .record(domain, z.strictObject({
+      recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.'),
+    }))
+    .default({})
+    .describe('Domains that we relay for, as their MX: everyone may send to them, and they go on to their next hop.'),
+  aliases: z
+    .record(mailbox, z.union([mailbox, z.array(mailbox).min(1)], { error: 'an address or a list of addresses; programs and files are not possible' }))
+    .default({})
+    .describe('Addresses of local domains that stand for others, one or many, here or elsewhere: `{ info@example.test: [alice@example.test, bob@partner.test] }`.'),
+  postmaster: mailbox.optional().describe('Who gets the mail for `postmaster` and `abuse` of a local domain that lists its recipients and has neither; else it goes to the domain as it is.'),
+  subaddressDelimiter: z
+    .string()
+    .max(1, 'one character, or none')
+    .default('+')
+    .describe('What parts a user from a tag in a local part: `alice+news` is delivered as `alice` by Maildir and pipe. Empty: nothing does.'),
+  routes: routes.prefault([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
       servers: z
@@ -142,12 +225,52 @@ export const settingsSchema = z.strictObject({
     maximalBackoffTime: duration('4h').describe('The longest pause.'),
     maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
     bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
+    lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
+    rules: z.array(retryRule).default([]).transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
+      .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
+    builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
   }).describe('When deferred mail is tried again.'),
+  reports: section({
+    language: z.enum(Object.keys(reportTexts) as (keyof typeof reportTexts)[]).default('en').describe('Of the part that people read.'),
+    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name (mail/report-texts.ts): `failed`, `delayed`, `help`, `advice`, ...'),
+    delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
+    returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
+    returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
+    postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
+      .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
+  }).describe('Delivery status notifications (RFC 3461).'),
+  destinations: section({
+    concurrency: count(50).describe('Attempts at a time of one process to one destination that has no limit of its own.'),
+    limits: z.array(z.strictObject({
+      destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
+      concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),
+      rate: rate.nullable().default(null).transform((text) => (text === null ? null : parseRate(text)!)).describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
+    })).default([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
+    providers: z.array(z.strictObject({
+      name: z.string().min(1).describe('What the destination is called.'),
+      hosts: z.array(z.string().min(1)).min(1).describe('MX hosts, or `*.name`.'),
+    })).default([]).describe('MX hosts that are one destination, before the built-in list (mail/destination.ts) and the MX set itself.'),
+    circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
+    circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
+    circuitMaximalPause: duration('30m').describe('The longest.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time.'),
+  }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),
     hops: count(50).describe('Received fields in a message before it counts as looping.'),
+    lineLength: bound(0).describe('Octets of the longest line taken, without CRLF: 998 refuses what RFC 5321 does not promise to carry. 0: any; no line is ever split.'),
     connections: count(500).describe('Connections to one listener at a time.'),
+    clientConnections: bound(50).describe('Connections of one client address at a time, outside `relayNetworks`. 0: no bound.'),
+    clientMessages: bound(600).describe('Messages of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
+    clientRecipients: bound(6000).describe('Recipients of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
+    userMessages: bound(100).describe('Messages of one user in a minute. 0: no bound.'),
+    userRecipients: bound(1000).describe('Recipients of one user in a minute. 0: no bound.'),
+    errors: count(20).describe('Refused commands in one connection, without a message accepted, before we hang up.'),
+    authFailures: count(5).describe('Failed AUTH commands in one connection before we hang up. Each further one from an address, in ten minutes, is answered later, up to 10 s.'),
+    commandLength: count(4096).describe('Octets of a command line. AUTH may always take the 12288 of RFC 4954.'),
+    dataTime: duration('30m').describe('For the whole of a message, from DATA to its dot.'),
+    idleTime: duration('5m').describe('How long a client may stay silent (RFC 5321 section 4.5.3.2.7).'),
     outbox: count(100_000).describe('Accepted messages whose workflow could not start yet; beyond it mail is deferred with 451.'),
   }).describe('Bounds of what is accepted.'),
   retention: section({
@@ -163,6 +286,10 @@ export const settingsSchema = z.strictObject({
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
+    idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),
+    connectionAge: duration('5m').describe('How long a connection may take new messages.'),
+    connectionMessages: count(100).describe('Messages on one connection; a host may state less (LIMITS, RFC 9422).'),
+    idleConnections: count(100).describe('Connections of one process that wait at a time.'),
     connectTimeout: duration('30s').describe('For one address of one host.'),
     greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
     mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
@@ -185,6 +312,11 @@ export const settingsSchema = z.strictObject({
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
     taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
+  dev: section({
+    postgresPort: anyPort.describe('Port of the Postgres that dev mode runs.'),
+    temporalPort: anyPort.describe('Port of the Temporal that dev mode runs.'),
+    temporalUiPort: anyPort.describe("Port of Temporal's web page."),
+  }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),
   }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),

@@ -13,9 +13,9 @@ export interface NewMessage {
   origin: Origin
   /** Octets of the body. */
   size: number
-  /** Milliseconds from now until it is returned undelivered. */
+  /** Milliseconds from now, or from `sendAt`, until it is returned undelivered. */
   lifetime: number
-  /** Not attempted before; its lifetime counts from then. */
+  /** Not attempted before this moment (RFC 4865); its lifetime counts from then. */
   sendAt?: Date | null
   /** The whole body when it is small, or "uploaded" when appendChunk has stored all of it. */
   body: Uint8Array | 'uploaded'
@@ -58,4 +58,10 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
     ) as r (n, forward_path, domain, notify, orcpt)
     returning message_id`
   if (!stored) throw new Error(`the body of ${message.id} is no longer there`)
+}
+
+/** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */
+export async function isAccepted(sql: Sql, id: string): Promise<boolean> {
+  const rows = await sql`select from messages where id = ${id}`
+  return rows.length === 1
 }

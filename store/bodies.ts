@@ -41,6 +41,14 @@ export async function* readBody(sql: Sql, id: string, size: number): AsyncGenera
   }
 }
 
+/** Copies a body inside Postgres, its chunks numbered from `from`, as part of another; returns how many there are. */
+export async function copyBody(sql: Sql, id: string, to: string, from: number): Promise<number> {
+  const rows = await sql`
+    insert into body_chunks (message_id, seq, bytes)
+    select ${to}, seq + ${from}, bytes from body_chunks where message_id = ${id} returning seq`
+  return rows.length
+}
+
 /** Deletes the bodies of messages whose retention is over, at most `limit` messages; returns how many. */
 export async function releaseBodies(sql: Sql, limit: number): Promise<number> {
   const rows = await sql`

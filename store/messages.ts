@@ -27,6 +27,8 @@ export interface MessageRow {
   sendAt: Date | null
   bodyReleaseAt: Date | null
   bodyReleasedAt: Date | null
+  /** When the delay report was committed, or found to be wanted by nobody. */
+  delayReportedAt: Date | null
   /** Header fields to prepend; null until stamped. */
   trace: Buffer | null
 }
@@ -36,7 +38,8 @@ export async function readMessage(sql: Sql, id: string): Promise<MessageRow | nu
     select id, kind, parent, reverse_path as "reversePath", body_type as "bodyType", smtp_utf8 as "smtpUtf8",
            require_tls as "requireTls", ret, envid, size, origin, accepted_at as "acceptedAt", expires_at as "expiresAt", state,
            started_at as "startedAt", drive_at as "driveAt", finished_at as "finishedAt", held_at as "heldAt", send_at as "sendAt",
-           body_release_at as "bodyReleaseAt", body_released_at as "bodyReleasedAt", trace
+           body_release_at as "bodyReleaseAt", body_released_at as "bodyReleasedAt",
+           delay_reported_at as "delayReportedAt", trace
     from messages where id = ${id}`
   return row ?? null
 }

@@ -64,11 +64,11 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
     ) m
     cross join lateral (
       select count(*) as waiting, min(next_attempt_at) as next_attempt_at, coalesce(bool_or(leased_until > now()), false) as active
-      from recipients where message_id = m.id and state in ('queued', 'bouncing')
+      from recipients where message_id = m.id and state in ('queued', 'notifying', 'bouncing')
     ) r
     left join lateral (
       select forward_path, outcome from recipients
-      where message_id = m.id and state in ('queued', 'bouncing') order by next_attempt_at, n limit 1
+      where message_id = m.id and state in ('queued', 'notifying', 'bouncing') order by next_attempt_at, n limit 1
     ) f on true
     order by m.place`
 }

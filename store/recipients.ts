@@ -10,19 +10,21 @@ export interface RecipientRow {
   domain: string
   notify: Notify[]
   orcpt: string | null
-  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing' | 'bounced' | 'expired'
   attempts: number
   nextAttemptAt: Date
   leasedUntil: Date | null
   outcome: Outcome | null
   settledAt: Date | null
   deadLetter: boolean
+  /** While no attempt is possible: why. */
+  waits: string | null
 }
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter"
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
 
@@ -42,8 +44,8 @@ export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: num
 export interface Progress {
   /** Recipients still to be delivered to. */
   queued: number
-  /** Recipients that failed for good and whose report is not yet committed. */
-  bouncing: number
+  /** Recipients whose fate is decided, and whose report is not yet committed: bouncing and notifying. */
+  unreported: number
   /** When the next recipient not held by an attempt is due; null when there is none. */
   nextAt: number | null
   /** When the first lease ends of those that are held; null when none is. */
@@ -61,19 +63,19 @@ const never = new Date('9999-12-31T00:00:00Z')
 export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
   const [row] = await sql<ProgressRow[]>`
     select count(*) filter (where state = 'queued') as queued,
-           count(*) filter (where state = 'bouncing') as bouncing,
+           count(*) filter (where state <> 'queued') as unreported,
            min(next_attempt_at) filter (
              where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
            min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
            (select expires_at from messages where id = ${id}) as "expiresAt",
            (select held_at from messages where id = ${id}) as "heldAt"
-    from recipients where message_id = ${id} and state in ('queued', 'bouncing')`
+    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
   return toProgress(row!)
 }
 
 interface ProgressRow {
   queued: number
-  bouncing: number
+  unreported: number
   nextAt: Date | null
   leasedUntil: Date | null
   expiresAt: Date
@@ -83,7 +85,7 @@ interface ProgressRow {
 function toProgress(row: ProgressRow): Progress {
   return {
     queued: row.queued,
-    bouncing: row.bouncing,
+    unreported: row.unreported,
     nextAt: row.heldAt ? null : (row.nextAt?.getTime() ?? null),
     leasedUntil: row.leasedUntil?.getTime() ?? null,
     expiresAt: (row.heldAt ? never : row.expiresAt).getTime(),
@@ -111,26 +113,26 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
   const [row] = await sql<ProgressRow[]>`
     with open as (
       select count(*) filter (where state = 'queued') as queued,
-             count(*) filter (where state = 'bouncing') as bouncing,
+             count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
              min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until
-      from recipients where message_id = ${id} and state in ('queued', 'bouncing')
+      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
     ),
     kept as (
       select case when exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired'))
                   then ${retention.failed}::float8 else ${retention.delivered}::float8 end * interval '1 millisecond' as time
-      from open where queued + bouncing = 0
+      from open where queued + unreported = 0
     )
     update messages set
       state = case when kept.time is null then 'queued' else 'finished' end,
       finished_at = case when kept.time is null then null else coalesce(finished_at, now()) end,
       body_release_at = now() + kept.time,
       held_at = case when kept.time is null then held_at end,
-      drive_at = case when kept.time is null and (held_at is null or open.bouncing > 0)
+      drive_at = case when kept.time is null and (held_at is null or open.unreported > 0)
                       then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end
     from open left join kept on true
     where id = ${id}
-    returning open.queued, open.bouncing, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt",
+    returning open.queued, open.unreported, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt",
               held_at as "heldAt"`
   if (!row) throw new Error(`there is no message ${id}`)
   return toProgress(row)

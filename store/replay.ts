@@ -82,7 +82,8 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
       where message_id = ${id} and n = any(${numbers}::int[]) and state in ('bounced', 'expired')`
     const recipients = rows.map((row) => row.forwardPath)
     await tx`
-      update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond' where id = ${id}`
+      update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond',
+        delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
     await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to })
     await settleProgress(tx, id, request.retention)
     // Now, not two minutes later: the caller starts the workflow, and the outbox if the caller cannot.

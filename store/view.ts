@@ -40,7 +40,7 @@ function nextStep(message: MessageView['message'], recipients: RecipientRow[]): 
   if (message.heldAt && !flying) return { what: `nothing: on hold since ${message.heldAt.toISOString()}, until it is released`, at: null }
   if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
   if (flying) return { what: 'an attempt is under way', at: null }
-  if (recipients.some((r) => r.state === 'bouncing')) return { what: 'a report is sent', at: null }
+  if (recipients.some((r) => r.state === 'bouncing' || r.state === 'notifying')) return { what: 'a report is sent', at: null }
   const due = recipients.filter((r) => r.state === 'queued').map((r) => r.nextAttemptAt.getTime())
   return { what: 'the next attempt', at: due.length > 0 ? new Date(Math.min(...due)) : null }
 }

@@ -36,19 +36,22 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const search = stamped.searchable ? searchable(status) : null
 
   const inFlight = new Set<Group>()
-  let progress: Progress = { queued: stamped.recipientCount, bouncing: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
-  let firstPass = attempts === undefined
+  let progress: Progress = { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let { delayAt } = stamped
+  let untried = attempts === undefined // until the first attempt is made, attempts run inside the workflow task
   let troubleUntil = 0
 
   async function tryGroup(group: Group, fastLane: boolean): Promise<void> {
     try {
       const result = await attempt({ id, clock: Date.now(), group, fastLane })
       progress = result.progress
+      untried &&= result.attempt === null
       noteAttempt(status, result.attempt)
     } catch (error) {
       // A cancelled workflow ends in the main loop; the outbox sees to it that the message is driven on.
       if (isCancellation(error)) return
       log.warn('an attempt could not be made', { nextHop: group.nextHop, error: String(error) })
+      untried = false
       troubleUntil = Date.now() + troublePause
       look = true
     } finally {
@@ -66,9 +69,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     for (const ended of plan.attempts) noteAttempt(status, ended)
     for (const group of plan.groups) {
       inFlight.add(group)
-      void tryGroup(group, firstPass)
+      void tryGroup(group, untried)
     }
-    firstPass = false
   }
 
   for (;;) {
@@ -82,14 +84,16 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
       const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
       const expire = tried && progress.queued > 0 && progress.leasedUntil === null && Date.now() >= progress.expiresAt
+      const delayed = tried && delayAt !== null && Date.now() >= delayAt && progress.queued > 0
       // The reports wait for the attempts under way, so that one report tells of all that failed together.
-      if (expire || (progress.bouncing > 0 && (!look || troubled))) {
+      if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
         status.next = { what: 'a report is sent', at: null }
-        progress = (await sendDsn({ id, clock: Date.now(), expire })).progress
+        progress = (await sendDsn({ id, clock: Date.now(), expire, delayed })).progress
+        if (delayed) delayAt = null
         noteReport(status, expire)
         continue
       }
-      if (progress.queued + progress.bouncing === 0 && !look) {
+      if (progress.queued + progress.unreported === 0 && !look) {
         await condition(allHandlersFinished)
         if (look) continue
         break
@@ -112,7 +116,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     if (Date.now() < troubleUntil) return inFlight.size > 0 ? null : troubleUntil
     if (look) return inFlight.size < sideBySide ? Date.now() : null
     // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
-    const dues = [progress.nextAt, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
+    const ends = progress.nextAt === null ? [] : [delayAt, progress.expiresAt].filter((at) => at !== null && at > Date.now())
+    const dues = [progress.nextAt, ...ends, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
     return dues.length > 0 ? Math.min(...dues) : null
   }
 }

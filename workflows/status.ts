@@ -85,7 +85,7 @@ export function noteNext(status: MessageStatus, progress: Progress, inFlight: Se
   setCurrentDetails([
     `Waits for: ${what}${hops ? ` to ${hops}` : ''}${at ? ` at ${at}` : ''}.`,
     ...(last ? [`Last: ${last}`] : []),
-    `From <${status.reversePath}>, ${progress.queued + progress.bouncing} of ${status.recipientCount} recipients not settled.`,
+    `From <${status.reversePath}>, ${progress.queued + progress.unreported} of ${status.recipientCount} recipients not settled.`,
   ].join('\n\n'))
 }
 

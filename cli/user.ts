@@ -1,0 +1,62 @@
+// everpost user: who may submit mail, beside the users of the settings. Kept in Postgres, so that a change holds at once, everywhere.
+
+import { text } from 'node:stream/consumers'
+import { hashPassword } from '../ingress/password.ts'
+import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
+import { loadContext, withDatabase } from './context.ts'
+import { CommandError } from './errors.ts'
+import { table } from './format.ts'
+
+export async function userAdd(file: string | undefined, name: string, options: { address?: string[] }): Promise<void> {
+  const { settings } = loadContext(file)
+  if (!/^[^\s\p{Cc}]{1,255}$/u.test(name)) throw new CommandError(`"${name}" is no user name. Use an address, such as alice@example.test.`, 64)
+  const addresses = options.address ?? []
+  const wrong = addresses.find((address) => !/^[^\s@]*@[^\s@]+$/.test(address))
+  if (wrong !== undefined) throw new CommandError(`--address ${wrong}: write an address, or @example.test for a whole domain`, 64)
+  if (settings.users.some((user) => user.name.toLowerCase() === name.toLowerCase())) {
+    throw new CommandError(`${name} is a user of the settings file, which would win. Remove it there first.`)
+  }
+  const hash = await hashPassword(await readPassword())
+  const added = await withDatabase(settings, (sql) => addUser(sql, name, hash, addresses))
+  if (!added) throw new CommandError(`there is a user ${name} already. Change its password with: everpost user passwd ${name}`)
+  console.log(`added ${name}`)
+}
+
+export async function userRemove(file: string | undefined, name: string): Promise<void> {
+  const removed = await withDatabase(loadContext(file).settings, (sql) => removeUser(sql, name))
+  if (!removed) throw unknownUser(name)
+  console.log(`removed ${name}`)
+}
+
+export async function userPasswd(file: string | undefined, name: string): Promise<void> {
+  const hash = await hashPassword(await readPassword())
+  const changed = await withDatabase(loadContext(file).settings, (sql) => changePassword(sql, name, hash))
+  if (!changed) throw unknownUser(name)
+  console.log(`changed the password of ${name}`)
+}
+
+export async function userList(file: string | undefined, options: { json?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  const kept = await withDatabase(settings, listUsers)
+  const users = [
+    ...settings.users.map(({ name, addresses }) => ({ name, addresses, from: 'settings' })),
+    ...kept.map(({ name, addresses }) => ({ name, addresses, from: 'database' })),
+  ]
+  if (options.json) console.log(JSON.stringify(users, null, 2))
+  else if (users.length === 0) console.log('There are no users. Add one with: everpost user add alice@example.test')
+  else console.log(table([['NAME', 'FROM', 'ADDRESSES'], ...users.map(({ name, from, addresses }) => [name, from, addresses.join(' ')])]))
+}
+
+/** From the environment, or standard input; never from the arguments, which every user of the machine can see. */
+async function readPassword(): Promise<string> {
+  const given = process.env['EVERPOST_PASSWORD']
+  if (given) return given
+  if (process.stdin.isTTY) process.stderr.write('Password, then Enter and Ctrl-D: ')
+  const password = (await text(process.stdin)).replace(/\r?\n$/, '')
+  if (password === '') throw new CommandError('the password is empty. Pipe it in, or set EVERPOST_PASSWORD.', 64)
+  return password
+}
+
+function unknownUser(name: string): CommandError {
+  return new CommandError(`there is no user ${name} in the database. See: everpost user list`)
+}

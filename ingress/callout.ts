@@ -1,0 +1,66 @@
+// Asks an LMTP server whether it knows a recipient, as a sender would (LHLO, MAIL, RCPT), and remembers the answer for a while.
+
+import { connect } from 'node:net'
+import { makeReply } from '../mail/reply.ts'
+import type { Callout } from './recipients.ts'
+import { type Reply, reply } from './reply.ts'
+
+const remembered = 600_000 // milliseconds
+const patience = 10_000 // milliseconds, for the whole question
+const mostRemembered = 10_000
+
+/** `hostname` is what we call ourselves. A server that cannot be asked is answered for with 451, and asked again. */
+export function createCallout(hostname: string): Callout {
+  const answers = new Map<string, { until: number; answer: Promise<Reply | null> }>()
+  return async (server, forwardPath) => {
+    const key = `${server.host} ${server.port} ${forwardPath}`
+    const known = answers.get(key)
+    if (known && known.until > Date.now()) return await known.answer
+    const answer = ask(server, hostname, forwardPath).catch(() => reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'))
+    answers.set(key, { until: Date.now() + remembered, answer })
+    if (answers.size > mostRemembered) answers.delete(answers.keys().next().value!)
+    const found = await answer
+    if (found !== null && found.code < 500) answers.delete(key)
+    return found
+  }
+}
+
+async function ask(server: { host: string; port: number }, hostname: string, forwardPath: string): Promise<Reply | null> {
+  const socket = connect(server).setTimeout(patience, () => socket.destroy())
+  const replies = repliesOf(socket)
+  const say = async (line: string) => {
+    if (line !== '') socket.write(`${line}\r\n`)
+    const { value, done } = await replies.next()
+    if (done) throw new Error('the server is gone')
+    return value
+  }
+  try {
+    const utf8 = /[^\0-\x7f]/.test(forwardPath) ? ' SMTPUTF8' : ''
+    for (const line of ['', `LHLO ${hostname}`, `MAIL FROM:<>${utf8}`]) {
+      const { code } = await say(line)
+      if (code >= 400) throw new Error('the server does not serve')
+    }
+    const { code, enhanced, text } = await say(`RCPT TO:<${forwardPath}>`)
+    socket.write('QUIT\r\n')
+    if (code < 400) return null
+    return reply(code < 500 ? 450 : 550, enhanced ?? (code < 500 ? '4.2.0' : '5.1.1'), text.split('\n')[0]!)
+  } finally {
+    socket.destroySoon()
+  }
+}
+
+async function* repliesOf(socket: ReturnType<typeof connect>): AsyncGenerator<ReturnType<typeof makeReply>> {
+  let rest = ''
+  let lines: string[] = []
+  for await (const chunk of socket.setEncoding('utf8')) {
+    const parts = (rest + chunk).split(/\r?\n/)
+    rest = parts.pop()!
+    if (rest.length > 4096) throw new Error('the server sends no lines')
+    for (const line of parts) {
+      lines.push(line.slice(4))
+      if (line[3] === '-' && lines.length < 100) continue
+      yield makeReply(Number(line.slice(0, 3)), lines)
+      lines = []
+    }
+  }
+}

@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '../test/support/until.ts'
+import { dialogue, openClient, testIngress } from './testing.ts'
+
+const edge = await testIngress({
+  limits: { lineLength: 998, idleTime: '400ms', dataTime: '1s', clientConnections: 3, clientMessages: 40, clientRecipients: 50, errors: 99 },
+})
+after(edge.end)
+const counted = (name: string) => (edge.ingress.counters.all() as Record<string, number>)[name] ?? 0
+const envelope = '> EHLO c.test\n< 250\n> MAIL FROM:<s@a.test>\n< 250\n> RCPT TO:<r@example.test>\n< 250\n'
+
+test('who speaks before the greeting is refused, and who waits is greeted at once', async () => {
+  const early = connect(edge.port('smtp') as number, '127.0.0.1')
+  early.write('EHLO c.test\r\n')
+  const [said] = await once(early, 'data') as [Buffer]
+  assert.match(said.toString(), /^554 5\.5\.1 /)
+  await once(early, 'close')
+  const client = openClient(edge.port('smtp'))
+  assert.match(await client.reply(), /^220 mx\.example\.test ESMTP Everpost$/)
+  client.close()
+  assert.equal(counted('protocol.earlyTalker'), 1)
+})
+
+test('what follows STARTTLS in the clear is thrown away, and what was said before is forgotten', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  client.send('EHLO c.test\r\n')
+  await client.reply()
+  client.send('STARTTLS\r\nMAIL FROM:<evil@a.test>\r\n')
+  assert.match(await client.reply(), /^220 2\.0\.0/)
+  await client.startTls()
+  client.send('RCPT TO:<r@example.test>\r\n')
+  assert.match(await client.reply(), /^503 5\.5\.1/)
+  client.send('MAIL FROM:<s@a.test>\r\n')
+  assert.match(await client.reply(), /^503 5\.5\.1 Say EHLO first/)
+  client.close()
+})
+
+test('lines over the limit are refused and not split, those at it are taken', async () => {
+  await dialogue(edge.port('smtp'), `${envelope}> DATA\n< 354\n> ${'x'.repeat(998)}\n> .\n< 250 2.0.0`)
+  await dialogue(edge.port('smtp'), `${envelope}> DATA\n< 354\n> ${'x'.repeat(999)}\n> .\n< 550 5.6.0`)
+  await dialogue(edge.port('smtp'), `${envelope}> DATA\n< 354\n> ${'x'.repeat(300_000)}\n> .\n< 550 5.6.0\n> NOOP\n< 250`)
+})
+
+test('a silent client is told so and let go: idle, and in the middle of a message', async () => {
+  const before = counted('limited.time')
+  await dialogue(edge.port('smtp'), '> EHLO c.test\n< 250\n< 421 4.4.2\n< closed')
+  await dialogue(edge.port('smtp'), `${envelope}> DATA\n< 354\n> Subject: x\n< 421 4.4.2\n< closed`.replace('> Subject: x\n', '>> Subject\n'))
+  assert.equal(counted('limited.time'), before + 2)
+})
+
+test('a message that trickles is cut off when its time is over', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  for (const line of ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA']) {
+    client.send(`${line}\r\n`)
+    await client.reply()
+  }
+  const trickle = setInterval(() => client.send('x'), 50)
+  assert.match(await client.reply(), /^421 4\.4\.2 The message took too long/)
+  clearInterval(trickle)
+  client.close()
+})
+
+test('no more connections of one client than its limit; others are served', async () => {
+  const clients = [1, 2, 3].map(() => openClient(edge.port('smtp')))
+  for (const client of clients) assert.match(await client.reply(), /^220/)
+  const one = openClient(edge.port('smtp'))
+  assert.match(await one.reply(), /^421 4\.7\.0/)
+  const other = openClient(edge.port('smtp'), { localAddress: '127.0.0.2' })
+  assert.match(await other.reply(), /^220/)
+  for (const client of [...clients, one, other]) client.close()
+  assert.ok(counted('limited.connections') >= 1)
+  await until('the place is free again', async () => {
+    const again = openClient(edge.port('smtp'))
+    const reply = await again.reply()
+    again.close()
+    return reply.startsWith('220')
+  })
+})
+
+test('no more connections in all than the limit of a listener', async () => {
+  const small = await testIngress({ limits: { connections: 1 } })
+  const one = openClient(small.port('smtp'))
+  assert.match(await one.reply(), /^220/)
+  const two = openClient(small.port('smtp'))
+  assert.match(await two.reply(), /^421 4\.3\.2/)
+  assert.equal(await two.reply(), 'closed')
+  assert.equal(small.ingress.counters.all()['connections.refused'], 1)
+  one.close()
+  await small.end()
+})
+
+test('messages and recipients in a minute are limited for each client', async () => {
+  const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.3' })
+  await client.reply()
+  client.send('EHLO c.test\r\n')
+  await client.reply()
+  const ask = async (line: string) => {
+    client.send(`${line}\r\n`)
+    return await client.reply()
+  }
+  for (let i = 0; i < 39; i++) {
+    assert.match(await ask('MAIL FROM:<s@a.test>'), /^250/)
+    assert.match(await ask('RSET'), /^250/)
+  }
+  assert.match(await ask('MAIL FROM:<s@a.test>'), /^250/)
+  for (let i = 0; i < 50; i++) assert.match(await ask(`RCPT TO:<r${i}@example.test>`), /^250/)
+  assert.match(await ask('RCPT TO:<r@example.test>'), /^450 4\.7\.1/)
+  await ask('RSET')
+  assert.match(await ask('MAIL FROM:<s@a.test>'), /^450 4\.7\.1/)
+  client.close()
+  assert.deepEqual([counted('limited.messages'), counted('limited.recipients')], [1, 1])
+})
+
+test('a client that half-closes after its last word still hears our replies', async () => {
+  const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.4' })
+  await client.reply()
+  client.send('EHLO c.test\r\n')
+  await client.reply()
+  client.socket.end('MAIL FROM:<s@a.test>\r\nRCPT TO:<r@example.test>\r\nQUIT\r\n')
+  for (const code of ['250', '250', '221', 'closed']) assert.ok((await client.reply()).startsWith(code))
+})
+
+test('a client that asks and never reads is let go, and costs no memory', async () => {
+  const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.5' })
+  await client.reply()
+  client.send('EHLO c.test\r\n')
+  await client.reply()
+  client.socket.pause()
+  const closed = once(client.socket, 'close')
+  const flood = setInterval(() => client.socket.writableNeedDrain || client.send('HELP\r\n'.repeat(10_000)), 1)
+  await until('what it sends is no longer taken', () => client.socket.writableNeedDrain)
+  await sleep(800)
+  clearInterval(flood)
+  client.socket.resume()
+  await closed
+})
+
+test('a listener that stops finishes the message on its way in, and tells idle clients', async () => {
+  const other = await testIngress({ relayNetworks: ['127.0.0.1'] })
+  const idle = openClient(other.port('smtp'))
+  await idle.reply()
+  const busy = openClient(other.port('smtp'))
+  await busy.reply()
+  for (const line of ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA']) {
+    busy.send(`${line}\r\n`)
+    await busy.reply()
+  }
+  busy.send('Subject: x\r\n')
+  await sleep(50)
+  const stopped = other.ingress.stop()
+  assert.match(await idle.reply(), /^421 4\.3\.2/)
+  busy.send('.\r\n')
+  assert.match(await busy.reply(), /^250 2\.0\.0 Ok: queued/)
+  assert.match(await busy.reply(), /^421 4\.3\.2/)
+  await stopped
+  await other.end()
+})

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { settingsSchema } from '../settings/schema.ts'
+import { createLimits } from './limits.ts'
+import { clientOf } from './networks.ts'
+
+const { limits: settings } = settingsSchema.parse({ limits: { clientMessages: 10, userMessages: 2, clientConnections: 2 } })
+
+test('a rate holds over any minute, not only from one full minute to the next', () => {
+  let now = 59_000
+  const limits = createLimits(settings, () => false, () => now)
+  for (let i = 0; i < 10; i++) assert.ok(limits.message('192.0.2.1', null))
+  assert.ok(!limits.message('192.0.2.1', null))
+  assert.ok(limits.message('192.0.2.2', null), 'another client has a count of its own')
+  now = 61_000
+  assert.ok(limits.message('192.0.2.1', null), 'a little of the minute before is over')
+  assert.ok(!limits.message('192.0.2.1', null))
+  now = 179_999
+  for (let i = 0; i < 10; i++) assert.ok(limits.message('192.0.2.1', null))
+})
+
+test('a user is counted wherever they come from, and instead of the client', () => {
+  const limits = createLimits(settings, () => true, () => 0)
+  assert.deepEqual([1, 2, 3].map((i) => limits.message(`192.0.2.${i}`, 'alice')), [true, true, false])
+  for (let i = 0; i < 50; i++) assert.ok(limits.message('192.0.2.1', null), 'an exempt client is not counted')
+})
+
+test('failed AUTH is answered later each time, up to ten seconds, and is forgotten', () => {
+  let now = 0
+  const limits = createLimits(settings, () => false, () => now)
+  assert.deepEqual(Array.from({ length: 8 }, () => limits.authFailed('192.0.2.1')), [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000])
+  now = 3_000_000
+  assert.equal(limits.authFailed('192.0.2.1'), 250)
+})
+
+test('an IPv6 /64 is one client', () => {
+  const limits = createLimits(settings, () => false)
+  assert.deepEqual(['2001:db8::1', '2001:db8:0:0:ffff::2', '2001:db8::3', '2001:db8:0:1::1'].map((each) => limits.connected(each)), [true, true, false, true])
+  limits.disconnected('2001:db8::1')
+  assert.ok(limits.connected('2001:db8::4'))
+  assert.deepEqual(['::1', '2001:0DB8::', '1:2:3:4:5:6:7:8', 'fe80::1%eth0', '64:ff9b::192.0.2.1', '192.0.2.1'].map(clientOf), [
+    '0:0:0:0::/64', '2001:db8:0:0::/64', '1:2:3:4::/64', 'fe80:0:0:0::/64', '64:ff9b:0:0::/64', '192.0.2.1',
+  ])
+})
+
+test('many clients cost no memory once they are quiet', () => {
+  let now = 0
+  const limits = createLimits(settings, () => false, () => now)
+  const before = process.memoryUsage().heapUsed
+  for (let i = 0; i < 400_000; i++) {
+    now += 10
+    limits.message(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, null)
+  }
+  assert.ok(process.memoryUsage().heapUsed - before < 60 * 1024 * 1024)
+})

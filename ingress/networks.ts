@@ -1,0 +1,33 @@
+// Networks that are trusted with something, and the addresses of clients in the form that is compared.
+
+import { BlockList, isIPv4, isIPv6 } from 'node:net'
+
+/** An IPv4 address that came in IPv6's clothes, as itself. */
+export function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/i, '')
+}
+
+/** Whether an address lies in one of these networks. */
+export function inNetworks(networks: string[]): (address: string) => boolean {
+  const list = new BlockList()
+  for (const network of networks) {
+    const [address, bits] = network.split('/') as [string, string | undefined]
+    const family = isIPv4(address) ? 'ipv4' : 'ipv6'
+    if (bits === undefined) list.addAddress(address, family)
+    else list.addSubnet(address, Number(bits), family)
+  }
+  return (address) => {
+    const plain = plainAddress(address)
+    return isIPv4(plain) ? list.check(plain, 'ipv4') : isIPv6(plain) && list.check(plain, 'ipv6')
+  }
+}
+
+/** What counts as one client: an IPv4 address, or the /64 that is one IPv6 customer's to choose addresses from. */
+export function clientOf(address: string): string {
+  if (!isIPv6(address)) return address
+  const [before, after] = address.toLowerCase().replace(/%.*$/, '').split('::') as [string, string | undefined]
+  const groups = before === '' ? [] : before.split(':')
+  const zeros = after === undefined ? 0 : 8 - groups.length - (after === '' ? 0 : after.split(':').length + (after.includes('.') ? 1 : 0))
+  const whole = [...groups, ...Array.from({ length: zeros }, () => '0'), ...(after === undefined || after === '' ? [] : after.split(':'))]
+  return `${whole.slice(0, 4).map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::/64`
+}

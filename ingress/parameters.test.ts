@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { mailParameters, rcptParameters } from './parameters.ts'
+
+const offered = { messageSize: 1000, auth: false, tls: true, futureRelease: 60_000 }
+const refusal = (result: object) => ('refused' in result ? (result.refused as { code: number }).code : null)
+
+test('UTF-8 in ORCPT needs SMTPUTF8, and the type utf-8', () => {
+  assert.equal(refusal(rcptParameters(' ORCPT=utf-8;é@a.test', false)), 501)
+  assert.equal(refusal(rcptParameters(' ORCPT=rfc822;é@a.test', true)), 501)
+  assert.equal(refusal(rcptParameters(' ORCPT=utf-8;é@a.test', true)), null)
+  assert.equal(refusal(rcptParameters(' ORCPT=utf-8;\\x{E9}@a.test', false)), null)
+})
+
+test('AUTH= is known only where AUTH is offered, HOLDFOR only where FUTURERELEASE is', () => {
+  assert.equal(refusal(mailParameters(' AUTH=<>', offered, 0)), 555)
+  assert.equal(refusal(mailParameters(' AUTH=<>', { ...offered, auth: true }, 0)), null)
+  assert.equal(refusal(mailParameters(' HOLDFOR=1', { ...offered, futureRelease: 0 }, 0)), 555)
+  assert.deepEqual((mailParameters(' HOLDFOR=60', offered, 0) as { releaseAt: Date }).releaseAt, new Date(60_000))
+  assert.equal(refusal(mailParameters(' HOLDFOR=61', offered, 0)), 554)
+  assert.equal(refusal(mailParameters(' HOLDUNTIL=1970-01-01T00:00:30Z', offered, 0)), null)
+  assert.equal(refusal(mailParameters(' HOLDUNTIL=1970-01-01', offered, 0)), 501)
+})
+
+test('ENVID is at most 100, ORCPT at most 500 octets of xtext', () => {
+  assert.equal(refusal(mailParameters(` ENVID=${'x'.repeat(100)}`, offered, 0)), null)
+  assert.equal(refusal(mailParameters(` ENVID=${'x'.repeat(101)}`, offered, 0)), 501)
+  assert.equal(refusal(rcptParameters(` ORCPT=rfc822;${'x'.repeat(494)}`, false)), 501)
+})
+
+test('no text makes the reader fail: parameters, or 501, 552, 554, 555', () => {
+  const words = fc.array(fc.constantFrom('SIZE=', 'BODY=', '8BITMIME', 'NOTIFY=', 'NEVER', 'ORCPT=', 'rfc822;', ' ', '=', '+', '2B', ',', 'SMTPUTF8', 'é', '-', '\t', 'HOLDUNTIL='), { maxLength: 12 })
+  fc.assert(fc.property(fc.oneof(words.map((parts) => parts.join('')), fc.string()), fc.boolean(), (text, utf8) => {
+    assert.ok([null, 501, 552, 554, 555].includes(refusal(mailParameters(text, offered, 0))))
+    assert.ok([null, 501, 555].includes(refusal(rcptParameters(text, utf8))))
+  }), { numRuns: 3000 })
+})

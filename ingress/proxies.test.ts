@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, test } from 'node:test'
+import type { TLSSocket } from 'node:tls'
+import { ensureCertificate } from '../dev/certificate.ts'
+import { readProxyHeader } from './proxy-protocol.ts'
+import { openClient, type TestClient, testIngress } from './testing.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'everpost-proxies-'))
+const [first, second, named] = await Promise.all(['one.test', 'two.test', 'named.test'].map((name) => ensureCertificate(join(folder, name), name)))
+const live = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') }
+function install(pair: { cert: string; key: string }): void {
+  copyFileSync(pair.cert, live.cert)
+  copyFileSync(pair.key, live.key)
+}
+install(first!)
+const edge = await testIngress({
+  tls: { ...live, names: { 'named.test': named! } },
+  trustedProxies: ['127.0.0.1'], relayNetworks: ['192.0.2.7', '2001:db8::/32'], limits: { idleTime: '2s' },
+  listeners: [
+    { kind: 'smtp', address: '127.0.0.1', port: 0 },
+    { kind: 'submission', address: '127.0.0.1', port: 0, proxyProtocol: true },
+    { kind: 'submissions', address: '127.0.0.1', port: 0 },
+    { kind: 'lmtp', path: join(folder, 'lmtp') },
+  ],
+})
+const proxied = await testIngress({ trustedProxies: ['127.0.0.1'], relayNetworks: ['192.0.2.7', '2001:db8::/32'], listeners: [{ kind: 'smtp', port: 0, proxyProtocol: true }] })
+after(async () => {
+  await Promise.all([edge.end(), proxied.end()])
+  rmSync(folder, { recursive: true, force: true })
+})
+
+async function talk(client: TestClient, ...lines: string[]): Promise<string[]> {
+  const replies: string[] = []
+  for (const line of lines) {
+    client.send(`${line}\r\n`)
+    replies.push(await client.reply())
+  }
+  return replies
+}
+const relay = ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<x@elsewhere.test>']
+const version2 = (family: number, addresses: Buffer, command = 0x21) =>
+  Buffer.concat([Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1'), Buffer.from([command, family, addresses.length >> 8, addresses.length & 255]), addresses])
+const ipv4 = Buffer.from([192, 0, 2, 7, 127, 0, 0, 1, 0x12, 0x34, 0, 25])
+const ipv6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0x12, 0x34, 0, 25])])
+
+const headers: [string, Buffer, string][] = [
+  ['version 1, IPv4', Buffer.from('PROXY TCP4 192.0.2.7 127.0.0.1 4660 25\r\n'), '192.0.2.7'],
+  ['version 1, IPv6', Buffer.from('PROXY TCP6 2001:db8::7 ::1 4660 25\r\n'), '2001:db8::7'],
+  ['version 2, IPv4', version2(0x11, ipv4), '192.0.2.7'],
+  ['version 2, IPv6 with an extension', version2(0x21, Buffer.concat([ipv6, Buffer.from([4, 0, 1, 0])])), '2001:db8::7'],
+]
+for (const [name, header, address] of headers) {
+  test(`PROXY ${name}: the client is the one that the proxy names`, async () => {
+    for (const pieces of [[header], [...header].map((octet) => Buffer.from([octet]))]) {
+      const client = openClient(proxied.port('smtp'))
+      for (const piece of pieces) {
+        client.socket.write(piece)
+        if (pieces.length > 1) await new Promise(setImmediate)
+      }
+      assert.match(await client.reply(), /^220/)
+      const replies = await talk(client, ...relay, 'DATA')
+      assert.match(replies[2]!, /^250/, 'its address is one that may relay')
+      client.send('.\r\n')
+      assert.equal((await proxied.stored(await client.reply())).message.origin.clientAddress, address)
+      client.close()
+    }
+  })
+}
+
+test('PROXY: LOCAL and UNKNOWN leave the proxy as the client; what is no header ends the connection', async () => {
+  for (const header of ['PROXY UNKNOWN\r\n', version2(0, Buffer.alloc(0), 0x20).toString('latin1')]) {
+    const client = openClient(proxied.port('smtp'))
+    client.send(header)
+    assert.match(await client.reply(), /^220/)
+    assert.match((await talk(client, ...relay)).at(-1)!, /^550 5\.7\.1/)
+    client.close()
+  }
+  for (const wrong of ['EHLO c.test\r\n', 'PROXY TCP4 192.0.2.7 x 1 2\r\n', 'PROXY TCP4 2001:db8::7 ::1 1 2\r\n', `PROXY ${'x'.repeat(200)}`, version2(0x11, ipv4.subarray(0, 4)).toString('latin1')]) {
+    const client = openClient(proxied.port('smtp'))
+    client.send(wrong)
+    assert.equal(await client.reply(), 'closed')
+  }
+})
+
+test('PROXY: read octet by octet it is incomplete until it is whole', () => {
+  for (const [, header] of headers) {
+    for (let i = 0; i < header.length; i++) assert.equal(readProxyHeader(header.subarray(0, i)), 'incomplete')
+    assert.equal((readProxyHeader(Buffer.concat([header, Buffer.from('EHLO')])) as { length: number }).length, header.length)
+  }
+})
+
+test('PROXY and XCLIENT are for trusted proxies: others are who they are', async () => {
+  const other = openClient(proxied.port('smtp'), { localAddress: '127.0.0.9' })
+  assert.match(await other.reply(), /^220/)
+  const [ehlo, xclient] = await talk(other, 'EHLO c.test', 'XCLIENT ADDR=192.0.2.7')
+  assert.doesNotMatch(ehlo!, /XCLIENT/)
+  assert.match(xclient!, /^550 5\.7\.0/)
+  other.close()
+})
+
+test('XCLIENT: address, name and login of the real client', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  const replies = await talk(client, 'EHLO proxy.test', 'XCLIENT ADDR=[UNAVAILABLE] FOO=x', 'XCLIENT ADDR=IPV6:2001:db8::9 NAME=real.test PORT=99', ...relay, 'DATA')
+  assert.match(replies[0]!, /XCLIENT NAME ADDR/)
+  assert.match(replies[1]!, /^501 5\.5\.4/)
+  assert.match(replies[2]!, /^220 /)
+  assert.match(replies[5]!, /^250/)
+  client.send('.\r\n')
+  const { message } = await edge.stored(await client.reply())
+  assert.deepEqual([message.origin.clientAddress, message.origin.clientName, message.origin.helo], ['2001:db8::9', 'real.test', 'c.test'])
+  assert.match((await talk(client, 'XCLIENT ADDR=192.0.2.8')).at(-1)!, /^550/, 'once it has spoken for another, it is that other')
+  client.close()
+})
+
+const subject = async (servername: string, kind = 'submissions') => {
+  const client = openClient(edge.port(kind), { tls: true, servername })
+  await client.reply()
+  const { CN } = (client.socket as TLSSocket).getPeerCertificate().subject
+  return { CN, client }
+}
+
+test('SNI: a client gets the certificate of the name that it asks for, from the start and by STARTTLS', async () => {
+  for (const [asked, got] of [['named.test', 'named.test'], ['other.test', 'one.test']] as const) {
+    const { CN, client } = await subject(asked)
+    assert.equal(CN, got)
+    client.close()
+    const plain = openClient(edge.port('smtp'))
+    await plain.reply()
+    await talk(plain, 'EHLO c.test', 'STARTTLS')
+    assert.equal((await plain.startTls(asked)).getPeerCertificate().subject.CN, got)
+    plain.close()
+  }
+})
+
+test('changed certificates are used from then on, broken ones are not, and connections stay', async () => {
+  const { client } = await subject('')
+  install(second!)
+  edge.ingress.reload()
+  const after = await subject('')
+  assert.equal(after.CN, 'two.test')
+  copyFileSync(first!.key, live.key) // a key that does not belong to it
+  edge.ingress.reload()
+  const still = await subject('')
+  assert.equal(still.CN, 'two.test')
+  assert.match((await talk(client, 'NOOP', 'EHLO c.test', 'QUIT')).join(), /^250 .*221 2\.0\.0/s)
+  for (const each of [after, still]) each.client.close()
+})
+
+test('TLS 1.1 is refused', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  await talk(client, 'EHLO c.test', 'STARTTLS')
+  const { connect } = await import('node:tls')
+  client.socket.removeAllListeners('data')
+  const error = await new Promise<Error>((resolve) => connect({ socket: client.socket, rejectUnauthorized: false, minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' })
+    .on('error', resolve).on('secureConnect', () => resolve(new Error('it was accepted'))))
+  assert.doesNotMatch(error.message, /accepted/)
+})
+
+test('LMTP on a Unix socket', async () => {
+  const client = openClient(edge.port('lmtp'))
+  assert.match(await client.reply(), /^220 mx\.example\.test LMTP Everpost/)
+  const replies = await talk(client, 'LHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA')
+  assert.match(replies.at(-1)!, /^354/)
+  client.send('.\r\n')
+  assert.equal((await edge.stored(await client.reply())).message.origin.clientAddress, '127.0.0.1')
+  client.close()
+})

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { after, test } from 'node:test'
+import { comparable } from '../mail/address.ts'
+import { startPeer } from '../smtp/testing.ts'
+import { type Settings, type SettingsFile, settingsSchema } from '../settings/schema.ts'
+import { removeAlias, setAlias } from '../store/aliases.ts'
+import { until } from '../test/support/until.ts'
+import { createCallout } from './callout.ts'
+import { createRecipients } from './recipients.ts'
+import { dialogue, testIngress } from './testing.ts'
+
+const written: SettingsFile = {
+  localDomains: {
+    'example.test': { deliver: 'maildir', path: '/nowhere/{localpart}', recipients: ['alice', 'Bob'] },
+    'open.test': { deliver: 'maildir', path: '/nowhere/{localpart}' },
+    'caught.test': { deliver: 'maildir', path: '/nowhere/{localpart}', recipients: ['carol'], catchAll: 'alice@example.test' },
+  },
+  relayDomains: { 'partner.test': { recipients: ['Dave@partner.test'] }, 'any.test': {} },
+  aliases: {
+    'info@example.test': ['alice@example.test', 'dan@partner.test'],
+    'alice@example.test': ['alice@example.test', 'copy@elsewhere.test'],
+    'staff@example.test': ['info@example.test', 'bob@example.test', 'staff@example.test'],
+    'ring@example.test': 'rong@example.test',
+    'rong@example.test': 'ring@example.test',
+    'abuse@example.test': 'bob@example.test',
+  },
+  postmaster: 'bob@example.test',
+}
+/** As keepAliases does it, with those of the settings alone. */
+function aliasesOf(settings: Settings) {
+  const aliases = new Map(Object.entries(settings.aliases).map(([address, to]) => [comparable(address), typeof to === 'string' ? [to] : to]))
+  return { get: (address: string) => aliases.get(address), complete: () => true }
+}
+const parsed = settingsSchema.parse(written)
+const recipients = createRecipients(parsed, aliasesOf(parsed), async () => null)
+async function find(path: string, mayRelay = false): Promise<string[] | string> {
+  const found = await recipients.find(path, mayRelay)
+  return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced}` : found.addresses
+}
+
+test('local users, with tag and in any case; unknown ones are 550 5.1.1', async () => {
+  assert.deepEqual(await find('BOB@Example.test'), ['BOB@Example.test'])
+  assert.deepEqual(await find('"bob"+x@example.test'), '550 5.1.1')
+  assert.deepEqual(await find('bob+lists@example.test'), ['bob+lists@example.test'])
+  assert.equal(await find('+bob@example.test'), '550 5.1.1')
+  assert.equal(await find('eve@example.test'), '550 5.1.1')
+  assert.deepEqual(await find('eve@open.test'), ['eve@open.test'])
+})
+
+test('aliases: one to many, here and elsewhere, of aliases, of themselves; loops end', async () => {
+  assert.deepEqual(await find('info@example.test'), ['alice@example.test', 'dan@partner.test', 'copy@elsewhere.test'])
+  assert.deepEqual(await find('INFO+x@example.test'), await find('info@example.test'))
+  assert.deepEqual((await find('staff@example.test') as string[]).sort(), ['alice@example.test', 'bob@example.test', 'copy@elsewhere.test', 'dan@partner.test', 'staff@example.test'])
+  assert.equal(await find('ring@example.test'), '550 5.4.6')
+})
+
+test('while the aliases of Postgres are not known, nobody is unknown for good', async () => {
+  const early = createRecipients(parsed, { get: () => undefined, complete: () => false }, async () => null)
+  assert.equal((await early.find('eve@example.test', false) as { refused: { code: number } }).refused.code, 451)
+})
+
+test('aliases that grow without end are refused', async () => {
+  const aliases = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`a${i}@example.test`, `a${i + 1}@example.test`]))
+  const endless = createRecipients(parsed, aliasesOf(settingsSchema.parse({ aliases })), async () => null)
+  assert.deepEqual((await endless.find('a0@example.test', false) as { refused: { code: number } }).refused.code, 451)
+})
+
+test('programs and files are no aliases', () => {
+  for (const target of ['|/bin/sh', '/var/mail/x', ':include:/etc/passwd', '"|cmd"']) {
+    assert.equal(settingsSchema.safeParse({ aliases: { 'a@example.test': target } }).success, false, target)
+  }
+})
+
+test('catch-all, postmaster and abuse', async () => {
+  assert.deepEqual(await find('carol@caught.test'), ['carol@caught.test'])
+  assert.deepEqual(await find('whoever@caught.test'), ['alice@example.test', 'copy@elsewhere.test'])
+  assert.deepEqual(await find('postmaster'), ['bob@example.test'])
+  assert.deepEqual(await find('Postmaster@caught.test'), ['bob@example.test'])
+  assert.deepEqual(await find('abuse@example.test'), ['bob@example.test'])
+  assert.deepEqual(await find('abuse@open.test'), ['abuse@open.test'])
+})
+
+test('relay domains are open to all, with their list; the rest of the world only to those who may relay', async () => {
+  assert.deepEqual(await find('dave@partner.test'), ['dave@partner.test'])
+  assert.equal(await find('eve@partner.test'), '550 5.1.1')
+  assert.deepEqual(await find('x@any.test'), ['x@any.test'])
+  assert.equal(await find('x@elsewhere.test'), '550 5.7.1')
+  assert.deepEqual(await find('x@elsewhere.test', true), ['x@elsewhere.test'])
+})
+
+test('an alias keeps the address that the sender knows as ORCPT', async () => {
+  const edge = await testIngress(written)
+  after(edge.end)
+  const replies = await dialogue(edge.port('smtp'), `
+    > EHLO c.test
+    < 250
+    > MAIL FROM:<s@a.test>
+    < 250
+    > RCPT TO:<info@example.test> NOTIFY=FAILURE
+    < 250 2.1.5
+    > RCPT TO:<nobody@example.test>
+    < 550 5.1.1
+    > DATA
+    < 354
+    > .
+    < 250 2.0.0`)
+  const stored = await edge.stored(replies.at(-1)!)
+  assert.deepEqual(stored.recipients.map(({ forwardPath, notify, orcpt }) => [forwardPath, notify.join(), orcpt]), [
+    ['alice@example.test', 'FAILURE', 'rfc822;info@example.test'],
+    ['dan@partner.test', 'FAILURE', 'rfc822;info@example.test'],
+    ['copy@elsewhere.test', 'FAILURE', 'rfc822;info@example.test'],
+  ])
+})
+
+test('aliases in Postgres: made, changed and removed, and seen within seconds; those of the settings win', async () => {
+  const edge = await testIngress(written)
+  after(edge.end)
+  const targets = async () => {
+    const [, , reply] = await dialogue(edge.port('smtp'), '> EHLO c.test\n< 250\n> MAIL FROM:<s@a.test>\n< 250\n> RCPT TO:<New@example.test>\n< ')
+    return reply!.slice(0, 9)
+  }
+  assert.equal(await targets(), '550 5.1.1')
+  await setAlias(edge.sql, 'new@example.test', ['bob@example.test'])
+  await setAlias(edge.sql, 'info@example.test', ['eve@elsewhere.test'])
+  await until('the alias is seen', async () => (await targets()) === '250 2.1.5')
+  const replies = await dialogue(edge.port('smtp'), `
+    > EHLO c.test
+    < 250
+    > MAIL FROM:<s@a.test>
+    < 250
+    > RCPT TO:<new+x@example.test>
+    < 250
+    > RCPT TO:<info@example.test>
+    < 250
+    > DATA
+    < 354
+    > .
+    < 250 2.0.0`)
+  assert.deepEqual((await edge.stored(replies.at(-1)!)).recipients.map((each) => each.forwardPath), ['bob@example.test', 'alice@example.test', 'dan@partner.test', 'copy@elsewhere.test'])
+  assert.ok(await removeAlias(edge.sql, 'new@example.test'))
+  await until('it is gone', async () => (await targets()) === '550 5.1.1')
+})
+
+test('callout: the LMTP server is asked once, unless it cannot be asked', async () => {
+  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later' } })
+  after(() => peer.close())
+  const lmtp = { deliver: 'lmtp', host: '127.0.0.1', callout: true } as const
+  const free = createServer()
+  await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
+  const { port } = free.address() as { port: number }
+  await new Promise((resolve) => free.close(resolve))
+  const settings = settingsSchema.parse({ localDomains: { 'lmtp.test': { ...lmtp, port: peer.port }, 'away.test': { ...lmtp, port } } })
+  const asking = createRecipients(settings, aliasesOf(settings), createCallout('mx.example.test'))
+  const ask = async (path: string) => {
+    const found = await asking.find(path, false)
+    return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced} ${found.refused.lines[0]}` : 'taken'
+  }
+  for (let i = 0; i < 2; i++) {
+    assert.equal(await ask('there@lmtp.test'), 'taken')
+    assert.equal(await ask('gone@lmtp.test'), '550 5.1.1 no such mailbox')
+    assert.match(await ask('busy@lmtp.test'), /^450 4\.2\.1 later/)
+    assert.match(await ask('x@away.test'), /^451 4\.4\.1/)
+  }
+  assert.equal(peer.connections, 4)
+  assert.ok(peer.commands.includes('MAIL FROM:<>'))
+})

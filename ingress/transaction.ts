@@ -1,0 +1,110 @@
+// MAIL and RCPT: the envelope, sender and recipients, each accepted or refused for one reason.
+
+import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
+import type { Recipient } from '../mail/envelope.ts'
+import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
+import { type Reply, reply, wrongOrder } from './reply.ts'
+import { newTransaction, type Session } from './session.ts'
+import { ownsSender } from './submission.ts'
+
+/** Recipients of one message once aliases are followed. */
+const mostRecipients = 10_000
+
+export function offered({ edge, tls }: Session): Offered {
+  const { settings, submission } = edge
+  return {
+    messageSize: settings.limits.messageSize,
+    auth: submission && (tls !== null || settings.submission.clearTextAuth),
+    tls: tls !== null,
+    futureRelease: submission ? settings.submission.futureRelease : 0,
+  }
+}
+
+export function mail(session: Session, argument: string): Reply {
+  const { edge } = session
+  const answer = begin(session, argument)
+  if (answer.code >= 400) edge.log.info({ client: session.client.address, user: session.user?.name, reply: `${answer.code} ${answer.enhanced} ${answer.lines[0]}` }, 'sender refused')
+  return answer
+}
+
+function begin(session: Session, argument: string): Reply {
+  const { edge, user, client } = session
+  const { settings } = edge
+  if (session.greeted === null) return wrongOrder(`Say ${edge.listener.kind === 'lmtp' ? 'LHLO' : 'EHLO'} first`)
+  if (session.transaction) return wrongOrder('A transaction is open: end it with DATA or RSET')
+  if (edge.submission && !user) return reply(530, '5.7.0', offered(session).auth ? 'Authentication is required' : 'Say STARTTLS first, then AUTH')
+  const from = /^FROM: ?(.*)$/is.exec(argument)
+  if (!from) return reply(501, '5.5.4', 'Write MAIL FROM:<address>')
+  const path = parsePath(from[1]!)
+  if ('problem' in path) return reply(501, '5.1.7', path.problem)
+  if (path.address !== '' && splitAddress(path.address).domain === '') return reply(501, '5.1.7', 'The sender needs a domain')
+  const parameters = mailParameters(path.rest, offered(session), Date.now())
+  if ('refused' in parameters) return parameters.refused
+  if (!isAscii(path.address) && !parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
+  if (edge.submission && !settings.submission.anySender && !ownsSender(user!, path.address)) return reply(553, '5.7.1', `${user!.name} may not send with this address`)
+  if (edge.outboxFull()) return reply(451, '4.3.2', 'Too many messages wait; try again later')
+  if (!edge.limits.message(client.address, user?.name ?? null)) {
+    edge.counters.count('limited.messages')
+    return reply(450, '4.7.1', 'Too many messages in a minute; try again later')
+  }
+  session.transaction = newTransaction(path.address, parameters)
+  return reply(250, '2.1.0', 'Ok')
+}
+
+export async function rcpt(session: Session, argument: string): Promise<Reply> {
+  const { edge, transaction } = session
+  const answer = await add(session, argument)
+  edge.counters.count(answer.code < 400 ? 'recipients.accepted' : 'recipients.refused')
+  if (answer.code < 400) transaction!.accepted++
+  else {
+    if (transaction) transaction.refused = true
+    const reason = `${answer.code} ${answer.enhanced} ${answer.lines[0]}`
+    edge.log.info({ client: session.client.address, user: session.user?.name, from: transaction?.reversePath, to: argument.slice(0, 400), reply: reason }, 'recipient refused')
+  }
+  return answer
+}
+
+async function add(session: Session, argument: string): Promise<Reply> {
+  const { edge, transaction, user, client } = session
+  const { limits } = edge.settings
+  if (!transaction) return wrongOrder('Say MAIL first')
+  if (transaction.intake) return wrongOrder('The message has begun')
+  const to = /^TO: ?(.*)$/is.exec(argument)
+  if (!to) return reply(501, '5.5.4', 'Write RCPT TO:<address>')
+  const path = parsePath(to[1]!)
+  if ('problem' in path) return reply(501, '5.1.3', path.problem)
+  if (path.address === '') return reply(501, '5.1.3', 'A recipient is needed')
+  const parameters = rcptParameters(path.rest, transaction.parameters.smtpUtf8)
+  if ('refused' in parameters) return parameters.refused
+  if (!isAscii(path.address) && !transaction.parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
+  if (transaction.accepted >= limits.recipients) return reply(452, '4.5.3', `No more than ${limits.recipients} recipients for one message`)
+  if (!edge.limits.recipient(client.address, user?.name ?? null)) {
+    edge.counters.count('limited.recipients')
+    return reply(450, '4.7.1', 'Too many recipients in a minute; try again later')
+  }
+  const found = await edge.recipients.find(path.address, user !== null || (!edge.submission && edge.trusts(client.address)))
+  if ('refused' in found) {
+    if (found.refused.enhanced === '5.7.1') edge.counters.count('relaying.denied')
+    return found.refused
+  }
+  const { recipients } = transaction
+  if (recipients.length + found.addresses.length > mostRecipients) return reply(452, '4.5.3', 'Too many recipients for one message')
+  for (const forwardPath of found.addresses) {
+    // RFC 3461 section 5.2.7.1: an alias's reports speak of the address that the sender knows.
+    const orcpt = parameters.orcpt ?? (forwardPath === path.address || !isAscii(path.address) ? null : `rfc822;${xtext(path.address)}`)
+    const recipient = { n: recipients.length, forwardPath, notify: parameters.notify, orcpt }
+    if (!recipients.some((known) => isSame(known, recipient))) recipients.push(recipient)
+    if (!isAscii(forwardPath)) transaction.parameters.smtpUtf8 = true
+  }
+  return reply(250, '2.1.5', 'Ok')
+}
+
+/** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
+function isSame(one: Recipient, other: Recipient): boolean {
+  return one.forwardPath === other.forwardPath && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
+}
+
+/** RFC 3461 section 4. */
+function xtext(text: string): string {
+  return text.replace(/[^!-*,-<>-~]/g, (character) => `+${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+}

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { ensureCertificate } from '../dev/certificate.ts'
+import { hashPassword } from '../ingress/password.ts'
+import { dialogue } from '../ingress/testing.ts'
+import { readAttempts } from '../store/attempts.ts'
+import { prepareEverpost } from './support/everpost.ts'
+
+test('a message submitted with HOLDFOR is delivered when its time has come, through a restart', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-held-'))
+  const everpost = await prepareEverpost({
+    listeners: [{ kind: 'submission', address: '127.0.0.1', port: 0 }],
+    tls: await ensureCertificate(folder, 'mx.example.test'),
+    users: [{ name: 'alice@example.test', passwordHash: await hashPassword('wonderland') }],
+  })
+  try {
+    const child = await everpost.start()
+    const replies = await dialogue(everpost.ports['submission']!, `
+      > EHLO c.test
+      < 250
+      > AUTH PLAIN ${Buffer.from('\0alice@example.test\0wonderland').toString('base64')}
+      < 235
+      > MAIL FROM:<alice@example.test> HOLDFOR=8
+      < 250
+      > RCPT TO:<bob+later@example.test>
+      < 250
+      > DATA
+      < 354
+      > Subject: later
+      > .
+      < 250 2.0.0 Ok`, true)
+    const id = /queued as (\w+)/.exec(replies.at(-1)!)![1]!
+    assert.deepEqual(await everpost.states(id, () => true), ['queued'])
+    await everpost.stop(child, 'SIGKILL')
+    await everpost.start()
+    assert.deepEqual(await everpost.states(id), ['delivered'])
+    const [attempt] = await readAttempts(everpost.sql, id, 1)
+    const [row] = await everpost.sql<{ acceptedAt: Date }[]>`select accepted_at as "acceptedAt" from messages where id = ${id}`
+    assert.ok(attempt!.begunAt.getTime() - row!.acceptedAt.getTime() >= 7900)
+    assert.match(everpost.maildir('bob')[0]!, /Subject: later/)
+  } finally {
+    await everpost.end()
+    rmSync(folder, { recursive: true, force: true })
+  }
+})
