@@ -96,7 +96,8 @@ export interface DsnSent {
   dsns: string[]
 }
 
-export type ControlArgument = MessageArgument & { request: ControlRequest }
+/** `update` names the asking, so that it is done once though the activity may run twice. */
+export type ControlArgument = MessageArgument & { update: string; request: ControlRequest }
 
 export interface MessageActivities {
   stampHeaders(argument: MessageArgument): Promise<Stamped>

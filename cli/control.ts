@@ -5,7 +5,7 @@ import { userInfo } from 'node:os'
 import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
 import type { Sql } from '../store/database.ts'
-import { chooseMessages, choosesRecipients, type Chosen, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
@@ -43,11 +43,10 @@ export async function control(file: string | undefined, action: ControlAction, i
   const fault = refusalOf(wanted)
   if (fault) throw new CommandError(fault, 64)
   await withDatabase(settings, async (sql) => {
-    const filter = await filterOf(sql, settings, ids, options)
+    const filter = concerning(await filterOf(sql, settings, ids, options), action)
     if (isEmpty(filter)) {
       throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
     }
-    if (!byRecipient(action)) filter.status ??= action === 'release' ? 'held' : undefined
     const count = await countMatching(sql, filter)
     if (count === 0) throw new CommandError(`nothing that is queued matches${ids.length > 0 ? `; everpost show ${ids[0]} tells more` : ''}`)
     if (options.dryRun) return await preview(sql, filter, action, count, options)

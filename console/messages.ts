@@ -3,7 +3,7 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
 import { canonicalDomain } from '../mail/address.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
-import { chooseMessages, choosesRecipients, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { chooseMessages, choosesRecipients, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { listQueue } from '../store/queue.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
@@ -66,7 +66,7 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
   app.openapi(actAll, async (context) => {
     const { action, filter: given, dryRun, limit, after = '', ...rest } = context.req.valid('json')
     const request = requestOf(action, context.get('token').name, rest)
-    const filter = await filterOf(given)
+    const filter = concerning(await filterOf(given), action)
     const fault = refusalOf(request) ?? (isEmpty(filter) ? "the filter is empty; sender '*' means every message" : null)
     if (fault) return context.json({ error: fault }, 422) as never
     const [matched, chosen] = await Promise.all([countMatching(sql, filter), chooseMessages(sql, filter, after, limit)])
@@ -80,7 +80,7 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
         else done++
       }
     }))
-    return context.json({ matched, done, refused, last: chosen.at(-1)?.id ?? null }, 200)  as never
+    return context.json({ matched, done, refused, last: chosen.at(-1)?.id ?? null }, 200) as never
   })
 }
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import type { ControlAction, ControlRequest } from '../mail/control.ts'
 import { testDatabase } from '../test/support/database.ts'
@@ -21,8 +22,8 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date() })
-const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}) =>
-  controlMessage(sql, id, { action, who: 'test', why: '', ...more }, Date.now(), retention)
+const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) =>
+  controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
 
 test('an attempt that has not sent its final dot may not send it after a hold, and a new one cannot begin', async () => {
   const id = await accepted('a@x.test')
@@ -46,6 +47,14 @@ test('whoever the final dot was sent for is left alone: only the reply can tell'
   const again = await ask(id, 'bounce')
   assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bounced'])
+})
+
+test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const first = await ask(id, 'drop', {}, 'one')
+  assert.deepEqual(await ask(id, 'drop', {}, 'one'), first)
+  assert.match(((await ask(id, 'drop', {}, 'two')) as { refused: string }).refused, /finished/)
+  assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)
 })
 
 test('what is wrong is refused in words, and changes nothing', async () => {

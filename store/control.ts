@@ -9,13 +9,18 @@ import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
 const pathsTold = 100
 
-/** Does what is asked, or returns why not. `clock`: the workflow's, in milliseconds; it and ours may differ. */
+/**
+ * Does what is asked, or returns why not. `update` names the asking: an activity may run twice, and the second run finds what the
+ * first has done. `clock`: the workflow's, in milliseconds; it and ours may differ.
+ */
 export async function controlMessage(
-  sql: Sql, id: string, request: ControlRequest, clock: number, retention: Retention,
+  sql: Sql, id: string, request: ControlRequest, update: string, clock: number, retention: Retention,
 ): Promise<ControlResult | { refused: string }> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     if (!(await lockMessage(tx, id))) return { refused: `there is no message ${id}` }
+    const before = await doneBefore(tx, id, update)
+    if (before) return before
     const fault = await faultOf(tx, id, request.action)
     if (fault) return { refused: fault }
     const busy = breaksOff.has(request.action) ? await breakOff(tx, id, request.recipients ?? null) : []
@@ -26,12 +31,19 @@ export async function controlMessage(
     }
     const told = changed.slice(0, pathsTold)
     const { nextHop, lifetime } = request
-    await recordAction(tx, id, request, { count: changed.length, ...(byRecipient(request.action) ? { recipients: told } : {}), nextHop, lifetime })
+    const recipients = byRecipient(request.action) ? { recipients: told } : {}
+    await recordAction(tx, id, request, { update, count: changed.length, busy, ...recipients, nextHop, lifetime })
     await settleProgress(tx, id, retention)
     // The workflow looks at once; should it be lost before that, the outbox starts another.
     await tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`
     return { changed: told, count: changed.length, busy }
   })
+}
+
+async function doneBefore(tx: Sql, id: string, update: string): Promise<ControlResult | null> {
+  const [row] = await tx<{ detail: { recipients?: string[]; count: number; busy: string[] } }[]>`
+    select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}`
+  return row ? { changed: row.detail.recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold), count: row.detail.count, busy: row.detail.busy } : null
 }
 
 async function faultOf(tx: Sql, id: string, action: ControlAction): Promise<string | null> {

@@ -1,5 +1,6 @@
 // Choosing among what is queued: the conditions that listings and actions share.
 
+import type { ControlAction } from '../mail/control.ts'
 import type { Sql } from './database.ts'
 
 export type QueueStatus = 'new' | 'deferred' | 'active' | 'held'
@@ -17,6 +18,7 @@ export interface QueueFilter {
   /** Accepted before. */
   before?: Date | undefined
   status?: QueueStatus | undefined
+  held?: boolean | undefined
   /** Text that the last outcome holds, such as `451`, `4.7.1` or `greylisted`; case does not count. */
   reply?: string | undefined
 }
@@ -38,7 +40,7 @@ export function indexed({ ids, sender, recipient, domain, nextHop, status }: Que
 
 /** Conditions on a message `m` and its recipient `r`, both unsettled, for the `where` of a statement. */
 export function matching(sql: Sql, filter: QueueFilter) {
-  const { ids, sender, recipient, domain, nextHop, before, status, reply } = filter
+  const { ids, sender, recipient, domain, nextHop, before, status, held, reply } = filter
   return sql`
     m.state = 'queued' and r.state in ('queued', 'bouncing')
     ${ids ? sql`and m.id = any(${ids}) and r.message_id = any(${ids})` : sql``}
@@ -48,6 +50,7 @@ export function matching(sql: Sql, filter: QueueFilter) {
     ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
     ${before ? sql`and m.accepted_at < ${before}` : sql``}
     ${status ? statusIs(sql, status) : sql``}
+    ${held === undefined ? sql`` : held ? sql`and m.held_at is not null` : sql`and m.held_at is null`}
     ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
 
@@ -64,6 +67,16 @@ export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
 
 export function escaped(text: string): string {
   return text.replace(/[\\%_]/g, '\\$&')
+}
+
+/**
+ * The filter without what the action would be refused for: so that an action on all that match, broken off and asked for again, goes on
+ * where it was. Messages named by id are left in: there the refusal is the answer.
+ */
+export function concerning(filter: QueueFilter, action: ControlAction): QueueFilter {
+  if (filter.ids || isEmpty(filter)) return filter
+  const held = action === 'release' ? true : action === 'hold' || action === 'retry' ? false : undefined
+  return { ...filter, held }
 }
 
 export interface Chosen {

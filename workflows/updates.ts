@@ -1,6 +1,6 @@
 // What operators may ask of a message: one update for each action, checked before it is taken, done by an activity.
 
-import { ApplicationFailure, setHandler } from '@temporalio/workflow'
+import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
 import { controlActions, type ControlRequest, type ControlResult, refusalOf } from '../mail/control.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
@@ -16,7 +16,7 @@ export function handleControl(status: MessageStatus, look: () => void): void {
     setHandler(
       controlUpdates[action],
       async (request): Promise<ControlResult> => {
-        const result = await control({ id: status.id, clock: Date.now(), request: asked(request) })
+        const result = await control({ id: status.id, clock: Date.now(), update: currentUpdateInfo()!.id, request: asked(request) })
         if ('refused' in result) throw ApplicationFailure.nonRetryable(result.refused, 'Refused')
         look()
         return result
