@@ -95,10 +95,10 @@ export interface Verdict {
 export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
 ): Promise<Progress> {
-  return await sql.begin(async (transaction) => {
+  const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
-    await lockMessage(tx, id)
-    await tx`
+    // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
+    return [lockMessage(tx, id), tx`
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
@@ -110,13 +110,14 @@ export async function recordAttempt(
       ) as v (n, state, outcome, counts, next_attempt_at)
       where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
         and (v.state = 'delivered' or (r.attempt = ${number} and exists (
-          select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`
-    await tx`
+          select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`.execute(),
+    tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}
-      where message_id = ${id} and number = ${number}`
-    return await settleProgress(tx, id, retention)
+      where message_id = ${id} and number = ${number}`.execute(),
+    settleProgress(tx, id, retention)] as const
   })
+  return progress
 }
 
 /** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */
