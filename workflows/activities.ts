@@ -13,7 +13,8 @@ const local = proxyLocalActivities<MessageActivities>({
 // A retry policy is for broken infrastructure alone: an activity throws when Postgres is away, never for what a peer does.
 const retry = { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute' } as const
 
-const brief = proxyActivities<MessageActivities>({ startToCloseTimeout: '2 minutes', retry })
+// They do not heartbeat, so this is how long a message waits when the worker that has one of them dies; done twice, none does harm.
+const brief = proxyActivities<MessageActivities>({ startToCloseTimeout: '30 seconds', retry })
 
 const long = proxyActivities<MessageActivities>({
   startToCloseTimeout: '2 hours',
