@@ -75,7 +75,8 @@ export function composeReport(report: Report): ComposedReport {
   const encoding = eightBit ? ['Content-Transfer-Encoding: 8bit'] : []
   const lines = [
     `From: Mail Delivery System <MAILER-DAEMON@${hostname}>`,
-    `To: ${global || isAscii(to) ? `<${to}>` : 'undisclosed-recipients:;'}`,
+    // What a field may not hold, or a line not carry, is left out rather than mended: the envelope has the address.
+    `To: ${(global ? /^[^\s\p{Cc}]{1,400}$/u : /^[\x21-\x7e]{1,900}$/).test(to) ? `<${to}>` : 'undisclosed-recipients:;'}`,
     `Subject: ${encodedWord(subject)}`,
     `Date: ${dateTime(report.at)}`,
     `Message-ID: <${dsnId}@${hostname}>`,

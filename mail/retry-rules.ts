@@ -24,7 +24,10 @@ export const builtInRules: RetryRule[] = [
   { name: 'yahoo permanent deferral', match: { nextHop: yahoo, text: /\[(TSS?0[379])\]|permanently deferred/i }, then: { action: 'bounce', enhanced: '5.7.1' } },
   { name: 'yahoo deferral', match: { nextHop: yahoo, code: ['4xx'], text: /\[(TSS?\d+|PH01|GL01)\]|temporarily deferred/i }, then: { action: 'retry', factors: slowly } },
   { name: 'apple rate limit', match: { nextHop: ['*.icloud.com', '*.apple.com'], code: ['4xx'], text: /rate|local policy|CS0\d|HM0\d/i }, then: { action: 'retry', factors: slowly } },
-  { name: 'gmx and web.de limit', match: { nextHop: ['*.gmx.net', '*.web.de', '*.kundenserver.de'], code: ['4xx'], text: /too many|exceeded|reject due to policy/i }, then: { action: 'retry', factors: slowly } },
+  {
+    name: 'gmx and web.de limit', match: { nextHop: ['*.gmx.net', '*.web.de', '*.kundenserver.de'], code: ['4xx'], text: /too many|exceeded|reject due to policy/i },
+    then: { action: 'retry', factors: slowly },
+  },
   { name: 'comcast rate limit', match: { nextHop: ['*.comcast.net'], code: ['4xx'], text: /RL0000|PH0\d|too many/i }, then: { action: 'retry', factors: slowly } },
 
   // Greylisting: soon, since most let mail in after one to five minutes; then like any other.

@@ -22,7 +22,7 @@ export interface NextHop {
 /** Reads a next hop as operators write it. Throws RangeError that says what is wrong with it. */
 export function parseNextHop(text: string): NextHop {
   const match = /^(?:\[([^\]]+)\]|([^[\]:\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
-  if (!match) throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
+  if (!match || canonicalDomain(match[1] ?? match[2]!) === '') throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
   const port = match[3] === undefined ? 25 : Number(match[3])
   if (port < 1 || port > 65535) throw new RangeError(`"${text}": the port must be from 1 to 65535`)
   if (match[2] !== undefined) return { name: canonicalDomain(match[2]), kind: 'mx', port }

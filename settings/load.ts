@@ -55,9 +55,15 @@ function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKe
     }
     return path
   }
-  const value = document.toJS() ?? {}
+  let value: unknown
+  try {
+    value = document.toJS() ?? {}
+  } catch (error) {
+    // An alias without its anchor, or too many of them: the text is YAML, its meaning is none.
+    throw new SettingsError(`${path}: ${(error as Error).message.split('\n')[0]}`)
+  }
   if (typeof value !== 'object' || Array.isArray(value)) throw new SettingsError(`${path}: the settings are a mapping of keys to values`)
-  return { value, where }
+  return { value: value as SettingsFile, where }
 }
 
 /** Maps of domains and addresses, not sections. */

@@ -103,6 +103,7 @@ const deaths: [string, (peer: Peer, mail: Answer[]) => void][] = [
   ['something unasked while it waited', (peer) => peer.each('250 2.0.0 what')],
   ['421 in reply to MAIL', (_, mail) => mail.push('421 4.4.2 bye')],
   ['loss in reply to MAIL', (_, mail) => mail.push('close')],
+  ['silence in reply to MAIL', (_, mail) => mail.push('silent')],
 ]
 for (const [name, kill] of deaths) {
   test(`dead while it waited (${name}): the message goes by a new connection, as if it had never been`, async () => {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { makeTestCa } from '../smtp/testing-ca.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { needs } from './support/packages.ts'
@@ -78,5 +82,33 @@ test('Postfix refuses one recipient and takes the other; without 8BITMIME it get
   } finally {
     await everpost.end()
     await postfix.stop()
+  }
+})
+
+test('Postfix under TLS: encrypted, verified against a CA of its own, and it takes over the reports', { skip }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-postfix-tls-'))
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const ca = await makeTestCa()
+  const { cert, key } = await ca.issue('post.test')
+  const postfix = await startPostfix(['good'], {
+    smtpd_tls_security_level: 'encrypt', smtpd_tls_cert_file: file('cert.pem', cert), smtpd_tls_key_file: file('key.pem', key),
+  })
+  const route = { domain: 'post.test', nextHop: `[127.0.0.1]:${postfix.port}` }
+  const everpost = await prepareEverpost({ routes: [{ ...route, tls: { level: 'verify', ca: file('ca.pem', ca.cert), servername: 'post.test' } }] })
+  try {
+    await everpost.start()
+    const id = await everpost.send('good@post.test')
+    assert.deepEqual(await everpost.states(id), ['delivered'])
+    const [attempt] = await readAttempts(everpost.sql, id, 1)
+    const { tls, dsnPassedOn } = attempt!.outcomes['0']!
+    assert.deepEqual([tls?.version, tls?.verified, dsnPassedOn], ['TLSv1.3', true, true])
+    await until('Postfix stored it', () => postfix.mailbox('good').includes(id))
+  } finally {
+    await everpost.end()
+    await postfix.stop()
+    rmSync(folder, { recursive: true })
   }
 })

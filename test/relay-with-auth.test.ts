@@ -48,6 +48,10 @@ test('a relay host with AUTH and a CA of its own: one connection for all message
     const [last] = await readAttempts(everpost.sql, ids[3]!, 10)
     assert.deepEqual([last!.tries[0]!.reused, last!.tries[0]!.tls?.verified, last!.outcomes['0']!.dsnPassedOn], [true, true, true])
 
+    assert.ok(!peer.commands.includes('QUIT') || peer.commands.indexOf('QUIT') < peer.commands.lastIndexOf('MAIL FROM:<sender@example.test>'), 'it waits for more')
+    await everpost.stop(child)
+    assert.equal(peer.commands.at(-1), 'QUIT')
+
     const connection = await Connection.connect({ address: everpost.temporal })
     const histories = await Promise.all(ids.map((id) => new Client({ connection }).workflow.getHandle(id).fetchHistory()))
     await connection.close()

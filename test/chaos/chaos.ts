@@ -7,6 +7,7 @@ import { openDatabase } from '../../store/database.ts'
 import { type Cluster, roles, startCluster } from './cluster.ts'
 import type { LedgerEntry } from './client.ts'
 import { createNemesis } from './nemesis.ts'
+import { describeStalled } from './stalled.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -21,6 +22,8 @@ export interface ChaosOptions {
   wipes: boolean
   /** Negative control: early-250 or forget-dot, with kill -9 alone. */
   sabotage?: 'early-250' | 'forget-dot'
+  /** Milliseconds after which the load ends, targets met or not. */
+  limit?: number
   /** Milliseconds that the queue may take to empty. */
   drain: number
   say: (line: string) => void
@@ -37,7 +40,7 @@ export interface ChaosResult {
 }
 
 /** Milliseconds between two acts, on average. */
-const pace = 1500
+const pace = 2500
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, say, sabotage } = options
@@ -62,7 +65,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     // As many a second as are needed while the kills last.
     const rate = Math.max(5, options.messages / ((options.kills * pace * 1.1) / 1000))
     const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
-    for (let told = 0; total() < options.kills || sent < options.messages;) {
+    for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
       await sleep(dice.between(pace / 5, pace))
       const name = await nemesis.act()
       count(acts, name)
@@ -101,12 +104,9 @@ async function drained(cluster: Cluster, limit: number, say: (line: string) => v
       say(`${row?.count} messages queued after ${Math.round((told - begun) / 1000)} s of peace`)
     }
   }
-  const stalled = empty ? [] : await sql`
-    select m.id, now(), m.accepted_at, m.started_at, m.drive_at, r.n, r.forward_path, r.state, r.next_attempt_at, r.leased_until, r.outcome ->> 'text' as text,
-           (select json_agg(a order by number) from attempts a where a.message_id = m.id) as attempts
-    from messages m join recipients r on r.message_id = m.id where m.state = 'queued' limit 20`
-  for (const row of stalled) say(`stalled: ${JSON.stringify(row)}`)
   await sql.end()
+  // The promise has a third part: nothing stalls in silence.
+  if (!empty) for (const line of await describeStalled(cluster)) say(`stalled: ${line}`)
 }
 
 async function gather(cluster: Cluster, seed: number): Promise<Verdict> {

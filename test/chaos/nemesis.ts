@@ -119,7 +119,7 @@ export function createNemesis(cluster: Cluster, random: Random, { wipes, deadly 
       const mine = points.filter((point) => role === 'serve' || point.startsWith(role === 'ingress' ? 'I' : 'W'))
       const point: Point = random.pick(mine)
       const rare = point === 'I2' || point === 'W7'
-      return `${point}:${random.next() < 0.15 ? 'SIGSTOP' : 'SIGKILL'}:${random.between(1, rare ? 2 : 25)}`
+      return `${point}:${random.next() < 0.15 ? 'SIGSTOP' : 'SIGKILL'}:${random.between(1, rare ? 2 : 10)}`
     },
     async relent() {
       cluster.tellSink({ do: 'dns', answer: 'right' })

@@ -1,5 +1,6 @@
-// npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --wipes: Temporal's database is lost, too. --sabotage early-250 or
-// forget-dot: a negative control, which must find loss or unattributed duplicates. Exit code 1: the promise was broken (or the control blind).
+// npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --wipes: Temporal's database
+// is lost, too. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed duplicates. Exit code 1: the
+// promise was broken, or the control was blind.
 
 import { randomInt } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
@@ -10,13 +11,14 @@ import { kept } from './verdict.ts'
 const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' }, drain: { type: 'string', default: '900' },
-    wipes: { type: 'boolean', default: false }, sabotage: { type: 'string' }, json: { type: 'string' },
+    minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, sabotage: { type: 'string' }, json: { type: 'string' },
   },
 })
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 console.log(`seed ${seed}`)
 const result = await runChaos({
-  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, drain: Number(values.drain) * 1000, say: (line) => console.log(line),
+  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, limit: Number(values.minutes) * 60_000,
+  drain: Number(values.drain) * 1000, say: (line) => console.log(line),
   ...(values.sabotage === undefined ? {} : { sabotage: values.sabotage as NonNullable<ChaosOptions['sabotage']> }),
 })
 const { verdict } = result

@@ -117,6 +117,8 @@ async function converse(socket: Socket, sink: Sink): Promise<void> {
         continue
       }
       const replied = bad?.step !== 'dot'
+      // Refused is not taken; broken off without a word, it is.
+      if (!replied && bad?.how === '421') return void (await spoil('dot'))
       appendFileSync(sink.takings, `${JSON.stringify(takingOf(sink.seed, recipients, text, replied))}\n`)
       if (await spoil('dot')) return
       say('250 2.0.0 Taken')

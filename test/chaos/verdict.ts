@@ -100,8 +100,10 @@ export function judge(evidence: Evidence): Verdict {
   function judgeDuplicate(key: string, count: number): void {
     const [id, to] = key.split(' ') as [string, string]
     const n = records.get(id)?.find((record) => record.forwardPath === to)?.n ?? -1
-    const open = (attempts.get(id) ?? []).filter((attempt) => attempt.dotSent && !attempt.givenUp && attempt.recipients.includes(n) && !attempt.replied.includes(n))
-    const line = `${id} to ${to}: taken ${count} times; dot sent, no reply recorded: attempt ${open.map((attempt) => attempt.number).join(', ') || 'none'}`
+    const dots = (attempts.get(id) ?? []).filter((attempt) => attempt.dotSent && attempt.recipients.includes(n))
+    const open = dots.filter((attempt) => !attempt.givenUp && !attempt.replied.includes(n))
+    const told = dots.map((attempt) => `${attempt.number} ${attempt.replied.includes(n) ? 'replied' : attempt.givenUp ? 'given up' : 'no reply'}`)
+    const line = `${id} to ${to}: taken ${count} times; attempts that sent the dot: ${told.join(', ') || 'none'}`
     verdict[count - 1 <= open.length ? 'duplicates' : 'unattributed'].push(line)
   }
 }
