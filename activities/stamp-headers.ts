@@ -35,7 +35,7 @@ export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument):
 }
 
 /** RFC 3461 section 4.1: a message that is not delivered for a while is reported once. Reports themselves are not. */
-function delayAt({ settings }: ActivityDeps, { reversePath, delayReportedAt, acceptedAt, expiresAt }: MessageRow): number | null {
-  const at = acceptedAt.getTime() + settings.reports.delayAfter
+function delayAt({ settings }: ActivityDeps, { reversePath, delayReportedAt, acceptedAt, sendAt, expiresAt }: MessageRow): number | null {
+  const at = Math.max(acceptedAt.getTime(), sendAt?.getTime() ?? 0) + settings.reports.delayAfter
   return settings.reports.delayAfter === 0 || reversePath === '' || delayReportedAt || at >= expiresAt.getTime() ? null : at
 }

@@ -65,6 +65,7 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
     // Base64 and JSON make a message larger than it will be.
     maximalSize: limits.messageSize * 2,
     retention,
+    resumeOver: settings.destinations.resumeOver,
     lifetimeOf: (reversePath) => queueLifetime(reversePath, null, retry),
   }
 }

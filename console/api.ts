@@ -6,6 +6,7 @@ import type { Sql } from '../store/database.ts'
 import type { Retention } from '../store/recipients.ts'
 import { type ApiEnvironment, bearer } from './auth.ts'
 import { type Control, ControlUnanswered } from './control.ts'
+import { destinationRoutes } from './destinations.ts'
 import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
 import type { Routing } from './next-hops.ts'
@@ -26,6 +27,8 @@ export interface ApiDeps {
   /** Octets of a request. */
   maximalSize: number
   retention: Retention
+  /** Milliseconds over which what waited for a destination comes back. */
+  resumeOver: number
   /** Queue lifetime for a reverse-path, in milliseconds. */
   lifetimeOf: (reversePath: string) => number
   version: string
@@ -56,6 +59,7 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
     return await next()
   })
   submitRoutes(app, deps)
+  destinationRoutes(app, deps)
   messageRoutes(app, deps)
   replayRoutes(app, deps)
   eventRoutes(app, deps)

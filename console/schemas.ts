@@ -71,7 +71,7 @@ export const messageSchema = z
       acceptedAt: time, expiresAt: time, heldAt: time.nullable(), sendAt: time.nullable(), finishedAt: time.nullable(),
     }).loose(),
     recipients: z.array(z.object({
-      n: z.int(), forwardPath: z.string(), state: z.enum(['queued', 'delivered', 'bouncing', 'bounced', 'expired']), attempts: z.int(),
+      n: z.int(), forwardPath: z.string(), state: z.enum(['queued', 'delivered', 'notifying', 'bouncing', 'bounced', 'expired']), attempts: z.int(),
       nextAttemptAt: time, outcome: outcome.nullable(),
     }).loose()),
     attempts: z.array(z.object({ number: z.int(), nextHop: z.string(), begunAt: time, endedAt: time.nullable() }).loose()),
@@ -148,6 +148,26 @@ export const replaySchema = z
 export const replayedSchema = z
   .object({ replayed: z.int(), messages: z.array(z.object({ id: idSchema, recipients: z.array(z.string()), failedAt: time, released: z.boolean() })) })
   .openapi('Replayed')
+
+export const destinationsSchema = z
+  .object({
+    destinations: z.array(z.object({
+      name: z.string(), queued: z.int(), waiting: z.int(), oldest: time.nullable(), delivered: z.int(), deferred: z.int(), bounced: z.int(), lastText: z.string().nullable(),
+    }).loose()),
+    control: z.array(z.object({
+      name: z.string(), suspendedUntil: time.nullable(), suspendedBy: z.string(), suspendedWhy: z.string(), circuitUntil: time.nullable(),
+      concurrency: z.int().nullable(), rate: z.number().nullable().openapi({ description: 'Attempts a second.' }),
+    }).loose()).openapi({ description: 'What operators and failures have set; most destinations have nothing.' }),
+  })
+  .openapi('Destinations')
+export const destinationActionSchema = z
+  .strictObject({
+    name: word, action: z.enum(['suspend', 'resume', 'limit']), why,
+    time: z.int().min(1000).max(31_622_400_000).optional().openapi({ description: 'For suspend: milliseconds.' }),
+    concurrency: z.int().min(1).max(1_000_000).nullable().optional(), rate: z.number().positive().max(1_000_000).nullable().optional(),
+  })
+  .openapi('DestinationAction')
+export const destinationActedSchema = z.object({ woken: z.int() }).openapi('DestinationActed')
 
 export const eventSchema = z
   .object({ cursor: z.string(), seq: z.int(), messageId: z.string(), at: time, event: z.enum(eventKinds), detail: z.record(z.string(), z.unknown()) })

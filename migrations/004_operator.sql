@@ -103,8 +103,9 @@ end $$;
 
 create function tell_recipient() returns trigger language plpgsql as $$
 declare
-  -- A recipient that failed is told of when its report is committed with it, or nobody is to be told.
-  event text := case new.state when 'queued' then 'deferred' when 'bouncing' then null else new.state end;
+  -- A recipient that failed is told of when its report is committed with it, or nobody is to be told; a delivery at once.
+  event text := case when new.state = 'queued' then 'deferred' when new.state = 'notifying' then 'delivered'
+                     when new.state = 'bouncing' or old.state = 'notifying' then null else new.state end;
 begin
   if event is not null and exists (select from subscribers where until is null or until > now()) then
     perform tell(new.message_id, event, jsonb_build_object('n', new.n, 'to', new.forward_path, 'attempts', new.attempts, 'dropped', new.dropped,

@@ -126,6 +126,20 @@ test('a scheduled message waits for its time; listed, shown, acted on one by one
   assert.equal((await call('GET', '/v1/messages/000000000000000000')).status, 404)
 })
 
+test('a destination is suspended, shown and resumed', async () => {
+  const name = `[127.0.0.1]:${peer.port}`
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'suspend' })).status, 422)
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'suspend', time: 3_600_000, why: 'they move' })).status, 200)
+  const { body: { id } } = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['s@partner.test'] })
+  await until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]?.waits)
+  const { body } = await call('GET', '/v1/destinations')
+  assert.deepEqual(body.control.map((row: { suspendedWhy: string; suspendedBy: string }) => [row.suspendedWhy, row.suspendedBy]), [['they move', 'token:all']])
+  assert.equal(body.destinations.find((row: { name: string }) => row.name === name).waiting, 1)
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).body.woken, 1)
+  await everpost.command('retry', id)
+  assert.deepEqual(await everpost.states(id), ['delivered'])
+})
+
 test('events stream as they happen, and can be taken up where the stream broke off', async () => {
   const listen = async (headers: Record<string, string>, enough: (text: string) => boolean) => {
     const abort = new AbortController()

@@ -84,7 +84,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
       const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
       const expire = tried && progress.queued > 0 && progress.leasedUntil === null && Date.now() >= progress.expiresAt
-      const delayed = tried && delayAt !== null && Date.now() >= delayAt && progress.queued > 0
+      const delayed = tried && !progress.heldAt && delayAt !== null && Date.now() >= delayAt && progress.queued > 0
       // The reports wait for the attempts under way, so that one report tells of all that failed together.
       if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
         status.next = { what: 'a report is sent', at: null }
