@@ -151,14 +151,19 @@ export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[])
     where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
 }
 
-/** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */
+/**
+ * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
+ * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ */
 export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
   await sql`
-    with released as (
-      update recipients set leased_until = null where message_id = ${id} and attempt = ${number} and state = 'queued'
+    with ended as (
+      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      returning number
     )
-    update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-    where message_id = ${id} and number = ${number} and ended_at is null`
+    update recipients set leased_until = null
+    where message_id = ${id} and attempt = (select number from ended) and state = 'queued'`
 }
 
 export interface AttemptRow {
