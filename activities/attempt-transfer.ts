@@ -10,6 +10,6 @@ import type { AttemptArgument, Attempted } from './types.ts'
 export async function attemptTransfer(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
   return await makeAttempt(deps, argument, (delivery) => {
     const content = () => relayedContent(deps.sql, delivery.message)
-    return transfer(transferRequest(deps, 'smtp', argument.group, delivery, content), deps.dns)
+    return transfer(transferRequest(deps, 'smtp', argument.group, delivery, content), deps)
   })
 }

@@ -1,7 +1,7 @@
 // handOff: final delivery of local recipients, through the agent that their domain's settings name.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
-import { splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
+import { domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
 import { transfer } from '../smtp/transfer.ts'
 import { makeAttempt, type Delivery } from './attempt.ts'
 import { deliveredContent } from './content.ts'
@@ -17,7 +17,7 @@ export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Pr
   return await makeAttempt(deps, argument, (delivery) => {
     if (argument.group.agent === 'lmtp') {
       const content = () => deliveredContent(deps.sql, delivery.message, argument.group.returnPath)
-      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps.dns)
+      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps)
     }
     return handToEach(deps, delivery)
   })
@@ -40,16 +40,15 @@ async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<Attem
   return result
 }
 
-async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
-  const { localPart, domain } = splitAddress(forwardPath)
-  const whole = unquotedLocalPart(localPart)
+async function handTo(deps: ActivityDeps, { message, signal, again }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
+  const whole = unquotedLocalPart(splitAddress(forwardPath).localPart)
   const user = withoutTag(whole, deps.settings.subaddressDelimiter)
-  const values = { localpart: user, domain: domain.toLowerCase(), sender: message.reversePath }
+  const values = { localpart: user, domain: domainOf(forwardPath), sender: message.reversePath }
   const agent = deps.settings.localDomains[values.domain]
   const content = deliveredContent(deps.sql, message)
   if (agent?.deliver === 'maildir') {
     const path = expandPath(agent.path, values)
-    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, content })
+    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, again, content })
   }
   if (agent?.deliver === 'pipe') {
     const command = expandArguments(agent.command, values)

@@ -3,23 +3,34 @@
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Dns } from '../smtp/dns.ts'
+import type { HopOptions } from '../smtp/hop-options.ts'
+import type { Pool } from '../smtp/pool.ts'
 import type { Sql } from '../store/database.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
+import { control } from './control.ts'
 import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
+import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
 export interface ActivityDeps {
   settings: Settings
   sql: Sql
   dns: Dns
+  /** Outbound connections that wait for their next message. */
+  pool: Pool
+  /** TLS and AUTH of a next hop, by its key. */
+  hopOptions: (nextHop: string) => HopOptions
   log: Logger
+  gate: Gate
   /** Names this process in attempt records. */
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */
   stopping: AbortSignal
+  /** Whether the namespace holds our search attributes. */
+  searchable: boolean
   /** Starts the workflow of a message that was committed; when it fails, the outbox does it later. */
   startMessage: (id: string) => Promise<void>
 }
@@ -31,5 +42,6 @@ export function createActivities(deps: ActivityDeps): MessageActivities {
     attemptTransfer: (argument) => attemptTransfer(deps, argument),
     handOff: (argument) => handOff(deps, argument),
     sendDsn: (argument) => sendDsn(deps, argument),
+    control: (argument) => control(deps, argument),
   }
 }

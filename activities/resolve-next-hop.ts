@@ -1,45 +1,48 @@
 // resolveNextHop: sorts the recipients that are due into groups, one for each next hop. Asked anew before each attempt, so
 // that a mended route reaches mail that is already queued.
 
-import { nextHopKey, nextHopOf } from '../mail/route.ts'
+import { builtInProviders, destinationOf } from '../mail/destination.ts'
+import { type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
 import { claimAttempt } from '../store/attempts.ts'
 import { dueRecipients, readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
-import { record } from './attempt.ts'
+import { entryFor, putOff, record } from './attempt.ts'
 import type { AttemptSummary, Group, MessageArgument, Plan } from './types.ts'
 
 /** Recipients looked at in one plan, and next hops in it: bounds of its size in the history, and of its time. */
 const recipientsInPlan = 1000
 const nextHopsInPlan = 20
 
-type Destination = Omit<Group, 'recipients' | 'hosts'> & { resolve: () => ReturnType<typeof resolveHosts> }
+type Route = Omit<Group, 'recipients' | 'hosts' | 'destination'> & { resolve: () => ReturnType<typeof resolveHosts>; name: (hosts: string[]) => string }
 
 export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: MessageArgument & { busy: number[] }): Promise<Plan> {
   const due = await dueRecipients(deps.sql, id, new Date(clock), busy, recipientsInPlan)
-  const byNextHop = new Map<string, { destination: Destination; recipients: number[] }>()
+  const byNextHop = new Map<string, { route: Route; recipients: number[] }>()
   let more = due.length === recipientsInPlan
-  for (const { n, domain } of due) {
-    const destination = destinationOf(deps, domain)
-    const known = byNextHop.get(destination.nextHop)
+  for (const { n, domain, route: override } of due) {
+    const route = override === null ? routeOf(deps, domain) : smtpRoute(deps, parseNextHop(override))
+    const known = byNextHop.get(route.nextHop)
     if (known) known.recipients.push(n)
-    else if (byNextHop.size < nextHopsInPlan) byNextHop.set(destination.nextHop, { destination, recipients: [n] })
+    else if (byNextHop.size < nextHopsInPlan) byNextHop.set(route.nextHop, { route, recipients: [n] })
     else more = true
   }
 
   const groups: Group[] = []
   const attempts: AttemptSummary[] = []
-  await Promise.all([...byNextHop.values()].map(async ({ destination: { resolve, ...destination }, recipients }) => {
+  await Promise.all([...byNextHop.values()].map(async ({ route: { resolve, name, ...route }, recipients }) => {
     const found = await resolve()
     if (found.kind === 'hosts') {
-      const most = destination.agent === 'pipe' ? 1 : deps.settings.transfer.recipients
-      for (let i = 0; i < recipients.length; i += most) {
-        groups.push({ ...destination, hosts: found.hosts, recipients: recipients.slice(i, i + most) })
-      }
+      const most = route.agent === 'pipe' ? 1 : deps.settings.transfer.recipients
+      const group: Group = { ...route, destination: name(found.hosts), hosts: found.hosts, recipients }
+      // Looked at here as well, since a refusal costs the least before anything is scheduled.
+      const refusal = await deps.gate.look(entryFor(id, group))
+      if (refusal) await putOff(deps, { id, clock, group }, refusal)
+      else for (let i = 0; i < recipients.length; i += most) groups.push({ ...group, recipients: recipients.slice(i, i + most) })
     } else {
-      const attempt = await recordUnresolved(deps, id, clock, destination.nextHop, recipients, found.outcome)
+      const attempt = await recordUnresolved(deps, id, clock, route.nextHop, recipients, found.outcome)
       if (attempt) attempts.push(attempt)
     }
   }))
@@ -47,29 +50,33 @@ export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: Me
   return { groups, more, attempts, progress: await readProgress(deps.sql, id, [...busy, ...planned]) }
 }
 
-function destinationOf(deps: ActivityDeps, domain: string): Destination {
+function routeOf(deps: ActivityDeps, domain: string): Route {
   const local = Object.hasOwn(deps.settings.localDomains, domain) ? deps.settings.localDomains[domain] : undefined
-  if (local) return localDestination(domain, local)
-  const hop = nextHopOf(domain, deps.settings.routes)
+  if (local) return localRoute(domain, local)
+  return smtpRoute(deps, nextHopOf(domain, deps.settings.routes))
+}
+
+function smtpRoute(deps: ActivityDeps, hop: NextHop): Route {
   return {
     nextHop: nextHopKey(hop),
     agent: 'smtp',
     port: hop.port,
-    tls: hop.tls,
     returnPath: false,
     resolve: () => resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname }),
+    name: (hosts) => destinationOf(hop, hosts, [...deps.settings.destinations.providers, ...builtInProviders]),
   }
 }
 
-function localDestination(domain: string, local: LocalDomain): Destination {
+function localRoute(domain: string, local: LocalDomain): Route {
   const hosts = local.deliver === 'lmtp' ? [local.host] : []
+  const nextHop = local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`
   return {
-    nextHop: local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`,
+    nextHop,
     agent: local.deliver,
     port: local.deliver === 'lmtp' ? local.port : 0,
-    tls: 'may',
     returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),
+    name: () => nextHop,
   }
 }
 
@@ -81,5 +88,5 @@ async function recordUnresolved(
   const claim = await claimAttempt(deps.sql, { id, nextHop, recipients, worker: deps.worker, lease, clock: new Date(clock) })
   if (!claim) return null
   const outcomes = Object.fromEntries(claim.recipients.map((recipient) => [recipient.n, outcome]))
-  return (await record(deps, { id, nextHop, clock, claim, result: { outcomes, tries: [], dotSent: false } })).attempt
+  return (await record(deps, { id, nextHop, destination: nextHop, clock, claim, result: { outcomes, tries: [], dotSent: false } })).attempt
 }

@@ -1,7 +1,7 @@
 // stampHeaders: makes the trace header fields (RFC 5321 section 4.4), kept as bytes to prepend; the body is never rewritten.
 
 import { receivedField } from '../mail/trace.ts'
-import { readMessage, stampMessage } from '../store/messages.ts'
+import { type MessageRow, readMessage, stampMessage } from '../store/messages.ts'
 import { countRecipients, readRecipients } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
 import type { MessageArgument, Stamped } from './types.ts'
@@ -14,7 +14,7 @@ export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument):
   const message = await readMessage(deps.sql, id)
   if (!message || message.state === 'finished') {
     if (!message) deps.log.warn({ id }, 'a workflow runs for a message that is not in the database')
-    return { finished: true, acceptedAt: 0, expiresAt: 0, reversePath: '', recipients: [], recipientCount: 0 }
+    return { finished: true, acceptedAt: 0, expiresAt: 0, delayAt: null, reversePath: '', recipients: [], recipientCount: 0 }
   }
   const recipients = await readRecipients(deps.sql, id, recipientsShown + 1)
   const trace = message.trace ?? Buffer.from(
@@ -24,10 +24,18 @@ export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument):
   await stampMessage(deps.sql, id, trace)
   return {
     finished: false,
+    searchable: deps.searchable,
     acceptedAt: message.acceptedAt.getTime(),
     expiresAt: message.expiresAt.getTime(),
+    delayAt: delayAt(deps, message),
     reversePath: message.reversePath,
     recipients: recipients.slice(0, recipientsShown).map(({ n, forwardPath }) => ({ n, forwardPath })),
     recipientCount: recipients.length > recipientsShown ? await countRecipients(deps.sql, id) : recipients.length,
   }
+}
+
+/** RFC 3461 section 4.1: a message that is not delivered for a while is reported once. Reports themselves are not. */
+function delayAt({ settings }: ActivityDeps, { reversePath, delayReportedAt, acceptedAt, sendAt, expiresAt }: MessageRow): number | null {
+  const at = Math.max(acceptedAt.getTime(), sendAt?.getTime() ?? 0) + settings.reports.delayAfter
+  return settings.reports.delayAfter === 0 || reversePath === '' || delayReportedAt || at >= expiresAt.getTime() ? null : at
 }

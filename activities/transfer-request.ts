@@ -1,7 +1,7 @@
 // How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
 
 import type { TransferRequest } from '../smtp/transfer.ts'
-import type { Delivery } from './attempt.ts'
+import { type Delivery, ruleFor } from './attempt.ts'
 import type { ActivityDeps } from './index.ts'
 import type { Group } from './types.ts'
 
@@ -10,13 +10,18 @@ export function transferRequest(
 ): TransferRequest {
   const { message, recipients, signal, beforeDot } = delivery
   const { transfer } = deps.settings
+  const { tls, auth } = deps.hopOptions(group.nextHop)
   return {
     protocol,
     hosts: group.hosts,
     port: group.port,
-    tls: group.tls,
+    // RFC 8689: REQUIRETLS takes nothing less than a certificate that is good for the host. DANE and MTA-STS will speak here, too.
+    tls: async () => (message.requireTls && protocol === 'smtp' ? { ...tls, level: 'verify' } : tls),
+    auth,
     helo: deps.settings.hostname,
-    envelope: { reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8 },
+    envelope: {
+      reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8, requireTls: message.requireTls, ret: message.ret, envid: message.envid,
+    },
     size: message.size + (message.trace?.length ?? 0),
     recipients,
     content,
@@ -30,6 +35,8 @@ export function transferRequest(
       dot: transfer.dotTimeout,
     },
     beforeDot,
+    anotherHost: (recipient, outcome) => ruleFor(deps, outcome, recipient.forwardPath, group.nextHop)?.then.action === 'nextHost',
+    partly: delivery.partly,
     signal,
   }
 }

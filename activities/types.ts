@@ -1,27 +1,30 @@
 // What passes between the workflow and its activities. Types only: the workflow may import nothing else from here.
 
+import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { HostTry, Status } from '../mail/outcome.ts'
-import type { TlsPolicy } from '../mail/route.ts'
 
 /** How far the message has come: store/recipients.ts, Progress, repeated since workflows may not import the store. */
 export interface Progress {
   queued: number
-  bouncing: number
+  unreported: number
   nextAt: number | null
   leasedUntil: number | null
   expiresAt: number
+  /** Left out by workers before it was introduced. */
+  heldAt?: number | null
 }
 
 /** Recipients with one next hop: they share a transaction. */
 export interface Group {
-  /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. */
+  /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. TLS and AUTH go by it, and are looked up by whoever attempts. */
   nextHop: string
+  /** What limits, suspensions and circuits go by: mail/destination.ts. */
+  destination: string
   recipients: number[]
   agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
   /** For smtp and lmtp: names or addresses in the order to try. */
   hosts: string[]
   port: number
-  tls: TlsPolicy
   /** For lmtp: whether Return-Path is ours to write. */
   returnPath: boolean
 }
@@ -37,10 +40,14 @@ export interface Stamped {
   finished: boolean
   acceptedAt: number
   expiresAt: number
+  /** When the delay report is due; null when it is made, or never. */
+  delayAt: number | null
   reversePath: string
   /** The first recipients of the envelope; more stay in Postgres. */
   recipients: { n: number; forwardPath: string }[]
   recipientCount: number
+  /** Whether Temporal holds our search attributes, so that they may be set; left out by older workers. */
+  searchable?: boolean
 }
 
 export interface Plan {
@@ -79,13 +86,18 @@ export interface AttemptArgument extends MessageArgument {
 export interface DsnArgument extends MessageArgument {
   /** The queue lifetime is over: whoever is still queued is settled as expired. */
   expire: boolean
+  /** It is time for the delay report. */
+  delayed: boolean
 }
 
 export interface DsnSent {
   progress: Progress
-  /** Queue id of the report; null when nobody was to be told. */
-  dsn: string | null
+  /** Queue ids of the reports; none when nobody was to be told. */
+  dsns: string[]
 }
+
+/** `update` names the asking, so that it is done once though the activity may run twice. */
+export type ControlArgument = MessageArgument & { update: string; request: ControlRequest }
 
 export interface MessageActivities {
   stampHeaders(argument: MessageArgument): Promise<Stamped>
@@ -93,4 +105,5 @@ export interface MessageActivities {
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>
   sendDsn(argument: DsnArgument): Promise<DsnSent>
+  control(argument: ControlArgument): Promise<ControlResult | { refused: string }>
 }

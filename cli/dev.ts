@@ -7,6 +7,7 @@ import { startPostgres } from '../dev/postgres.ts'
 import { sinkFaults, startSink } from '../dev/sink.ts'
 import { startTemporal } from '../dev/temporal.ts'
 import { hashPassword } from '../ingress/password.ts'
+import { searchAttributes } from '../mail/search.ts'
 import { loadSettings } from '../settings/load.ts'
 import type { Settings, SettingsFile } from '../settings/schema.ts'
 import { CommandError } from './errors.ts'
@@ -72,13 +73,14 @@ export async function dev(file: string | undefined): Promise<void> {
 async function startServers(settings: Settings, progress: (line: string) => void, stops: (() => Promise<unknown>)[]): Promise<string | null> {
   settings.tls ??= await ensureCertificate(join(settings.state, 'tls'), settings.hostname)
   if (!settings.database.url) {
-    const postgres = await startPostgres({ folder: settings.state, progress })
+    const postgres = await startPostgres({ folder: settings.state, port: settings.dev.postgresPort, progress })
     stops.push(postgres.stop)
     settings.database.url = postgres.url
     progress(`Postgres: 127.0.0.1:${postgres.port}`)
   }
   if (settings.temporal.address) return null
-  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), progress })
+  const { temporalPort: port, temporalUiPort: uiPort } = settings.dev
+  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, progress, searchAttributes })
   stops.push(temporal.stop)
   settings.temporal.address = temporal.address
   progress(`Temporal: ${temporal.address}, by ${temporal.route}`)

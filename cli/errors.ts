@@ -1,6 +1,7 @@
 // How a command ends in failure: what is wrong and what to do, in lines for people; sysexits.h codes for scripts.
 
 import { SettingsError } from '../settings/load.ts'
+import { RouteError } from '../smtp/hop-options.ts'
 
 /** A failure whose message already says what to do. */
 export class CommandError extends Error {
@@ -20,7 +21,7 @@ export function fail(error: unknown): never {
 }
 
 function known_(error: unknown): { text: string; code: number } | null {
-  if (error instanceof SettingsError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
+  if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
   const { code, message } = error as NodeJS.ErrnoException
   if (code === 'ECONNREFUSED' || code === 'CONNECT_TIMEOUT' || code === 'ENOTFOUND') {

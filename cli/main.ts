@@ -3,7 +3,10 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { parseDuration } from '../settings/units.ts'
+import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
+import { queueStatuses } from '../store/filter.ts'
+import { queueOrders } from '../store/queue.ts'
+import { tokenScopes } from '../store/tokens.ts'
 import { fail } from './errors.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -28,6 +31,18 @@ function moment(text: string): Date {
   const at = before === null ? new Date(text) : new Date(Date.now() - before)
   if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('a time such as 2026-11-24T05:00Z, or how long ago, such as 2h')
   return at
+}
+
+function duration(text: string): number {
+  const time = parseDuration(text)
+  if (time === null || time === 0) throw new InvalidArgumentError(durationForm)
+  return time
+}
+
+function rate(text: string): number {
+  const perSecond = parseRate(text)
+  if (perSecond === null) throw new InvalidArgumentError(rateForm)
+  return perSecond
 }
 
 const collect = (value: string, before: string[] = []) => [...before, value]
@@ -129,12 +144,91 @@ alias
   .addOption(json)
   .action(async (options) => (await import('./alias.ts')).aliasList(config(), options))
 
-program
-  .command('queue')
-  .description('list queued messages, oldest first')
+/** Milliseconds between two. */
+const pauseOf = (text: string): number => 1000 / rate(text)
+
+/** The options by which messages are chosen. */
+function choosing(command: Command): Command {
+  return command
+    .option('--sender <address>', 'reverse-path; * stands for anything, <> is the null reverse-path')
+    .option('--recipient <address>', 'a recipient still queued; * stands for anything')
+    .option('--domain <domain>', 'its domain')
+    .option('--next-hop <next hop>', 'where it goes now: mx.example, [relay]:2525, maildir:example.test')
+    .option('--older-than <age>', 'accepted longer ago than 2h, or before 2026-11-24T05:00Z', moment)
+    .addOption(new Option('--status <status>', 'its state').choices(queueStatuses))
+    .option('--reply <text>', 'the last reply holds this: 451, 4.7.1, greylisted')
+}
+
+for (const [action, what] of [
+  ['hold', 'stop attempts: neither tried nor expired until released'],
+  ['release', 'end a hold: tried at once; the time on hold does not count as queue lifetime'],
+  ['retry', 'try now what is deferred'],
+  ['reroute', 'send to another next hop, whatever the settings and DNS say'],
+  ['expire', 'end the queue lifetime: returned to the sender without another attempt'],
+  ['bounce', 'return to the sender as failed; --why is told in the report'],
+  ['drop', 'give up in silence: no report is sent'],
+  ['set-lifetime', 'change the queue lifetime, counted from the acceptance'],
+] as const) {
+  const command = choosing(program.command(action).description(what).argument('[id...]', 'queue ids; or choose with the options'))
+  if (action === 'reroute') command.requiredOption('--to <next hop>', 'as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
+  if (action === 'set-lifetime') command.requiredOption('--lifetime <duration>', 'such as 10d', duration)
+  command
+    .option('--dry-run', 'print what would be reached, and change nothing')
+    .option('--yes', 'do not ask; messages named by id are never asked about')
+    .option('--why <text>', 'kept with the message', '')
+    .addOption(json)
+    .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
+}
+
+choosing(program.command('queue').description('list queued messages, oldest first'))
+  .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
   .option('--limit <count>', 'at most so many', count, 100)
+  .option('--page <number>', 'the first, second, ... so many', count, 1)
   .addOption(json)
   .action(async (options) => (await import('./queue.ts')).printQueue(config(), options))
+
+program
+  .command('qshape')
+  .description('how many recipients wait, by domain and by age in minutes')
+  .addOption(new Option('--by <what>', 'domain of the recipient or of the sender').choices(['recipient', 'sender']).default('recipient'))
+  .option('--limit <count>', 'at most so many domains, the largest first', count, 20)
+  .addOption(json)
+  .action(async (options) => (await import('./qshape.ts')).printShape(config(), options))
+
+program
+  .command('trace')
+  .description('all messages from or to an address, newest first, queued or settled')
+  .argument('<address>', 'an address; <> is the null reverse-path')
+  .option('--limit <count>', 'at most so many', count, 50)
+  .addOption(json)
+  .action(async (address, options) => (await import('./trace.ts')).printTrace(config(), address, options))
+
+program
+  .command('watch')
+  .description('print what happens to messages while it happens, until Ctrl-C')
+  .option('--message <id>', 'only this one')
+  .addOption(json)
+  .action(async (options) => (await import('./watch.ts')).watch(config(), options))
+
+const token = program.command('token').description('who may use the HTTP API')
+token
+  .command('create')
+  .description('make a bearer token and print it, once')
+  .argument('<name>', 'shown as who acted')
+  .addOption(new Option('--scope <scope...>', 'what it may do').choices(tokenScopes).makeOptionMandatory())
+  .option('--expires <duration>', 'how long it is valid, such as 90d; for ever when left out', duration)
+  .action(async (name, options) => (await import('./token.ts')).makeToken(config(), name, options))
+token.command('list').description('list them').addOption(json).action(async (options) => (await import('./token.ts')).printTokens(config(), options))
+token.command('revoke').description('end one').argument('<name>').action(async (name) => (await import('./token.ts')).endToken(config(), name))
+
+program
+  .command('webhooks')
+  .description('what each webhook still has to be told')
+  .option('--dead', 'what was given up')
+  .option('--retry-dead', 'try that again')
+  .option('--limit <count>', 'at most so many', count, 100)
+  .addOption(json)
+  .action(async (options) => (await import('./webhooks.ts')).printWebhooks(config(), options))
 
 program
   .command('show')
@@ -149,12 +243,61 @@ program
   .argument('[id]', 'queue id')
   .option('--all-failed', 'every message with failed recipients')
   .option('--domain <domain>', 'only recipients of this domain')
+  .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
+  .option('--recipient <address>', 'only this recipient; * stands for anything')
+  .option('--reply <text>', 'only those whose last reply holds this')
+  .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
+  .option('--to <address>', 'send to this recipient instead')
+  .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
   .option('--why <text>', 'kept with the message', '')
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
 
+program
+  .command('doctor')
+  .description('look for what would lose or stall mail, and say what to do; exit code 1 when something is found')
+  .addOption(json)
+  .action(async (options) => (await import('./doctor.ts')).doctor(config(), options))
+
+const destination = program.command('destination').description('what next hops are owed and how they do; suspend, resume and limit them')
+
+destination
+  .command('list', { isDefault: true })
+  .description('destinations that mail waits for, or that had traffic in the last hour')
+  .addOption(json)
+  .action(async (options) => (await import('./destination.ts')).listDestinations(config(), options))
+
+destination
+  .command('show')
+  .description('one destination: its queue, its state and why, its last reply')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .addOption(json)
+  .action(async (name, options) => (await import('./destination.ts')).showDestination(config(), name, options))
+
+destination
+  .command('suspend')
+  .description('make no attempt for a while; mail for it waits, and its backoff does not advance')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--for <time>', 'how long', duration, 3_600_000)
+  .option('--why <text>', 'kept and shown', '')
+  .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
+
+destination
+  .command('resume')
+  .description('end a suspension; what waited comes back spread over destinations.resumeOver')
+  .argument('<name>', 'as it was suspended')
+  .action(async (name) => (await import('./destination.ts')).resume(config(), name))
+
+destination
+  .command('limit')
+  .description('limit the attempts to a destination, over all workers')
+  .argument('<name>', 'as the list names it, or a next hop')
+  .option('--concurrency <count>', 'attempts at a time', count)
+  .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)
+  .option('--none', 'no limit of its own: as the settings say')
+  .action(async (name, options) => (await import('./destination.ts')).limit(config(), name, options))
 // Installed under that name, as programs expect it at /usr/sbin/sendmail.
 if (basename(process.argv[1] ?? '') === 'sendmail') process.argv.splice(2, 0, 'sendmail')
 // Its flags are its own: nothing after its name is an option of ours.

@@ -10,11 +10,16 @@ import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
+import { loadHopOptions } from '../smtp/hop-options.ts'
+import { createPool } from '../smtp/pool.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
 import { migrate } from '../store/migrate.ts'
+import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { workflowStarter } from '../worker/starter.ts'
+import { startWebhooks } from '../worker/webhooks.ts'
+import { consoleApi } from './api.ts'
 import { CommandError } from './errors.ts'
 
 export type Role = 'serve' | 'ingress' | 'worker'
@@ -36,6 +41,9 @@ const grace = 3000
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
+  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
+  const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const pool = createPool({ idle, age, messages, connections })
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
   const stop = async () => {
@@ -45,19 +53,24 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   try {
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
-    const worker = role === 'ingress' ? null : keepWorker({ settings, sql, dns, log, worker: workerName(), grace })
+    const name = workerName()
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
-    const janitor = worker ? startJanitor({ sql, log }) : null
+    const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
+    const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {
       // Side by side: each has its own time limit, and neither needs the other to end.
-      await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop()])
+      await Promise.all([ingress?.stop(), outbox.stop(), janitor?.stop(), webhooks?.stop()])
       await worker?.stop()
+      pool.close()
+      await destinations?.stop()
     })
     const { address, port } = settings.http
-    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker) })
+    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker), api: consoleApi({ sql, settings, log, outbox, startMessage, stops }) })
     stops.push(() => console.stop())
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
   } catch (error) {

@@ -1,32 +1,38 @@
-// everpost queue: what waits, oldest first.
+// everpost queue: what waits, chosen, sorted and paged.
 
 import { formatSize } from '../settings/units.ts'
-import { countQueue, listQueue, type QueueRow } from '../store/queue.ts'
+import { countMatching, isEmpty } from '../store/filter.ts'
+import { countQueue, listQueue, type QueueOrder, type QueueRow } from '../store/queue.ts'
+import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { address, span, table } from './format.ts'
 
-export async function printQueue(file: string | undefined, options: { limit: number; json?: boolean }): Promise<void> {
+interface Options extends ChooseOptions {
+  sort: QueueOrder
+  limit: number
+  page: number
+  json?: boolean
+}
+
+export async function printQueue(file: string | undefined, options: Options): Promise<void> {
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
-    const rows = await listQueue(sql, options.limit)
-    if (options.json) {
-      console.log(JSON.stringify(rows, null, 2))
-      return
-    }
-    if (rows.length === 0) {
-      console.log('The queue is empty.')
-      return
-    }
+    const filter = await filterOf(sql, settings, [], options)
+    const rows = await listQueue(sql, { filter, order: options.sort, limit: options.limit, offset: (options.page - 1) * options.limit })
+    if (options.json) return console.log(JSON.stringify(rows, null, 2))
+    const chosen = !isEmpty(filter)
+    if (rows.length === 0) return console.log(chosen || options.page > 1 ? 'Nothing that is queued matches.' : 'The queue is empty.')
     console.log(table([['ID', 'AGE', 'SIZE', 'FROM', 'TO', 'NEXT', 'LAST'], ...rows.map(line)]))
-    const all = await countQueue(sql)
-    console.log(all > rows.length ? `${rows.length} of ${all} messages; --limit shows more.` : `${all} message${all === 1 ? '' : 's'}.`)
+    const { messages, held } = chosen ? { messages: await countMatching(sql, filter), held: 0 } : await countQueue(sql)
+    const more = messages > rows.length ? `Page ${options.page} of ${Math.ceil(messages / options.limit)}: ${rows.length} of ` : ''
+    console.log(`${more}${messages} message${messages === 1 ? '' : 's'}${held > 0 ? `, ${held} on hold` : ''}.`)
   })
 }
 
 function line(row: QueueRow): string[] {
   const more = row.waiting > 1 ? ` +${row.waiting - 1}` : ''
   const due = row.nextAttemptAt ? row.nextAttemptAt.getTime() - Date.now() : 0
-  const next = row.active ? 'under way' : due <= 0 ? 'now' : `in ${span(due)}`
+  const next = row.active ? 'under way' : row.held ? 'on hold' : due <= 0 ? 'now' : `in ${span(due)}`
   return [
     row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath}${more}`,
     next, row.outcome?.text ?? '',

@@ -1,19 +1,23 @@
-// everpost replay: queues failed recipients again, one message or all that match.
+// everpost replay: queues failed recipients again, one message or all that match, at once or at a rate.
 
 import { userInfo } from 'node:os'
 import { canonicalDomain } from '../mail/address.ts'
+import { queueLifetime } from '../mail/retry.ts'
+import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
-import { type Failed, findFailed, replayMessage } from '../store/replay.ts'
+import { type Failed, findFailed, type ReplayFilter, replayMessage } from '../store/replay.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment } from './format.ts'
+import { address, moment, span } from './format.ts'
 import { wakeMessages } from './wake.ts'
 
-interface Options {
+interface Options extends ReplayFilter {
   allFailed?: boolean
-  domain?: string
-  since?: Date
+  via?: string
+  to?: string
+  /** Milliseconds between two messages. */
+  rate?: number
   dryRun?: boolean
   why: string
   json?: boolean
@@ -21,42 +25,64 @@ interface Options {
 
 export async function replay(file: string | undefined, id: string | undefined, options: Options): Promise<void> {
   if ((id === undefined) === !options.allFailed) {
-    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain and --since to choose)', 64)
+    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply and --since to choose)', 64)
   }
   const { settings } = loadContext(file)
+  const nextHop = nextHopOf(options.via)
+  if (options.to !== undefined && !/^[^\s<>]{1,64}@[^\s<>@]{1,255}$/.test(options.to)) throw new CommandError(`--to ${options.to}: no address`, 64)
   await withDatabase(settings, async (sql) => {
-    const filter = { domain: options.domain && canonicalDomain(options.domain), since: options.since }
+    const { recipient, sender, reply, since } = options
+    const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since }
     const found = await findFailed(sql, filter, id)
     if (found.length === 0) {
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }
-    if (!options.dryRun) await replayAll(sql, settings, found, options, filter)
+    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, nextHop, options)
     if (options.json) console.log(JSON.stringify(found, null, 2))
-    else print(found, options.dryRun ?? false)
+    else print(found, options)
     if (id !== undefined && found[0]!.released) throw new CommandError(`the body of ${id} is no longer kept (settings: retention.failed)`)
   })
 }
 
-async function replayAll(
-  sql: Sql, settings: Settings, found: Failed[], options: Options, filter: { domain?: string | undefined; since?: Date | undefined },
-): Promise<void> {
-  const ready = found.filter((message) => !message.released)
-  let done = 0
-  for (const message of ready) {
-    const lifetime = message.reversePath === '' ? settings.retry.bounceQueueLifetime : settings.retry.maximalQueueLifetime
-    const retention = settings.retention
-    await replayMessage(sql, { ...filter, id: message.id, who: userInfo().username, why: options.why, lifetime, retention })
-    if (++done % 100 === 0) process.stderr.write(`${done} of ${ready.length}\n`)
+function nextHopOf(via: string | undefined): string | null | undefined {
+  if (via === undefined || via === 'none') return via === undefined ? undefined : null
+  try {
+    parseNextHop(via)
+    return via
+  } catch (error) {
+    throw new CommandError(`--via: ${(error as Error).message}`, 64)
   }
-  await wakeMessages(settings, ready.map((message) => message.id))
 }
 
-function print(found: Failed[], dryRun: boolean): void {
+/** The rate is kept by the queue: each message is due a little after the one before, whether this command goes on or not. */
+async function replayAll(
+  sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, nextHop: string | null | undefined, options: Options,
+): Promise<void> {
+  const ready = found.filter((message) => !message.released)
+  const { retry, retention } = settings
+  const { to, why, rate = 0 } = options
+  const begun = Date.now()
+  let told = begun
+  for (const [i, { id, reversePath }] of ready.entries()) {
+    const lifetime = queueLifetime(reversePath, null, retry)
+    const at = rate === 0 ? undefined : new Date(begun + i * rate)
+    await replayMessage(sql, { ...filter, id, who: userInfo().username, why, at, nextHop, to, lifetime, retention })
+    if (Date.now() - told >= 1000) {
+      told = Date.now()
+      process.stderr.write(`${i + 1} of ${ready.length}\n`)
+    }
+  }
+  const soon = rate === 0 ? ready.length : Math.ceil(1000 / rate)
+  await wakeMessages(settings, ready.slice(0, soon).map((message) => message.id), ready.slice(soon).map((message) => message.id))
+}
+
+function print(found: Failed[], { dryRun = false, rate = 0 }: Options): void {
   for (const message of found) {
     const verb = message.released ? 'cannot be replayed, its body is no longer kept:' : dryRun ? 'would be queued again:' : 'queued again:'
     console.log(`${message.id}  from ${address(message.reversePath)}, failed ${moment(message.failedAt)}  ${verb} ${message.recipients.join(', ')}`)
   }
   const ready = found.filter((message) => !message.released).length
-  console.log(dryRun ? `${ready} of ${found.length} would be replayed; nothing was changed.` : `${ready} of ${found.length} replayed.`)
+  const spread = rate === 0 || ready === 0 ? '' : `, the last due in ${span((ready - 1) * rate)}`
+  console.log(dryRun ? `${ready} of ${found.length} would be replayed; nothing was changed.` : `${ready} of ${found.length} replayed${spread}.`)
 }

@@ -1,55 +1,19 @@
-// everpost show: one message, from Postgres; so it answers when the workflow is gone, and while Temporal is down.
+// everpost show: one message, with its time line.
 
 import { formatReply } from '../mail/reply.ts'
-import { type AttemptRow, readAttempts } from '../store/attempts.ts'
-import type { Sql } from '../store/database.ts'
-import { type MessageRow, readMessage } from '../store/messages.ts'
-import { type ActionRow, readActions, readReports } from '../store/queue.ts'
-import { type RecipientRow, readRecipients } from '../store/recipients.ts'
+import type { ActionRow } from '../store/actions.ts'
+import type { AttemptRow } from '../store/attempts.ts'
+import type { RecipientRow } from '../store/recipients.ts'
+import { type MessageView, readView } from '../store/view.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment } from './format.ts'
-
-const recipientsShown = 1000
-const attemptsShown = 200
-
-export interface MessageView {
-  message: Omit<MessageRow, 'trace'>
-  recipients: RecipientRow[]
-  attempts: AttemptRow[]
-  reports: { id: string; acceptedAt: Date }[]
-  actions: ActionRow[]
-  next: { what: string; at: Date | null } | null
-}
+import { address, moment, span } from './format.ts'
 
 export async function show(file: string | undefined, id: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   const view = await withDatabase(settings, (sql) => readView(sql, id))
   if (!view) throw new CommandError(`there is no message ${id}. everpost queue lists what is queued.`)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
-}
-
-export async function readView(sql: Sql, id: string): Promise<MessageView | null> {
-  const found = await readMessage(sql, id)
-  if (!found) return null
-  const { trace: _, ...message } = found
-  const [recipients, attempts, reports, actions] = await Promise.all([
-    readRecipients(sql, id, recipientsShown), readAttempts(sql, id, attemptsShown), readReports(sql, id), readActions(sql, id),
-  ])
-  return { message, recipients, attempts, reports, actions, next: nextStep(message, recipients) }
-}
-
-/** What happens next, and when, as far as the database knows. */
-function nextStep(message: MessageView['message'], recipients: RecipientRow[]): MessageView['next'] {
-  if (message.state === 'finished') {
-    const at = message.bodyReleasedAt === null ? message.bodyReleaseAt : null
-    return at ? { what: 'the body is released', at } : null
-  }
-  if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
-  if (recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())) return { what: 'an attempt is under way', at: null }
-  if (recipients.some((r) => r.state === 'bouncing')) return { what: 'a report is sent', at: null }
-  const due = recipients.filter((r) => r.state === 'queued').map((r) => r.nextAttemptAt.getTime())
-  return { what: 'the next attempt', at: due.length > 0 ? new Date(Math.min(...due)) : null }
 }
 
 function describe({ message, recipients, attempts, reports, actions, next }: MessageView): string {
@@ -78,17 +42,24 @@ function describeRecipient(recipient: RecipientRow): string[] {
   const { forwardPath, state, outcome, deadLetter } = recipient
   const when = state === 'queued' && outcome ? `, again ${moment(recipient.nextAttemptAt)}` : ''
   const how = deadLetter ? ', a dead letter: nobody could be told' : ''
-  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : [])]
+  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : []), ...(recipient.waits ? [`    ${recipient.waits}`] : [])]
 }
 
 function timeLine(attempts: AttemptRow[], reports: MessageView['reports'], actions: ActionRow[]): string[] {
   const entries = [
     ...attempts.map((attempt) => ({ at: attempt.begunAt, lines: describeAttempt(attempt) })),
     ...reports.map((report) => ({ at: report.acceptedAt, lines: [`report sent as ${report.id}`] })),
-    ...actions.map((action) => ({ at: action.at, lines: [`${action.action} by ${action.who}${action.why ? `: ${action.why}` : ''}`] })),
+    ...actions.map((action) => ({ at: action.at, lines: [describeAction(action)] })),
   ].sort((a, b) => a.at.getTime() - b.at.getTime())
   if (entries.length === 0) return ['  no attempt yet']
   return entries.flatMap(({ at, lines }) => [`  ${at.toISOString().replace('T', ' ').slice(0, 19)}Z  ${lines[0]}`, ...lines.slice(1).map((line) => `    ${line}`)])
+}
+
+function describeAction({ action, who, why, detail }: ActionRow): string {
+  const to = detail.to ? `to ${detail.to}` : action === 'reroute' || detail.nextHop ? `to ${detail.nextHop ?? 'where the settings and DNS say'}` : ''
+  const lifetime = detail.lifetime === undefined ? '' : `to ${span(detail.lifetime)}`
+  const paths = detail.recipients?.length ? ` (${detail.recipients.slice(0, 5).join(', ')}${detail.recipients.length > 5 ? ', …' : ''})` : ''
+  return `${[action, to, lifetime].filter(Boolean).join(' ')} by ${who}${paths}${why ? `: ${why}` : ''}`
 }
 
 function describeAttempt(attempt: AttemptRow): string[] {

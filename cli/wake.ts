@@ -5,8 +5,13 @@ import type { Settings } from '../settings/schema.ts'
 import { workflowStarter } from '../worker/starter.ts'
 import { wakeSignal } from '../workflows/interface.ts'
 
-/** Starts the workflow of each message, or wakes the one that runs. Quietly leaves it to the outbox when Temporal is away. */
-export async function wakeMessages(settings: Settings, ids: string[]): Promise<void> {
+const sideBySide = 40
+
+/**
+ * Starts the workflow of each message that is due, or wakes the one that runs; those due `later` are only woken, and the
+ * outbox starts them in time. Quietly leaves all of it to the outbox when Temporal is away.
+ */
+export async function wakeMessages(settings: Settings, ids: string[], later: string[] = []): Promise<void> {
   if (!settings.temporal.address) return
   let connection: Connection
   try {
@@ -18,10 +23,17 @@ export async function wakeMessages(settings: Settings, ids: string[]): Promise<v
   try {
     const client = new Client({ connection, namespace: settings.temporal.namespace })
     const start = workflowStarter(client, settings, false)
-    for (const id of ids) {
-      await start(id)
-      await client.workflow.getHandle(id).signal(wakeSignal).catch(() => {}) // it may have ended already
-    }
+    const wake = (id: string) => client.workflow.getHandle(id).signal(wakeSignal).catch(() => {}) // it may have ended already
+    const work = [
+      ...ids.map((id) => async () => {
+        await start(id)
+        await wake(id)
+      }),
+      ...later.map((id) => () => wake(id)),
+    ].values()
+    await Promise.all(Array.from({ length: sideBySide }, async () => {
+      for (const each of work) await each()
+    }))
   } catch (error) {
     console.error(`Temporal: ${(error as Error).message}; the messages start later by themselves.`)
   } finally {

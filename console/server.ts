@@ -1,8 +1,8 @@
-// The HTTP listener: health for whoever watches the process. Nothing else is open without a token.
+// The HTTP listener: health for whoever watches the process, and the API. Nothing but health is open without a token.
 
 import { serve } from '@hono/node-server'
-import { Hono } from 'hono'
 import type { Sql } from '../store/database.ts'
+import { type ApiDeps, apiRoutes } from './api.ts'
 
 export interface ConsoleDeps {
   sql: Sql
@@ -10,6 +10,7 @@ export interface ConsoleDeps {
   port: number
   /** What this process does at the moment, by part: `{ worker: "polling" }`. */
   parts: () => Record<string, string>
+  api: Omit<ApiDeps, 'sql' | 'stopping'>
 }
 
 export interface Console {
@@ -19,7 +20,8 @@ export interface Console {
 
 /** Serves `/healthz` (the process answers) and `/readyz` (the database does, too; 503 when not). */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
-  const app = new Hono()
+  const stopping = new AbortController()
+  const app = apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal })
   app.get('/healthz', (context) => context.json({ status: 'ok', ...deps.parts() }))
   app.get('/readyz', async (context) => {
     try {
@@ -30,8 +32,9 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
     }
   })
   return await new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port }, (info) => {
+    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port, serverOptions: { maxHeaderSize: 64 * 1024 } }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {
+        stopping.abort()
         server.close(() => done())
         if ('closeAllConnections' in server) server.closeAllConnections()
       }) })

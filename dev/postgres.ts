@@ -15,6 +15,7 @@ import { freePort } from './ports.ts'
 export interface PostgresOptions {
   /** The cluster lives in `<folder>/postgres`, its password and log beside it. */
   folder: string
+  /** 0 or none: a free one. */
   port?: number
   /** Server settings over the defaults. */
   settings?: Record<string, string>
@@ -45,7 +46,7 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
     await createCluster(native, data, passwordFile, run)
   }
   const password = readFileSync(passwordFile, 'utf8')
-  const port = options.port ?? (await freePort())
+  const port = options.port || (await freePort())
   const settings = { port: String(port), listen_addresses: '127.0.0.1', unix_socket_directories: '', max_connections: '200', ...options.settings }
   const child = startChild({
     command: run([join(native, 'bin/postgres'), ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]), '-D', data]),

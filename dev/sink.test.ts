@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -33,6 +33,10 @@ test('the sink takes, refuses and breaks off as the local part says', async () =
     assert.match(await send('drop-after-dot'), /^250 /)
     const files = readdirSync(folder).sort()
     assert.equal(files.length, 4)
+    writeFileSync(join(folder, 'fault'), '550\n')
+    assert.match(await send('ok'), /^550 5\.0\.0 /)
+    rmSync(join(folder, 'fault'))
+    assert.match(await send('ok'), /^250 /)
     assert.equal(readFileSync(join(folder, files[0]!), 'latin1'), 'X-Sink-Envelope: <a@example.test> to <ok@x.sink.test>\r\nSubject: s\r\n\r\n.dot\r\n')
   } finally {
     await sink.stop()

@@ -1,6 +1,6 @@
 // The sink of dev mode: a mail host for *.sink.test whose local parts pick the fault, so that retries and bounces can be seen without the internet.
 
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,13 +23,16 @@ export interface Sink {
   stop(): Promise<void>
 }
 
-/** Starts the sink on a free port of 127.0.0.1. What it takes is kept in `folder`, one file for each transaction. */
+/**
+ * Starts the sink on a free port of 127.0.0.1. What it takes is kept in `folder`, one file for each transaction. While a file
+ * `fault` lies there, the reply code in it is what every recipient gets: a destination that can be broken and mended.
+ */
 export async function startSink(folder: string): Promise<Sink> {
   mkdirSync(folder, { recursive: true })
   const sockets = new Set<Socket>()
   const seen = new Set<string>()
   const server = createServer((socket) => {
-    sockets.add(socket)
+    sockets.add(socket.setNoDelay())
     socket.on('close', () => sockets.delete(socket)).on('error', () => {})
     void converse(socket, folder, seen).catch(() => {}).finally(() => socket.end())
   })
@@ -68,7 +71,7 @@ async function converse(socket: Socket, folder: string, seen: Set<string>): Prom
     } else if (verb === 'RCPT') {
       const fault = localPart(address)
       if (fault === 'drop') return void socket.destroy()
-      const refusal = fault === 'greylist' ? (first(fault, address) ? '450 4.7.1 Greylisted, try again later' : null) : rcptRefusals[fault] ?? byCode(fault, '')
+      const refusal = faultOf(folder) ?? (fault === 'greylist' ? (first(fault, address) ? '450 4.7.1 Greylisted, try again later' : null) : rcptRefusals[fault] ?? byCode(fault, ''))
       if (refusal === null) recipients.push(address)
       say(refusal ?? '250 2.1.5 Ok')
       if (refusal?.startsWith('421')) return
@@ -98,6 +101,15 @@ async function converse(socket: Socket, folder: string, seen: Set<string>): Prom
 const rcptRefusals: Record<string, string> = {
   full: '452 4.2.2 Mailbox full',
   '421': '421 4.3.2 Service closing',
+}
+
+/** What the file `fault` asks for; null when there is none. */
+function faultOf(folder: string): string | null {
+  try {
+    return byCode(readFileSync(join(folder, 'fault'), 'utf8').trim(), '')
+  } catch {
+    return null
+  }
 }
 
 const localPart = (address: string) => address.slice(0, address.lastIndexOf('@')).toLowerCase()

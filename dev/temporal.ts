@@ -93,6 +93,9 @@ async function downloadBySdk(progress: Progress): Promise<string> {
 export interface TemporalOptions {
   /** State is kept in `<folder>/temporal.db`, and survives a restart. */
   folder: string
+  /** Search attributes of the namespace, with their types. */
+  searchAttributes?: Record<string, string>
+  /** 0 or none: a free one. */
   port?: number
   uiPort?: number
   progress: Progress
@@ -108,17 +111,18 @@ export interface RunningTemporal {
 }
 
 /** Starts the dev server with the namespace `default`; resolves when it serves. */
-export async function startTemporal({ folder, progress, ...ports }: TemporalOptions): Promise<RunningTemporal> {
+export async function startTemporal({ folder, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
   const database = join(folder, 'temporal.db')
   await stopStale(pidFile, 'SIGTERM')
   const { path, route } = await findTemporal(progress)
-  const port = ports.port ?? (await freePort())
-  const uiPort = ports.uiPort ?? (await freePort())
+  const port = ports.port || (await freePort())
+  const uiPort = ports.uiPort || (await freePort())
   progress('Temporal: starting (a few seconds)')
+  const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
   const child = startChild({
-    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', '--db-filename', database],
+    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', '--db-filename', database, ...attributes],
     logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM',
   })
   const address = `127.0.0.1:${port}`

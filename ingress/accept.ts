@@ -4,10 +4,11 @@ import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
+import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
-import { acceptMessage } from '../store/accept.ts'
+import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import type { Sql } from '../store/database.ts'
+import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
 import { type Reply, reply } from './reply.ts'
 import { missingFields } from './submission.ts'
@@ -31,7 +32,7 @@ export interface Intake {
   write(chunk: Uint8Array): Promise<void>
   size(): number
   /** Stores the message; returns its queue id once the commit is done, or the refusal; then nothing is kept. */
-  commit(envelope: Envelope, origin: Origin, releaseAt: Date | null): Promise<{ id: string } | { refused: Reply }>
+  commit(envelope: Envelope, origin: Origin, sendAt: Date | null): Promise<{ id: string } | { refused: Reply }>
   discard(): Promise<void>
 }
 
@@ -87,7 +88,7 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
       heldSize += chunk.length
       if (heldSize >= chunkSize) await upload().catch((error) => { storeFault = error })
     },
-    async commit(envelope, origin, releaseAt) {
+    async commit(envelope, origin, sendAt) {
       check.end()
       const refused = fault()
       if (refused) {
@@ -98,13 +99,13 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
         if (storeFault !== null) throw storeFault
         if (uploaded > 0 && heldSize > 0) await upload()
         const body = uploaded > 0 ? 'uploaded' as const : take()
-        const { bounceQueueLifetime, maximalQueueLifetime } = settings.retry
-        await acceptMessage(sql, {
-          id, kind: 'mail', parent: null, origin, releaseAt, body, size: check.size() + added,
+        const stored = await store({ settings, sql, log }, {
+          id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
           envelope: envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope,
-          lifetime: envelope.reversePath === '' ? bounceQueueLifetime : maximalQueueLifetime,
+          lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
+        if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
         return { id }
       } catch (error) {
         await discard()
@@ -112,5 +113,25 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
         return { refused: reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
       }
     },
+  }
+}
+
+/** Milliseconds for a database that went away in the middle of a commit to come back and say what became of it. */
+const askedFor = 20_000
+
+/**
+ * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
+ * again; false when it does not come back in time.
+ */
+async function store({ sql, log }: IntakeDeps, message: NewMessage): Promise<boolean> {
+  try {
+    await acceptMessage(sql, message)
+    return true
+  } catch (error) {
+    if (!leavesOpen(error)) throw error
+    const stored = await whenBack(() => isAccepted(sql, message.id), askedFor).catch(() => null)
+    log.warn({ id: message.id, error: String(error), stored }, 'the connection to Postgres broke at the commit')
+    if (stored === false) throw error
+    return stored === true
   }
 }

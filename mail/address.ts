@@ -18,7 +18,7 @@ export function splitAddress(address: string): Mailbox {
 
 /** The domain in the form used to compare and to look up: lower case, A-labels, no trailing dot. */
 export function canonicalDomain(domain: string): string {
-  const lower = domain.toLowerCase().replace(/\.$/, '')
+  const lower = domain.toLowerCase().replace(/\.+$/, '')
   if (isAddressLiteral(lower) || isAscii(lower)) return lower
   // The URL parser is the only IDNA (UTS 46) implementation that every JavaScript runtime carries.
   const ascii = toAscii(lower)

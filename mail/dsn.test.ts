@@ -1,53 +1,104 @@
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
-import { composeReport, type Report } from './dsn.ts'
+import { bounceParser, readReport } from '../test/support/bounce-parser.ts'
+import { composeReport, type Report, type ReportRecipient } from './dsn.ts'
 import { makeReply } from './reply.ts'
+import { textsFor } from './report-texts.ts'
 import { receivedField } from './trace.ts'
 
-/** Python's email package is the independent reader. */
-const reader = `
-import sys, json, email, email.policy
-m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)
-parts = list(m.iter_parts())
-status = parts[1].get_payload()
-print(json.dumps({'type': m.get_content_type(), 'report': m.get_param('report-type'), 'auto': m['Auto-Submitted'], 'references': m['References'],
-  'types': [p.get_content_type() for p in parts], 'text': parts[0].get_content(), 'groups': [{k: ' '.join(v.split()) for k, v in g.items()} for g in status],
-  'headers': parts[2].get_payload(decode=True).decode('latin-1'), 'defects': [str(d) for p in m.walk() for d in p.defects]}))`
+const parser = await bounceParser()
+const skip = typeof parser === 'string' ? parser : false
+
+function octetsOf(report: Report, body = ''): Buffer {
+  const { head, tail } = composeReport(report)
+  return Buffer.concat([head, Buffer.from(body, 'latin1'), tail])
+}
 
 function read(report: Report) {
-  const octets = composeReport(report)
-  assert.ok([...octets].every((octet) => octet < 128), '7-bit throughout')
-  const { stdout, stderr } = spawnSync('python3', ['-c', reader], { input: octets })
-  assert.equal(stderr.toString(), '')
-  return JSON.parse(stdout.toString())
+  const octets = octetsOf(report)
+  assert.ok(octets.every((octet) => octet < 128), '7-bit throughout')
+  const parsed = readReport(octets)
+  assert.deepEqual(parsed.defects, [])
+  return parsed
+}
+
+const recipient: ReportRecipient = {
+  forwardPath: 'r@b.test', orcpt: 'rfc822;R+2Bx@b.test', action: 'failed', status: '5.1.1', expired: false, remoteHost: 'mx.b.test',
+  reply: makeReply(550, ['5.1.1 no\0such\r', `5.1.1 user Status: 2.0.0 ${'long '.repeat(60)}`]), text: 'said: no', lastAttemptAt: new Date(500), willRetryUntil: null,
 }
 
 const report: Report = {
-  id: 'ID1', dsnId: 'ID2', hostname: 'mx.example.test', to: 's@a.test', envid: 'a+2Bb', arrivedAt: new Date(0), at: new Date(1000), receivedFrom: 'client.test',
-  recipients: [{
-    forwardPath: 'r@b.test', orcpt: 'rfc822;R+2Bx@b.test', action: 'failed', status: '5.1.1', remoteHost: 'mx.b.test',
-    reply: makeReply(550, ['5.1.1 no\0such\r', `5.1.1 user Status: 2.0.0 ${'long '.repeat(60)}`]), text: 'said: no', lastAttemptAt: new Date(500), willRetryUntil: null,
-  }],
-  original: Buffer.from('Message-ID: <m@a.test>\r\nSubject: x\r\n'),
+  event: 'failed', toPostmaster: false, id: 'ID1', dsnId: 'ID2', hostname: 'mx.example.test', to: 's@a.test', envid: 'a+2Bb', arrivedAt: new Date(0), at: new Date(1000),
+  expiresAt: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from('Message-ID: <m@a.test>\r\nSubject: x\r\n'),
+  full: null, smtpUtf8: false, texts: textsFor('en', {}),
 }
 
 test('a failure report is a multipart/report that another reader understands, field by field', () => {
   const found = read(report)
-  assert.deepEqual([found.type, found.report, found.auto, found.references], ['multipart/report', 'delivery-status', 'auto-replied', '<m@a.test>'])
+  assert.deepEqual([found.type, found.report, found.headers['Auto-Submitted'], found.headers['References']], ['multipart/report', 'delivery-status', 'auto-replied', '<m@a.test>'])
   assert.deepEqual(found.types, ['text/plain', 'message/delivery-status', 'text/rfc822-headers'])
-  assert.deepEqual(found.defects, [])
-  const [message, recipient] = found.groups
-  assert.equal(message['Original-Envelope-Id'], 'a+b')
-  assert.equal(recipient['Original-Recipient'], 'rfc822; R+x@b.test')
-  assert.deepEqual([recipient.Action, recipient.Status, recipient['Remote-MTA']], ['failed', '5.1.1', 'dns; mx.b.test'])
-  assert.match(recipient['Diagnostic-Code'], /^smtp; 550 5\.1\.1 no\?such\? user Status: 2\.0\.0 long/)
-  assert.match(found.headers, /Subject: x/)
-  assert.match(found.text, /<r@b\.test>/)
+  const [message, group] = found.groups
+  assert.deepEqual([message!['Reporting-MTA'], message!['Original-Envelope-Id'], message!['Received-From-MTA']], ['dns; mx.example.test', 'a+b', 'dns; client.test'])
+  assert.equal(message!['Arrival-Date'], 'Thu, 01 Jan 1970 00:00:00 +0000')
+  assert.deepEqual([group!['Original-Recipient'], group!['Final-Recipient']], ['rfc822; R+x@b.test', 'rfc822; r@b.test'])
+  assert.deepEqual([group!['Action'], group!['Status'], group!['Remote-MTA']], ['failed', '5.1.1', 'dns; mx.b.test'])
+  assert.match(group!['Diagnostic-Code']!, /^smtp; 550 5\.1\.1 no\?such\? user Status: 2\.0\.0 long/)
+  assert.equal(group!['Last-Attempt-Date'], 'Thu, 01 Jan 1970 00:00:00 +0000')
+  assert.equal(found.groups.length, 2)
+  assert.match(found.returned, /Subject: x/)
+  assert.match(found.text, /<r@b\.test>\r\n {4}said: no\r\n {4}Check the address/)
+})
+
+test('flufl.bounce finds who failed for good, and who may not have', { skip }, () => {
+  const parse = parser as Exclude<typeof parser, string>
+  const recipients = [recipient, { ...recipient, forwardPath: 'also@b.test', orcpt: null }]
+  assert.deepEqual(parse(octetsOf({ ...report, recipients })).permanent, ['R+x@b.test', 'also@b.test'])
+  const delayed = { ...recipient, orcpt: null, action: 'delayed' as const, status: '4.4.1' }
+  assert.deepEqual(parse(octetsOf({ ...report, event: 'delayed', recipients: [delayed] })), { temporary: ['r@b.test'], permanent: [] })
+  assert.deepEqual(parse(octetsOf({ ...report, event: 'succeeded', recipients: [{ ...delayed, action: 'delivered', status: '2.0.0' }] })), { temporary: [], permanent: [] })
 })
 
 test('8-bit headers of the original come back as they were', () => {
-  assert.equal(read({ ...report, original: Buffer.from('Subject: \xe9\r\n', 'latin1') }).headers, 'Subject: \xe9\r\n')
+  assert.equal(read({ ...report, original: Buffer.from('Subject: \xe9\r\n', 'latin1') }).returned, 'Subject: \xe9\r\n')
+})
+
+test('each event says plainly what happened, and an expiry that it is no failure of the address', () => {
+  const text = (change: Partial<Report>, of: Partial<ReportRecipient> = {}) => read({ ...report, ...change, recipients: [{ ...recipient, ...of }] }).text.replace(/\s+/g, ' ')
+  assert.match(text({ event: 'delayed' }, { action: 'delayed', status: '4.4.1' }), /has not been delivered .* You need not do anything: it is tried again until Tue, 06 Jan 1970/)
+  const expired = text({ at: new Date(432_000_000) }, { expired: true, status: '4.4.7' })
+  assert.match(expired, /tried for 5 d and not taken; the address may well be right\. The last answer was: said: no You may send it again later/)
+  assert.match(text({ event: 'succeeded' }, { action: 'relayed', status: '2.0.0' }), /As you asked.* handed to a mail system that sends no delivery reports/)
+  assert.match(text({}, { status: '5.2.2' }), /mailbox is full/)
+  assert.match(text({}, { status: '5.1.10' }), /takes no mail at all/)
+  const german = read({ ...report, texts: textsFor('de', { help: 'Fragen: hilfe@a.test, {id}' }) })
+  assert.match(german.text, /nicht\s+zugestellt werden/)
+  assert.match(german.text, /Fragen: hilfe@a\.test, ID1/)
+  assert.equal(german.headers['Subject'], 'Unzustellbare Nachricht zurück an den Absender')
+})
+
+test('what is internationalised goes in the global types, and in ASCII when ASCII will do', () => {
+  const recipients = [{ ...recipient, forwardPath: 'jürgen@bücher.test', orcpt: 'utf-8;j\\x{FC}rgen@b\\x{FC}cher.test' }]
+  const octets = octetsOf({ ...report, smtpUtf8: true, recipients, original: Buffer.from('Subject: Grüße\r\n') })
+  const composed = composeReport({ ...report, smtpUtf8: true, recipients })
+  assert.deepEqual([composed.smtpUtf8, composed.body], [true, '8BITMIME'])
+  const found = readReport(octets)
+  assert.deepEqual(found.types, ['text/plain', 'message/global-delivery-status', 'message/global-headers'])
+  assert.deepEqual(found.encodings.slice(1), ['8bit', '8bit'])
+  assert.equal(found.groups[1]!['Final-Recipient'], 'utf-8; jürgen@bücher.test')
+  assert.equal(found.groups[1]!['Original-Recipient'], 'utf-8; jürgen@bücher.test')
+  assert.match(Buffer.from(found.returned, 'latin1').toString('utf8'), /Subject: Grüße/)
+
+  const plain = read({ ...report, smtpUtf8: false, recipients })
+  assert.equal(plain.groups[1]!['Final-Recipient'], 'utf-8; j\\x{FC}rgen@b\\x{FC}cher.test')
+  assert.deepEqual(read({ ...report, smtpUtf8: true }).types[1], 'message/delivery-status')
+})
+
+test('a message returned in full comes back octet for octet', () => {
+  const body = 'Received: x\r\nSubject: x\r\n\r\nHello \xe9.\r\n'
+  const found = readReport(octetsOf({ ...report, full: { eightBit: true } }, body))
+  assert.deepEqual([found.types[2], found.encodings[2], found.headers['Content-Transfer-Encoding']], ['message/rfc822', '8bit', '8bit'])
+  assert.equal(found.returned, `${body}\r\n`)
+  assert.deepEqual(found.defects, [])
 })
 
 test('a hostile HELO cannot break the Received field', () => {

@@ -1,8 +1,11 @@
-// Delivery status notifications as whole messages (RFC 3464, RFC 6522). Pure: data in, octets out. Written by hand, since a
-// report is a fixed form of few lines, and a general MIME composer folds and encodes what must stay as it is.
+// Delivery status notifications as whole messages (RFC 3464, RFC 6522, RFC 6533). Pure: data in, octets out. Written by hand,
+// since a report is a fixed form of few lines, and a general MIME composer folds and encodes what must stay as it is.
 
 import { isAscii } from './address.ts'
-import { formatReply, printable, type Reply } from './reply.ts'
+import { statusFields } from './dsn-fields.ts'
+import { explanation } from './dsn-text.ts'
+import type { Reply } from './reply.ts'
+import type { ReportTexts } from './report-texts.ts'
 import { dateTime } from './trace.ts'
 
 export interface ReportRecipient {
@@ -12,6 +15,8 @@ export interface ReportRecipient {
   action: 'failed' | 'delayed' | 'delivered' | 'relayed' | 'expanded'
   /** Enhanced status code. */
   status: string
+  /** The queue lifetime ended: a failure that need not be for good. */
+  expired: boolean
   reply: Reply | null
   remoteHost: string | null
   /** One line for people. */
@@ -20,37 +25,66 @@ export interface ReportRecipient {
   willRetryUntil: Date | null
 }
 
+export type ReportEvent = 'failed' | 'delayed' | 'succeeded'
+
 export interface Report {
+  event: ReportEvent
+  /** To the postmaster, since the message has no sender. */
+  toPostmaster: boolean
   /** Queue id of the message reported on. */
   id: string
   dsnId: string
   hostname: string
-  /** The reverse-path that it goes to. */
+  /** The address that it goes to. */
   to: string
   /** ENVID as xtext (RFC 3461 section 4.4). */
   envid: string | null
   arrivedAt: Date
+  expiresAt: Date
   at: Date
   receivedFrom: string | null
   recipients: ReportRecipient[]
   /** The header section of the original. */
   original: Uint8Array
+  /** The whole original goes between `head` and `tail`; `eightBit`: it may hold octets above 127. Null: its headers alone. */
+  full: { eightBit: boolean } | null
+  /** Whether the original came with SMTPUTF8. */
+  smtpUtf8: boolean
+  texts: ReportTexts
 }
 
-/** A message with CRLF line ends, 7-bit throughout. */
-export function composeReport(report: Report): Uint8Array {
-  const boundary = `${report.dsnId}/${report.hostname}`
-  const messageId = /^message-id:[ \t]*(?:\r\n[ \t]+)?(<[\x21-\x7e]{1,250}>)/im.exec(latin1(report.original))?.[1]
+export interface ComposedReport {
+  head: Uint8Array
+  tail: Uint8Array
+  body: '7BIT' | '8BITMIME'
+  smtpUtf8: boolean
+}
+
+/**
+ * A message with CRLF line ends: `head`, the whole original where it is returned in full, `tail`. It is 7-bit throughout, unless
+ * the original was internationalised (RFC 6533), and really holds what ASCII cannot say, or is returned in full and 8-bit.
+ */
+export function composeReport(report: Report): ComposedReport {
+  const { event, full, original, to, texts, dsnId, hostname } = report
+  const header = utf8(original)
+  const global = report.smtpUtf8 && [to, ...report.recipients.map((r) => r.forwardPath), header].some((text) => !isAscii(text))
+  const eightBit = global || (full?.eightBit ?? false)
+  const boundary = `${dsnId}/${hostname}`
+  const messageId = /^message-id:[ \t]*(?:\r\n[ \t]+)?(<[\x21-\x7e]{1,250}>)/im.exec(header)?.[1]
+  const subject = report.toPostmaster ? texts.subjectPostmaster : { failed: texts.subjectFailed, delayed: texts.subjectDelayed, succeeded: texts.subjectSucceeded }[event]
+  const encoding = eightBit ? ['Content-Transfer-Encoding: 8bit'] : []
   const lines = [
-    `From: Mail Delivery System <MAILER-DAEMON@${report.hostname}>`,
-    `To: ${isAscii(report.to) ? `<${report.to}>` : 'undisclosed-recipients:;'}`,
-    'Subject: Undelivered Mail Returned to Sender',
+    `From: Mail Delivery System <MAILER-DAEMON@${hostname}>`,
+    // What a field may not hold, or a line not carry, is left out rather than mended: the envelope has the address.
+    `To: ${(global ? /^[^\s\p{Cc}]{1,400}$/u : /^[\x21-\x7e]{1,900}$/).test(to) ? `<${to}>` : 'undisclosed-recipients:;'}`,
+    `Subject: ${encodedWord(subject)}`,
     `Date: ${dateTime(report.at)}`,
-    `Message-ID: <${report.dsnId}@${report.hostname}>`,
+    `Message-ID: <${dsnId}@${hostname}>`,
     ...(messageId ? [`In-Reply-To: ${messageId}`, `References: ${messageId}`] : []),
     'Auto-Submitted: auto-replied',
     'MIME-Version: 1.0',
     `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"`,
+    ...encoding,
     '',
     `--${boundary}`,
     'Content-Type: text/plain; charset=utf-8',
@@ -59,94 +93,51 @@ export function composeReport(report: Report): Uint8Array {
     '',
     base64(Buffer.from(explanation(report))),
     `--${boundary}`,
-    'Content-Type: message/delivery-status',
+    `Content-Type: message/${global ? 'global-delivery-status' : 'delivery-status'}`,
+    ...(global ? ['Content-Transfer-Encoding: 8bit'] : []),
     'Content-Description: Delivery report',
     '',
-    ...statusFields(report),
+    ...statusFields(report, global),
     `--${boundary}`,
-    'Content-Type: text/rfc822-headers',
-    ...originalPart(report.original),
-    `--${boundary}--`,
-    '',
+    ...(full ? fullPart(global, eightBit) : headerPart(original, global)),
   ]
-  return Buffer.from(lines.join('\r\n'))
+  const head = Buffer.from(`${lines.join('\r\n')}${full ? '\r\n' : ''}`)
+  return { head, tail: Buffer.from(`\r\n--${boundary}--\r\n`), body: eightBit ? '8BITMIME' : '7BIT', smtpUtf8: global }
 }
 
-function explanation({ hostname, id, arrivedAt, recipients }: Report): string {
+function fullPart(global: boolean, eightBit: boolean): string[] {
   return [
-    `This is the mail system at ${hostname}.`,
-    '',
-    `Your message of ${dateTime(arrivedAt)} could not be delivered to the`,
-    'recipients below. It is not tried again; each line says why.',
-    '',
-    ...recipients.flatMap((recipient) => [`<${printable(recipient.forwardPath)}>`, `    ${printable(recipient.text)}`, '']),
-    'Check the address and the reason given. For help, ask your postmaster and',
-    `name the message's queue id: ${id}`,
-    '',
-  ].join('\r\n')
-}
-
-/** RFC 3464 section 2: fields of the message, then a group for each recipient. */
-function statusFields(report: Report): string[] {
-  const { hostname, envid, arrivedAt, receivedFrom } = report
-  const ofMessage = [
-    field('Reporting-MTA', `dns; ${hostname}`),
-    ...(envid === null ? [] : [field('Original-Envelope-Id', decodeXtext(envid))]),
-    ...(receivedFrom === null ? [] : [field('Received-From-MTA', `dns; ${receivedFrom}`)]),
-    field('X-Everpost-Queue-ID', report.id),
-    field('Arrival-Date', dateTime(arrivedAt)),
-    '',
-  ]
-  return [...ofMessage, ...report.recipients.flatMap((recipient) => [...recipientFields(recipient), ''])]
-}
-
-function recipientFields(recipient: ReportRecipient): string[] {
-  const { forwardPath, orcpt, action, status, reply, remoteHost, lastAttemptAt, willRetryUntil } = recipient
-  const [type, ...original] = orcpt?.split(';') ?? []
-  const diagnostic = reply ? `smtp; ${formatReply(reply)}` : `X-Everpost; ${recipient.text}`
-  return [
-    ...(type ? [field('Original-Recipient', `${type}; ${decodeXtext(original.join(';'))}`)] : []),
-    field('Final-Recipient', `rfc822; ${forwardPath}`),
-    field('Action', action),
-    field('Status', status),
-    ...(remoteHost === null ? [] : [field('Remote-MTA', `dns; ${remoteHost}`)]),
-    field('Diagnostic-Code', diagnostic),
-    ...(lastAttemptAt ? [field('Last-Attempt-Date', dateTime(lastAttemptAt))] : []),
-    ...(willRetryUntil ? [field('Will-Retry-Until', dateTime(willRetryUntil))] : []),
+    `Content-Type: message/${global ? 'global' : 'rfc822'}`, ...(eightBit ? ['Content-Transfer-Encoding: 8bit'] : []),
+    'Content-Description: Undelivered message', '',
   ]
 }
 
-/** One field on ASCII lines of at most 78 columns where blanks allow, never above 998; nothing in the value can end it. */
-function field(name: string, value: string): string {
-  const safe = printable(value).replaceAll('\n', ' ').replace(/[^\x20-\x7e]/g, '?').slice(0, 4000)
-  let line = `${name}:`
-  const lines: string[] = []
-  for (const piece of safe.split(' ').flatMap((part) => part.match(/.{1,900}/g) ?? [])) {
-    if (line.length + piece.length >= 78 && line.length > name.length + 1) {
-      lines.push(line)
-      line = '   '
-    }
-    line += ` ${piece}`
+function headerPart(original: Uint8Array, global: boolean): string[] {
+  const description = 'Content-Description: Undelivered message headers'
+  const text = utf8(original)
+  const short = text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)
+  if (global && short && !text.includes('\ufffd')) {
+    return ['Content-Type: message/global-headers', 'Content-Transfer-Encoding: 8bit', description, '', text]
   }
-  return [...lines, line].join('\r\n')
-}
-
-function originalPart(original: Uint8Array): string[] {
-  const text = latin1(original)
-  const plain = isAscii(text) && text.split('\r\n').every((line) => line.length <= 998)
-  if (plain) return ['Content-Description: Undelivered message headers', '', text]
-  return ['Content-Description: Undelivered message headers', 'Content-Transfer-Encoding: base64', '', base64(original)]
+  if (short && isAscii(text)) return ['Content-Type: text/rfc822-headers', description, '', text]
+  return ['Content-Type: text/rfc822-headers', 'Content-Transfer-Encoding: base64', description, '', base64(original)]
 }
 
 function base64(octets: Uint8Array): string {
   return (Buffer.from(octets).toString('base64').match(/.{1,76}/g) ?? []).join('\r\n')
 }
 
-function latin1(octets: Uint8Array): string {
-  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString('latin1')
+function utf8(octets: Uint8Array): string {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString('utf8')
 }
 
-/** RFC 3461 section 4: `+` and two hex digits stand for an octet. */
-function decodeXtext(text: string): string {
-  return text.replace(/\+([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+/** RFC 2047: ASCII as it is, else one encoded word for each 12 characters, which is short enough in any script. */
+function encodedWord(text: string): string {
+  if (isAscii(text)) return text
+  const pieces = [...text].reduce<string[]>((words, character, i) => {
+    if (i % 12 === 0) words.push('')
+    words[words.length - 1] += character
+    return words
+  }, [])
+  return pieces.map((piece) => `=?utf-8?B?${Buffer.from(piece).toString('base64')}?=`).join('\r\n ')
 }

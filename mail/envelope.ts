@@ -40,8 +40,8 @@ export interface Tls {
 
 /** Who handed the message to us, and how: what the Received field is made of (RFC 5321 section 4.4). */
 export interface Origin {
-  /** The `with` clause's word (RFC 3848, RFC 6531 section 4.3); "" for a message that we composed. */
-  protocol: '' | 'SMTP' | `${'ESMTP' | 'LMTP' | 'UTF8SMTP' | 'UTF8LMTP'}${'' | 'A' | 'S' | 'SA'}`
+  /** The `with` clause's word (RFC 3848, RFC 6531 section 4.3; HTTP for the API); "" for a message that we composed. */
+  protocol: '' | 'HTTP' | 'SMTP' | `${'ESMTP' | 'LMTP' | 'UTF8SMTP' | 'UTF8LMTP'}${'' | 'A' | 'S' | 'SA'}`
   /** The name the client gave in HELO, EHLO or LHLO. */
   helo: string
   clientAddress: string

@@ -34,6 +34,10 @@ export interface Outcome {
   host: string | null
   address: string | null
   tls: Tls | null
+  /** Of a delivery by SMTP or LMTP: whether the next hop took over the sender's wishes for reports (RFC 3461 section 5.2.2: if not, SUCCESS is ours to report). */
+  dsnPassedOn?: boolean
+  /** The retry rule that had its say, and how often each has for this recipient. */
+  rule?: { name: string; times: Record<string, number> }
 }
 
 /** One host that was tried in an attempt: kept whole in the attempt record. */
@@ -51,6 +55,8 @@ export interface HostTry {
   dotSent: boolean
   /** One line: what ended it; null when it ended well. */
   problem: string | null
+  /** The connection had carried an earlier message. */
+  reused?: true
 }
 
 /** The result of one SMTP or LMTP attempt, or of one local hand-off. */

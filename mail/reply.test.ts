@@ -13,3 +13,8 @@ test('hostile text is made safe and short', () => {
   assert.equal(reply.text.length, maximalReplyText)
   assert.match(reply.text, /^a\?b\?\?\[2J/)
 })
+
+test('what turns or breaks a line unseen goes, and a cut leaves no half character', () => {
+  assert.equal(makeReply(550, ['a\u202eb\u2028c\u200fd\u2066e']).text, 'a?b?c?d?e')
+  for (const before of ['', 'x']) assert.ok(makeReply(550, [before + '\u{1f4e7}'.repeat(maximalReplyText)]).text.isWellFormed())
+})

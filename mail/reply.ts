@@ -20,16 +20,17 @@ export function makeReply(code: number, lines: string[]): Reply {
     enhanced ??= `${match[1]}.${match[2]}.${match[3]}`
     return line.slice(match[0].length)
   })
-  return { code, enhanced, text: printable(texts.join('\n')).slice(0, maximalReplyText) }
+  return { code, enhanced, text: printable(texts.join('\n').slice(0, maximalReplyText)) }
 }
 
 /**
  * Text that is safe in a log line, a DSN, a Postgres text column and a terminal: control characters other than
- * the newline become "?", lone surrogates U+FFFD. NUL in particular cannot be stored by Postgres.
+ * the newline become "?", as do the characters of Unicode that turn or break a line unseen; lone surrogates become U+FFFD. NUL and lone
+ * surrogates cannot be stored by Postgres.
  */
 export function printable(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: removing them is the point
-  return text.replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, '?').toWellFormed()
+  return text.replace(/[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, '?').toWellFormed()
 }
 
 /** One line, as logs and Diagnostic-Code show it: `550 5.1.1 No such user`. */

@@ -4,20 +4,20 @@ import { nextHopKey, nextHopOf, parseNextHop } from './route.ts'
 
 const rules = [
   { domain: 'partner.test', nextHop: '[127.0.0.1]:2626' },
-  { domain: '*.internal.test', nextHop: 'relay.internal.test:2525', tls: 'verify' as const },
+  { domain: '*.internal.test', nextHop: 'relay.internal.test:2525' },
   { domain: '*.deep.internal.test', nextHop: '[deep.test]' },
 ]
 
 test('the exact rule wins, then the longest wildcard, then the domain itself', () => {
-  assert.deepEqual(nextHopOf('PARTNER.test', rules), { name: '127.0.0.1', kind: 'address', port: 2626, tls: 'may' })
-  assert.deepEqual(nextHopOf('a.internal.test', rules), { name: 'relay.internal.test', kind: 'mx', port: 2525, tls: 'verify' })
-  assert.deepEqual(nextHopOf('a.deep.internal.test', rules), { name: 'deep.test', kind: 'host', port: 25, tls: 'may' })
+  assert.deepEqual(nextHopOf('PARTNER.test', rules), { name: '127.0.0.1', kind: 'address', port: 2626 })
+  assert.deepEqual(nextHopOf('a.internal.test', rules), { name: 'relay.internal.test', kind: 'mx', port: 2525 })
+  assert.deepEqual(nextHopOf('a.deep.internal.test', rules), { name: 'deep.test', kind: 'host', port: 25 })
   assert.equal(nextHopOf('internal.test', rules).name, 'internal.test')
   assert.equal(nextHopOf('x.test', [...rules, { domain: '*', nextHop: '[hub.test]' }]).name, 'hub.test')
 })
 
 test('an address literal goes to its address', () => {
-  assert.deepEqual(nextHopOf('[127.0.0.1]', rules), { name: '127.0.0.1', kind: 'address', port: 25, tls: 'may' })
+  assert.deepEqual(nextHopOf('[127.0.0.1]', rules), { name: '127.0.0.1', kind: 'address', port: 25 })
 })
 
 test('keys tell next hops apart', () => {

@@ -2,6 +2,7 @@
 
 import { canonicalDomain, isAddressLiteral, literalAddress } from './address.ts'
 
+/** none: never; may: when offered; encrypt: always, any certificate; verify: always, a certificate that is good for the host. */
 export type TlsPolicy = 'none' | 'may' | 'encrypt' | 'verify'
 
 export interface RouteRule {
@@ -9,7 +10,6 @@ export interface RouteRule {
   domain: string
   /** `host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up, as in Postfix. */
   nextHop: string
-  tls?: TlsPolicy | undefined
 }
 
 export interface NextHop {
@@ -17,19 +17,18 @@ export interface NextHop {
   name: string
   kind: 'mx' | 'host' | 'address'
   port: number
-  tls: TlsPolicy
 }
 
 /** Reads a next hop as operators write it. Throws RangeError that says what is wrong with it. */
-export function parseNextHop(text: string, tls: TlsPolicy = 'may'): NextHop {
+export function parseNextHop(text: string): NextHop {
   const match = /^(?:\[([^\]]+)\]|([^[\]:\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
-  if (!match) throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
+  if (!match || canonicalDomain(match[1] ?? match[2]!) === '') throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
   const port = match[3] === undefined ? 25 : Number(match[3])
   if (port < 1 || port > 65535) throw new RangeError(`"${text}": the port must be from 1 to 65535`)
-  if (match[2] !== undefined) return { name: canonicalDomain(match[2]), kind: 'mx', port, tls }
+  if (match[2] !== undefined) return { name: canonicalDomain(match[2]), kind: 'mx', port }
   const address = literalAddress(`[${match[1]}]`)
-  if (address !== null) return { name: address, kind: 'address', port, tls }
-  return { name: canonicalDomain(match[1]!), kind: 'host', port, tls }
+  if (address !== null) return { name: address, kind: 'address', port }
+  return { name: canonicalDomain(match[1]!), kind: 'host', port }
 }
 
 /**
@@ -38,11 +37,11 @@ export function parseNextHop(text: string, tls: TlsPolicy = 'may'): NextHop {
  */
 export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
   const rule = findRule(canonicalDomain(domain), rules)
-  if (rule) return parseNextHop(rule.nextHop, rule.tls)
+  if (rule) return parseNextHop(rule.nextHop)
   if (isAddressLiteral(domain)) {
-    return { name: literalAddress(domain) ?? domain, kind: 'address', port: 25, tls: 'may' }
+    return { name: literalAddress(domain) ?? domain, kind: 'address', port: 25 }
   }
-  return { name: canonicalDomain(domain), kind: 'mx', port: 25, tls: 'may' }
+  return { name: canonicalDomain(domain), kind: 'mx', port: 25 }
 }
 
 function findRule(domain: string, rules: RouteRule[]): RouteRule | undefined {

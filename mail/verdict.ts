@@ -17,7 +17,7 @@ const phaseNames: Partial<Record<Phase, string>> = {
 }
 
 /** Enhanced codes for replies that carry none (RFC 3463); the class is the reply's own. */
-const detail: Partial<Record<Phase, string>> = { mail: '1.0', rcpt: '1.1', data: '3.0', dot: '6.0' }
+const detail: Partial<Record<Phase, string>> = { auth: '7.8', mail: '1.0', rcpt: '1.1', data: '3.0', dot: '6.0' }
 
 /** What a reply means, at the phase in which it came. */
 export function onReply(reply: Reply, phase: Phase, peer: Peer): Outcome {
@@ -30,7 +30,8 @@ export function onReply(reply: Reply, phase: Phase, peer: Peer): Outcome {
 }
 
 function statusOf({ code }: Reply, phase: Phase): Status {
-  if (code >= 200 && code < 300) return 'delivered'
+  // Only the final dot hands a message over: a positive reply where it makes no sense promises nothing.
+  if (code >= 200 && code < 300 && phase === 'dot') return 'delivered'
   if (code < 500) return 'deferred'
   // A refused greeting or EHLO concerns the host, and perhaps us, not the recipient: Postfix defers, too. RFC 7504: 521 and
   // 556 say that the host takes no mail at all.

@@ -49,3 +49,48 @@ test('the environment goes over the file', () => {
 test('a missing file says what to do', () => {
   assert.throws(() => loadSettings({ file: '/nonexistent/everpost.yaml', environment: {} }), /cannot be read \(ENOENT\).*--config/)
 })
+
+test('one file with every kind of listener, domain and route', () => {
+  const text = `hostname: mx.example.test
+state: ./var
+listeners:
+  - { kind: smtp,        address: 127.0.0.1, port: 2525 }
+  - { kind: submission,  address: 127.0.0.1, port: 2587 }
+  - { kind: submissions, address: 127.0.0.1, port: 2465 }
+http: { address: 127.0.0.1, port: 8025 }
+tls: { cert: ./tls/cert.pem, key: ./tls/key.pem }
+users: [ { name: alice@example.test, passwordHash: "scrypt$..." } ]
+relayNetworks: [127.0.0.0/8]
+localDomains:
+  example.test: { deliver: maildir, path: "./var/mail/{localpart}" }
+  lmtp.test:    { deliver: lmtp, host: 127.0.0.1, port: 2424 }
+  pipe.test:    { deliver: pipe, command: [/usr/bin/procmail, -d, "{localpart}"] }
+routes:
+  - { domain: partner.test,      nextHop: "[127.0.0.1]:2626" }
+  - { domain: "*.internal.test", nextHop: "relay.internal.test:2525", tls: verify }
+dns: { servers: ["127.0.0.1:5353"] }
+retry: { minimalBackoffTime: 5m, maximalBackoffTime: 4h, maximalQueueLifetime: 5d, bounceQueueLifetime: 5d }
+limits: { messageSize: 50MiB, recipients: 1000 }
+`
+  withFile(text, (file, folder) => {
+    const { settings } = loadSettings({ file, environment: {} })
+    assert.equal(settings.listeners.length, 3)
+    assert.deepEqual(settings.localDomains['example.test'], { deliver: 'maildir', path: join(folder, 'var/mail/{localpart}') })
+    assert.deepEqual(settings.routes[1], { domain: '*.internal.test', nextHop: 'relay.internal.test:2525', tls: { level: 'verify', implicit: false, minVersion: 'TLSv1.2' } })
+    assert.equal(settings.limits.messageSize, 50 * 1024 * 1024)
+  })
+})
+
+test('tls of a route is a word or a mapping; its faults are told by the form that was meant', () => {
+  const routes = (text: string) => withFile(`routes:\n${text}`, (file, folder) => ({ folder, routes: loadSettings({ file, environment: {} }).settings.routes }))
+  const { folder, routes: [word, mapping] } = routes('- { domain: a, nextHop: "[a]", tls: verify }\n- { domain: b, nextHop: "[b]", tls: { level: encrypt, ca: ca.pem } }\n')
+  assert.deepEqual(word!.tls, { level: 'verify', implicit: false, minVersion: 'TLSv1.2' })
+  assert.deepEqual(mapping!.tls, { level: 'encrypt', implicit: false, minVersion: 'TLSv1.2', ca: join(folder, 'ca.pem') })
+  const refused = (text: string, pattern: RegExp) => assert.throws(() => routes(text), pattern, text)
+  refused('- { domain: a, nextHop: "[a]", tls: maybe }\n', /routes\[0\]\.tls is "maybe"; allowed: none, may, encrypt, verify, or a mapping/)
+  refused('- { domain: a, nextHop: "[a]", tls: { level: encrypt, cert: c.pem } }\n', /routes\[0\]\.tls is .*; allowed: cert and key together/)
+  refused('- { domain: a, nextHop: "[a]", tls: { level: strict } }\n', /routes\[0\]\.tls\.level is "strict"; allowed: none, may, encrypt, verify$/)
+  refused('- { domain: a, nextHop: "[a]", tls: { level: may, cafile: x } }\n', /routes\[0\]\.tls\.cafile: there is no such setting/)
+  refused('- { domain: a, nextHop: "[a]", auth: { user: u } }\n', /exactly one of passwordFile, passwordEnv, tokenFile/)
+  refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls and auth as in routes\[0\]/)
+})

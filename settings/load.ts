@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
+import { canonicalDomain } from '../mail/address.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
 export const defaultFile = './everpost.yaml'
@@ -54,9 +55,15 @@ function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKe
     }
     return path
   }
-  const value = document.toJS() ?? {}
+  let value: unknown
+  try {
+    value = document.toJS() ?? {}
+  } catch (error) {
+    // An alias without its anchor, or too many of them: the text is YAML, its meaning is none.
+    throw new SettingsError(`${path}: ${(error as Error).message.split('\n')[0]}`)
+  }
   if (typeof value !== 'object' || Array.isArray(value)) throw new SettingsError(`${path}: the settings are a mapping of keys to values`)
-  return { value, where }
+  return { value: value as SettingsFile, where }
 }
 
 /** Maps of domains and addresses, not sections. */
@@ -89,6 +96,11 @@ function describe(issue: z.core.$ZodIssue, written: unknown, where: (path: Prope
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${where([...issue.path, key])}: ${dotted([...issue.path, key])}: there is no such setting`)
   }
+  if (issue.code === 'invalid_union') {
+    // The fault is told by the form that the value was meant to have: the one that takes it at first sight.
+    const meant = issue.errors.find((issues) => !issues.some((inner) => inner.path.length === 0 && /^invalid_(type|value)$/.test(inner.code)))
+    if (meant) return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, written, where))
+  }
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
   const is = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`
   const allowed = issue.message.replace(/^Invalid (input|option|discriminator value)[:.] ?/, '').replace(/, received .*$/, '')
@@ -103,12 +115,23 @@ function absolute(settings: Settings, folder: string): Settings {
   const from = (path: string) => resolve(folder, path)
   const localDomains = Object.fromEntries(
     Object.entries(settings.localDomains).map(([domain, agent]) => [
-      domain.toLowerCase(), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
+      canonicalDomain(domain), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
     ]),
   )
   const pair = ({ cert, key }: { cert: string; key: string }) => ({ cert: from(cert), key: from(key) })
   const names = Object.fromEntries(Object.entries(settings.tls?.names ?? {}).map(([name, each]) => [name, pair(each)]))
   const tls = settings.tls && { ...pair(settings.tls), names }
   const listeners = settings.listeners.map((listener) => (listener.path === undefined ? listener : { ...listener, path: from(listener.path) }))
-  return { ...settings, state: from(settings.state), tls, listeners, localDomains }
+  return { ...settings, state: from(settings.state), tls, listeners, localDomains, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
+}
+
+/** A path that is not given stays so. */
+function absoluteRoute({ tls, auth, ...route }: Settings['routes'][number], from: (path: string) => string): Settings['routes'][number] {
+  const paths = <T extends object>(of: T, names: (keyof T)[]): T =>
+    ({ ...of, ...Object.fromEntries(names.filter((name) => of[name] !== undefined).map((name) => [name, from(of[name] as string)])) })
+  return {
+    ...route,
+    ...(tls && { tls: paths<NonNullable<typeof tls>>(tls, ['ca', 'cert', 'key'] as never[]) }),
+    ...(auth && { auth: paths(auth, ['passwordFile', 'tokenFile']) }),
+  }
 }

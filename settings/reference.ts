@@ -35,14 +35,19 @@ function rowsOf(prefix: string, schema: SettingSchema): string[] {
   return alternatives.flatMap((alternative) => {
     const kind = Object.entries(alternative.properties ?? {}).find(([, value]) => value.const !== undefined)
     const title = kind ? [`| **${kind[0]}: ${String(kind[1].const)}** | | | |`] : []
-    const rows = Object.entries(alternative.properties ?? {}).filter(([, value]) => value.const === undefined).map(([key, value]) => row(prefix + key, value))
+    const rows = Object.entries(alternative.properties ?? {}).filter(([, value]) => value.const === undefined).flatMap(([key, value]) => row(prefix + key, value))
     return [...title, ...rows]
   })
 }
 
-function row(key: string, schema: SettingSchema): string {
+/** The row of a key, and a row for each key of a mapping that it may hold. */
+function row(key: string, schema: SettingSchema): string[] {
   const fallback = schema.default === undefined ? '' : code(schema.default)
-  return `| \`${key}\` | ${form(schema)} | ${fallback} | ${schema.description ?? ''} |`
+  const below = Object.entries((schema.anyOf?.find((each) => each.properties) ?? schema).properties ?? {})
+  return [
+    `| \`${key}\` | ${form(schema)} | ${fallback} | ${schema.description ?? ''} |`,
+    ...below.flatMap(([name, inner]) => row(`${key}.${name}`, inner)),
+  ]
 }
 
 function form(schema: SettingSchema): string {
@@ -50,6 +55,8 @@ function form(schema: SettingSchema): string {
   if (schema.type === 'array') return `list of ${schema.items?.type ?? 'values'}s`
   if (schema.type === 'string' && /^\d+(ms|s|m|h|d)$/.test(String(schema.default))) return 'duration'
   if (schema.type === 'string' && /^\d+[KMG]iB$/.test(String(schema.default))) return 'size'
+  if (schema.properties) return 'mapping'
+  if (schema.anyOf) return schema.anyOf.map(form).filter((each) => each !== '').join(', or ')
   return schema.type ?? ''
 }
 

@@ -1,8 +1,9 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
-import { parseNextHop } from '../mail/route.ts'
-import { durationForm, parseDuration, parseSize, sizeForm } from './units.ts'
+import { reportTexts } from '../mail/report-texts.ts'
+import { domain, routes } from './routes.ts'
+import { durationForm, parseDuration, parseRate, parseSize, rateForm, sizeForm } from './units.ts'
 
 const duration = (fallback: string) =>
   z
@@ -18,11 +19,12 @@ const size = (fallback: string) =>
     .default(fallback)
     .transform((text) => parseSize(text)!)
 
+const rate = z.string({ error: rateForm }).refine((text) => parseRate(text) !== null, { error: rateForm })
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
+const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
 const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
 const bound = (fallback: number) => z.int().min(0, 'a whole number from 0, which means without bound').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
-const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
 const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
 const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
 
@@ -72,21 +74,63 @@ const localDomain = z.discriminatedUnion('deliver', [
   }),
 ])
 
-const nextHop = z.string().superRefine((text, context) => {
+/** One value or a list of them, as a list. */
+const several = <T extends z.ZodType>(each: T, what: string) =>
+  z.union([each, z.array(each).min(1)], { error: what }).transform((value) => [value].flat() as z.output<T>[]).optional()
+
+const pattern = several(z.string().min(1), 'a name, *.name for all below it, or a list of these')
+const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/)), 'a reply code such as 421, 45x or 4xx, or a list of these')
+const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
+const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
+const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
+const pause = z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)
+const text = z.string().superRefine((source, context) => {
   try {
-    parseNextHop(text)
+    new RegExp(source)
   } catch (error) {
-    context.addIssue({ code: 'custom', message: (error as Error).message })
+    context.addIssue({ code: 'custom', message: `a regular expression: ${(error as Error).message}` })
   }
+}).transform((source) => new RegExp(source, 'i')).optional()
+
+const retryRule = z.strictObject({
+  name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
+  match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
+    .describe('All that is named must fit; each but text may be a list: `domain` of the recipient, `nextHop` (or the host that answered), '
+      + '`phase`, reply `code`, `enhanced` code, `text` (regular expression).'),
+  then: z.strictObject({
+    action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
+    schedule: z.array(pause).min(1).optional(),
+    for: pause.optional(),
+    enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
+  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
+    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
 })
 
-const route = z.strictObject({
-  domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
-  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
-  tls: z
-    .enum(['none', 'may', 'encrypt', 'verify'])
+const lifetime = z.strictObject({
+  from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
+  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users.'),
+  lifetime: duration('5d').describe('How long such a message is tried.'),
+})
+
+/** Each text of a report may be replaced. */
+const { advice: _, ...plainTexts } = reportTexts.en
+const texts = {
+  ...(Object.fromEntries(Object.keys(plainTexts).map((name) => [name, z.string().optional()])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
+  advice: z.record(z.string(), z.string()).optional(),
+}
+
+const webhook = z.strictObject({
+  name: z.string().regex(/^[\w.-]{1,60}$/, 'at most 60 letters, digits, and . _ -').describe('Names it in listings; with another name it is another webhook.'),
+  url: z.url({ protocol: /^https?$/, error: 'an http or https URL' }).describe('Where events are posted, as JSON.'),
+  secret: z.string().min(16, 'at least 16 characters').describe('Key of the signature (HMAC-SHA256, Standard Webhooks v1); after `whsec_` it is base64.'),
+  events: z
+    .array(z.enum(['accepted', 'attempt', 'deferred', 'delivered', 'bounced', 'expired', 'held', 'released', 'replayed', 'action']))
+    .min(1, 'at least one event; leave the list out to mean all')
     .optional()
-    .describe('none: never; may (the default): when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.'),
+    .describe('Which events; all when left out.'),
+  minimalBackoffTime: duration('5s').describe('Pause after the first failure; it doubles with each further one.'),
+  maximalBackoffTime: duration('15m').describe('The longest pause.'),
+  lifetime: duration('3d').describe('How long an event is tried before it is given up, and shown by `everpost webhooks --dead`.'),
 })
 
 const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
@@ -165,7 +209,7 @@ export const settingsSchema = z.strictObject({
     .max(1, 'one character, or none')
     .default('+')
     .describe('What parts a user from a tag in a local part: `alice+news` is delivered as `alice` by Maildir and pipe. Empty: nothing does.'),
-  routes: z.array(route).default([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
+  routes: routes.prefault([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
       servers: z
@@ -181,7 +225,36 @@ export const settingsSchema = z.strictObject({
     maximalBackoffTime: duration('4h').describe('The longest pause.'),
     maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
     bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
+    lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
+    rules: z.array(retryRule).default([]).transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
+      .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
+    builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
   }).describe('When deferred mail is tried again.'),
+  reports: section({
+    language: z.enum(Object.keys(reportTexts) as (keyof typeof reportTexts)[]).default('en').describe('Of the part that people read.'),
+    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name (mail/report-texts.ts): `failed`, `delayed`, `help`, `advice`, ...'),
+    delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
+    returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
+    returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
+    postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
+      .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
+  }).describe('Delivery status notifications (RFC 3461).'),
+  destinations: section({
+    concurrency: count(50).describe('Attempts at a time of one process to one destination that has no limit of its own.'),
+    limits: z.array(z.strictObject({
+      destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
+      concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),
+      rate: rate.nullable().default(null).transform((text) => (text === null ? null : parseRate(text)!)).describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
+    })).default([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
+    providers: z.array(z.strictObject({
+      name: z.string().min(1).describe('What the destination is called.'),
+      hosts: z.array(z.string().min(1)).min(1).describe('MX hosts, or `*.name`.'),
+    })).default([]).describe('MX hosts that are one destination, before the built-in list (mail/destination.ts) and the MX set itself.'),
+    circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
+    circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
+    circuitMaximalPause: duration('30m').describe('The longest.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time.'),
+  }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
     recipients: count(1000).describe('Recipients of one message.'),
@@ -203,10 +276,20 @@ export const settingsSchema = z.strictObject({
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),
-  }).describe('How long bodies are kept. The record of a message stays.'),
+    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for are kept anyway.'),
+  }).describe('How long bodies and events are kept. The record of a message stays.'),
+  webhooks: z
+    .array(webhook)
+    .refine((webhooks) => new Set(webhooks.map(({ name }) => name)).size === webhooks.length, { error: 'each webhook has a name of its own' })
+    .default([])
+    .describe('Who is told by HTTP what happens to messages. The same on every worker of one installation. Without a webhook and without an open stream no event is written.'),
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
+    idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),
+    connectionAge: duration('5m').describe('How long a connection may take new messages.'),
+    connectionMessages: count(100).describe('Messages on one connection; a host may state less (LIMITS, RFC 9422).'),
+    idleConnections: count(100).describe('Connections of one process that wait at a time.'),
     connectTimeout: duration('30s').describe('For one address of one host.'),
     greetingTimeout: duration('5m').describe('RFC 5321 section 4.5.3.2.1.'),
     mailTimeout: duration('5m').describe('For MAIL, EHLO and the like (section 4.5.3.2.2).'),
@@ -229,6 +312,11 @@ export const settingsSchema = z.strictObject({
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
     taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
+  dev: section({
+    postgresPort: anyPort.describe('Port of the Postgres that dev mode runs.'),
+    temporalPort: anyPort.describe('Port of the Temporal that dev mode runs.'),
+    temporalUiPort: anyPort.describe("Port of Temporal's web page."),
+  }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),
   }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),

@@ -5,9 +5,13 @@ import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node
 import type { Tls } from '../mail/envelope.ts'
 import type { Reply } from '../mail/reply.ts'
 import { createReplyReader } from './replies.ts'
+import type { HostTls } from './tls.ts'
 
 /** The connection is of no more use: refused, lost, out of time, or not SMTP. Never leaves smtp/. */
 export class ConnectionLost extends Error {}
+
+/** The same, because the peer's certificate is not one that the policy accepts. */
+export class CertificateRefused extends ConnectionLost {}
 
 export interface Connection {
   tls: Tls | null
@@ -17,7 +21,12 @@ export interface Connection {
   reply(limit: number): Promise<Reply>
   /** Whether a reply waits to be read. */
   hasReply(): boolean
-  startTls(host: string, verify: boolean, limit: number): Promise<void>
+  /** Whether it stands, and in step: nothing lost, nothing said that nobody asked for. */
+  isQuiet(): boolean
+  /** Throws ConnectionLost when it does not stand any more. */
+  check(): void
+  /** Shakes hands; with level `verify` rejects with CertificateRefused unless chain and name of the certificate are good. */
+  startTls(host: string, tls: HostTls, limit: number): Promise<void>
   /** Breaks the connection off; whoever waits on it gets ConnectionLost with this reason. */
   abort(reason: string): void
   close(): void
@@ -94,7 +103,11 @@ export async function openConnection(address: string, port: number, limit: numbe
       return replies.shift()!
     },
     hasReply: () => replies.length > 0,
-    async startTls(host, verify, limit) {
+    isQuiet: () => lost === null && replies.length === 0 && !reader.pending(),
+    check() {
+      if (lost) throw lost
+    },
+    async startTls(host, tls, limit) {
       // Octets that came in the clear behind the reply to STARTTLS are an attacker's (CVE-2011-0411).
       if (reader.pending() || replies.length > 0) fail('octets in the clear after STARTTLS')
       if (lost) throw lost
@@ -102,9 +115,11 @@ export async function openConnection(address: string, port: number, limit: numbe
       const clear = socket
       reader = createReplyReader()
       let secure = false
+      const name = tls.servername ?? host
+      // The handshake goes through with any certificate, so that a bad one can be told from a handshake that failed.
       const wrapped = connectTls({
-        socket: clear, rejectUnauthorized: verify, minVersion: 'TLSv1.2', ...(isIP(host) ? {} : { servername: host }),
-        checkServerIdentity: (_name, certificate) => checkServerIdentity(host, certificate),
+        socket: clear, rejectUnauthorized: false, minVersion: tls.minVersion, ...(isIP(name) ? {} : { servername: name }),
+        ...(tls.context ? { secureContext: tls.context } : {}), checkServerIdentity: (_name, certificate) => checkServerIdentity(name, certificate),
       }, () => {
         secure = true
         stir?.()
@@ -114,6 +129,11 @@ export async function openConnection(address: string, port: number, limit: numbe
       listen(wrapped)
       await until(() => secure, limit, 'in the TLS handshake')
       connection.tls = { version: wrapped.getProtocol() ?? '', cipher: wrapped.getCipher().standardName, verified: wrapped.authorized }
+      if (tls.level === 'verify' && !wrapped.authorized) {
+        lost ??= new CertificateRefused(`its certificate is not accepted for ${name} (${String(wrapped.authorizationError)})`)
+        socket.destroy()
+        throw lost
+      }
     },
     abort: fail,
     close() {

@@ -1,10 +1,11 @@
-// Opening a session with one host: greeting, EHLO, STARTTLS by policy. Afterwards it is ready for MAIL.
+// Opening a session with one host: greeting, EHLO, TLS by policy, AUTH. Afterwards it is ready for MAIL, and may carry many messages.
 
-import type { Reply } from '../mail/reply.ts'
-import type { TlsPolicy } from '../mail/route.ts'
 import type { Outcome, Phase } from '../mail/outcome.ts'
-import { onLoss, onReply, type Peer } from '../mail/verdict.ts'
-import { type Connection, ConnectionLost, openConnection } from './connection.ts'
+import type { Reply } from '../mail/reply.ts'
+import { local, onLoss, onReply, type Peer } from '../mail/verdict.ts'
+import { authenticate, type Credentials } from './auth.ts'
+import { CertificateRefused, type Connection, ConnectionLost, openConnection } from './connection.ts'
+import type { HostTls } from './tls.ts'
 
 /** Time limits in milliseconds (RFC 5321 section 4.5.3.2). */
 export interface Timeouts {
@@ -22,7 +23,8 @@ export interface SessionRequest {
   host: string
   address: string
   port: number
-  tls: TlsPolicy
+  tls: HostTls
+  auth: Credentials | null
   helo: string
   timeouts: Timeouts
   signal: AbortSignal
@@ -30,58 +32,91 @@ export interface SessionRequest {
 
 export interface Session {
   connection: Connection
+  peer: Peer
   /** Keywords of the EHLO reply, upper case, with their parameters. */
   extensions: Map<string, string>
+  /** By performance.now(). */
+  openedAt: number
+  /** MAIL commands sent so far. */
+  transactions: number
 }
 
 export type Opened =
-  | { kind: 'open'; session: Session; peer: Peer }
-  | { kind: 'failed'; outcome: Outcome; phase: Phase; /** With `tls: may` the same host may be tried in the clear. */ inClear: boolean }
+  | { kind: 'open'; session: Session }
+  | { kind: 'failed'; outcome: Outcome; phase: Phase; /** The host said no to TLS, or its certificate was not accepted. */ noTls: boolean }
 
 export async function openSession(request: SessionRequest): Promise<Opened> {
-  const { host, address, port, timeouts, signal } = request
+  const { host, address, port, tls, timeouts, signal } = request
   const peer: Peer = { host, address, tls: null }
   let phase: Phase = 'connect'
   let connection: Connection | null = null
   const breakOff = () => connection?.abort('broken off')
   signal.addEventListener('abort', breakOff, { once: true })
-  const refused = (reply: Reply): Opened => {
-    void connection!.write('QUIT\r\n', 1000).catch(() => {})
-    connection!.close()
-    return { kind: 'failed', outcome: onReply(reply, phase, peer), phase, inClear: phase === 'tls' && request.tls === 'may' }
+  const failed = (outcome: Outcome): Opened => {
+    if (connection) leave(connection)
+    return { kind: 'failed', outcome, phase, noTls: phase === 'tls' }
   }
   try {
     connection = await openConnection(address, port, timeouts.connect)
     if (signal.aborted) breakOff()
+    const shakeHands = async () => {
+      phase = 'tls'
+      await connection!.startTls(host, tls, timeouts.mail)
+      peer.tls = connection!.tls
+    }
+    if (tls.implicit && tls.level !== 'none') await shakeHands()
     phase = 'greeting'
     const greeting = await connection.reply(timeouts.greeting)
-    if (greeting.code !== 220) return refused(greeting)
+    if (greeting.code !== 220) return failed(onReply(greeting, phase, peer))
     phase = 'ehlo'
     let hello = await sayHello(connection, request)
-    if ('reply' in hello) return refused(hello.reply)
-    if (request.tls !== 'none' && (hello.extensions.has('STARTTLS') || request.tls !== 'may')) {
+    if ('reply' in hello) return failed(onReply(hello.reply, phase, peer))
+    if (peer.tls === null && tls.level !== 'none' && (hello.extensions.has('STARTTLS') || tls.level !== 'may')) {
       phase = 'tls'
       const reply = await command(connection, 'STARTTLS', timeouts.mail)
-      if (reply.code !== 220) return refused(reply)
-      await connection.startTls(host, request.tls === 'verify', timeouts.mail)
-      peer.tls = connection.tls
+      if (reply.code !== 220) return failed(onReply(reply, phase, peer))
+      await shakeHands()
       phase = 'ehlo'
       hello = await sayHello(connection, request)
-      if ('reply' in hello) return refused(hello.reply)
+      if ('reply' in hello) return failed(onReply(hello.reply, phase, peer))
     }
-    return { kind: 'open', session: { connection, extensions: hello.extensions }, peer }
+    if (request.auth) {
+      phase = 'auth'
+      const refused = await authenticate(connection, hello.extensions, request.auth, timeouts.mail)
+      if (typeof refused === 'string') return failed({ ...local('deferred', '4.7.0', `host ${host}[${address}]: ${refused}`, phase), ...peer })
+      if (refused) return failed(onReply(refused, phase, peer))
+    }
+    return { kind: 'open', session: { connection, peer, extensions: hello.extensions, openedAt: performance.now(), transactions: 0 } }
   } catch (error) {
     connection?.close()
     if (!(error instanceof ConnectionLost)) throw error
-    return { kind: 'failed', outcome: onLoss(phase, error.message, peer), phase, inClear: phase === 'tls' && request.tls === 'may' }
+    return { kind: 'failed', outcome: onLoss(phase, error.message, peer), phase, noTls: error instanceof CertificateRefused }
   } finally {
     signal.removeEventListener('abort', breakOff)
   }
 }
 
+/** Sends a command and waits for its reply, `limit` milliseconds each. */
 export async function command(connection: Connection, line: string, limit: number): Promise<Reply> {
+  const unasked = await unaskedReply(connection)
+  if (unasked) return unasked
   await connection.write(`${line}\r\n`, limit)
   return await connection.reply(limit)
+}
+
+/** Only 421 may come unasked (RFC 5321 section 3.8). After anything else nobody can tell which command a reply answers. */
+export async function unaskedReply(connection: Connection): Promise<Reply | null> {
+  if (!connection.hasReply()) return null
+  const reply = await connection.reply(0)
+  if (reply.code === 421) return reply
+  connection.abort('a reply that answers no command')
+  return null
+}
+
+/** Says QUIT and hangs up; the reply is not waited for. */
+export function leave(connection: Connection): void {
+  void connection.write('QUIT\r\n', 1000).catch(() => {})
+  connection.close()
 }
 
 /** EHLO, else HELO (RFC 5321 section 3.2); LHLO has no older form (RFC 2033). */

@@ -1,13 +1,13 @@
-// One mail transaction in an open session: MAIL, RCPT, DATA, the octets, the final dot (RFC 5321 section 3.3, RFC 2033).
+// One mail transaction in an open session: MAIL, RCPT, DATA or BDAT, the octets, the final dot (RFC 5321 section 3.3, RFC 2033, RFC 3030).
 
-import { canonicalDomain, isAscii, splitAddress } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
 import type { Outcome, Phase } from '../mail/outcome.ts'
 import type { Reply } from '../mail/reply.ts'
-import { brokenOff, local, onLoss, onReply, type Peer } from '../mail/verdict.ts'
+import { brokenOff, onLoss, onReply } from '../mail/verdict.ts'
 import { ConnectionLost } from './connection.ts'
 import { createDotStuffer } from './dot-stuff.ts'
-import type { Session } from './session.ts'
+import { command, type Session, unaskedReply } from './session.ts'
+import { mailCommand, rcptCommand, type Terms } from './terms.ts'
 import type { TransferRequest } from './transfer.ts'
 
 export interface TransactionResult {
@@ -15,116 +15,143 @@ export interface TransactionResult {
   /** The furthest stage reached. */
   phase: Phase
   dotSent: boolean
+  /** The outcome of all recipients that had none of their own; null when each had. */
+  ending: Outcome | null
+  /** Refused only since the transaction was full (452 4.5.3): a further one may take them at once. Their outcomes say 452. */
+  surplus: Recipient[]
+  /** clean: ready for MAIL; unsettled: after `owed` more replies and RSET; broken: of no more use. */
+  state: 'clean' | 'unsettled' | 'broken'
+  owed: number
+  /** Lost before the dot, or 421 in reply to MAIL: on a connection that had waited, this says nothing about the message. */
+  cutOff: boolean
 }
 
-/** Runs the transaction for these recipients. Throws only what `beforeDot` and `content` throw: infrastructure. */
-export async function runTransaction(request: TransferRequest, session: Session, peer: Peer, recipients: Recipient[]): Promise<TransactionResult> {
-  const { connection, extensions } = session
+/** Runs the transaction for these recipients, whose addresses can be said on these terms. Throws only what `beforeDot` and `content` throw: infrastructure. */
+export async function runTransaction(request: TransferRequest, session: Session, terms: Terms, recipients: Recipient[]): Promise<TransactionResult> {
+  const { connection, extensions, peer } = session
   const { timeouts } = request
-  let ending = ''
-  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false }
-  const unsettled = () => recipients.filter(({ n }) => !result.outcomes.has(n))
+  const result: TransactionResult = { outcomes: new Map(), phase: 'mail', dotSent: false, ending: null, surplus: [], state: 'broken', owed: 0, cutOff: false }
   const settle = (outcome: Outcome) => {
-    for (const { n } of unsettled()) result.outcomes.set(n, outcome)
+    result.ending = outcome
+    for (const { n } of recipients) if (!result.outcomes.has(n)) result.outcomes.set(n, outcome)
     return result
   }
+  /** The reply ends the transaction. */
+  const stop = (reply: Reply) => {
+    result.state = reply.code === 421 ? 'broken' : 'unsettled'
+    result.cutOff = reply.code === 421 && result.phase === 'mail'
+    return settle(onReply(reply, result.phase, peer))
+  }
 
-  const impossible = cannotSend(request, extensions)
-  if (impossible) return settle({ ...impossible, ...peer })
-  const commands = [mailCommand(request, extensions), ...recipients.map((r) => `RCPT TO:<${path(r.forwardPath, request, extensions)}>`), 'DATA']
+  const chunking = terms.body === 'BINARYMIME'
+  const commands = [mailCommand(request, terms, extensions), ...recipients.map((each) => rcptCommand(each, terms)), ...(chunking ? [] : ['DATA'])]
   const pipelining = extensions.has('PIPELINING')
   const breakOff = () => {
     if (!result.dotSent) connection.abort('broken off')
   }
   request.signal.addEventListener('abort', breakOff, { once: true })
+  session.transactions++
   try {
     if (request.signal.aborted) breakOff()
-    if (pipelining) await connection.write(`${commands.join('\r\n')}\r\n`, timeouts.mail)
+    if (pipelining) {
+      const unasked = await unaskedReply(connection)
+      if (unasked) return stop(unasked)
+      await connection.write(`${commands.join('\r\n')}\r\n`, timeouts.mail)
+      result.owed = commands.length
+    }
     const ask = async (line: string, limit: number): Promise<Reply> => {
-      if (!pipelining) await connection.write(`${line}\r\n`, limit)
-      return await connection.reply(limit)
+      const reply = pipelining ? await connection.reply(limit) : await command(connection, line, limit)
+      if (pipelining) result.owed--
+      return reply
     }
 
     const mail = await ask(commands[0]!, timeouts.mail)
-    if (mail.code !== 250) return settle(onReply(refusal(mail), 'mail', peer))
+    if (!isYes(mail)) return stop(mail)
     result.phase = 'rcpt'
-    for (const [i, { n }] of recipients.entries()) {
+    const accepted: number[] = []
+    for (const [i, recipient] of recipients.entries()) {
       const reply = await ask(commands[i + 1]!, timeouts.rcpt)
-      if (reply.code !== 250 && reply.code !== 251) result.outcomes.set(n, onReply(refusal(reply), 'rcpt', peer))
+      if (reply.code === 421) return stop(reply)
+      if (isYes(reply)) accepted.push(recipient.n)
+      else if (accepted.length > 0 && isFull(reply)) {
+        result.surplus.push(recipient)
+        result.outcomes.set(recipient.n, onReply({ ...reply, code: 452, enhanced: '4.5.3' }, 'rcpt', peer))
+      } else result.outcomes.set(recipient.n, onReply(reply, 'rcpt', peer))
     }
-    const accepted = unsettled()
-    if (accepted.length === 0) {
-      // RFC 2920 section 3.1: a server may still have said 354; the connection is closed, which ends it.
-      return result
-    }
+    if (accepted.length === 0) return { ...result, state: 'unsettled' }
     result.phase = 'data'
-    const data = await ask('DATA', timeouts.data)
-    if (data.code !== 354) return settle(onReply(refusal(data), 'data', peer))
-    const early = await sendContent()
-    if (early) return settle(onReply(refusal(early), 'data', peer))
-    if (!(await request.beforeDot(accepted.map(({ n }) => n)))) return settle(brokenOff('another attempt has taken over'))
+    if (!chunking) {
+      const data = await ask('DATA', timeouts.data)
+      if (data.code !== 354) return stop(data)
+    }
+    const { early, ending } = chunking ? await sendChunks() : await sendLines()
+    if (early) return stopEarly(early)
+    if (!(await request.beforeDot(accepted))) return settle(brokenOff('another attempt has taken over'))
     if (request.signal.aborted) throw new ConnectionLost('broken off')
+    if (connection.hasReply()) return stopEarly(await connection.reply(0))
+    connection.check()
     result.dotSent = true
     result.phase = 'dot'
-    await connection.write(`${ending}.\r\n`, timeouts.dot)
-    if (request.protocol === 'smtp') return settle(onReply(await connection.reply(timeouts.dot), 'dot', peer))
-    for (const { n } of accepted) result.outcomes.set(n, onReply(await connection.reply(timeouts.dot), 'dot', peer))
+    await connection.write(ending, timeouts.dot)
+    for (const n of request.protocol === 'lmtp' ? accepted : [null]) {
+      const reply = await connection.reply(timeouts.dot)
+      const outcome = onReply(reply, 'dot', peer)
+      const taken = outcome.status === 'delivered' ? { ...outcome, dsnPassedOn: terms.dsn } : outcome
+      if (n === null) settle(taken)
+      else result.outcomes.set(n, taken)
+      result.state = reply.code === 421 ? 'broken' : 'clean'
+    }
     return result
   } catch (error) {
+    result.state = 'broken'
     if (!(error instanceof ConnectionLost)) {
       connection.abort('broken off')
       throw error
     }
     const broken = request.signal.aborted && !result.dotSent
+    // A host that refuses early and hangs up has said why, though writing to it failed before we looked.
+    if (!broken && result.phase === 'data' && connection.hasReply()) return stopEarly(await connection.reply(0))
+    result.cutOff = !result.dotSent && !broken
     return settle(broken ? brokenOff('broken off before the final dot') : onLoss(result.phase, error.message, peer))
   } finally {
     request.signal.removeEventListener('abort', breakOff)
   }
 
-  /** Sends the octets; the reply, if the peer gives one before the dot. */
-  async function sendContent(): Promise<Reply | null> {
+  /** A reply while the host still owes us patience: it takes no more of this message, and we are in the midst of it. */
+  function stopEarly(reply: Reply): TransactionResult {
+    return { ...stop(reply), state: 'broken' }
+  }
+
+  /** Sends the octets after DATA; `early` is the reply, if the host gives one before the dot. */
+  async function sendLines(): Promise<{ early: Reply | null; ending: string }> {
     const stuffer = createDotStuffer()
     for await (const chunk of request.content()) {
       for (const part of stuffer.stuff(chunk)) {
-        if (connection.hasReply()) return await connection.reply(0)
+        if (connection.hasReply()) return { early: await connection.reply(0), ending: '' }
         await connection.write(part, timeouts.block)
       }
     }
-    ending = stuffer.end()
-    return connection.hasReply() ? await connection.reply(0) : null
+    return { early: connection.hasReply() ? await connection.reply(0) : null, ending: `${stuffer.end()}.\r\n` }
+  }
+
+  /** Sends the octets by BDAT, each chunk with its reply; an empty last chunk takes the place of the dot. */
+  async function sendChunks(): Promise<{ early: Reply | null; ending: string }> {
+    for await (const chunk of request.content()) {
+      if (chunk.length === 0) continue
+      await connection.write(`BDAT ${chunk.length}\r\n`, timeouts.block)
+      await connection.write(chunk, timeouts.block)
+      const reply = await connection.reply(timeouts.data)
+      if (!isYes(reply)) return { early: reply, ending: '' }
+    }
+    return { early: null, ending: 'BDAT 0 LAST\r\n' }
   }
 }
 
-/** A positive reply where it makes no sense refuses nothing and promises nothing: it counts as a passing trouble. */
-function refusal(reply: Reply): Reply {
-  return reply.code >= 400 ? reply : { ...reply, code: 450, enhanced: null }
+function isYes(reply: Reply): boolean {
+  return reply.code >= 200 && reply.code < 300
 }
 
-/** What the peer cannot take, known before anything is sent. */
-function cannotSend(request: TransferRequest, extensions: Map<string, string>): Outcome | null {
-  const most = Number(extensions.get('SIZE') ?? 0)
-  if (most > 0 && request.size > most) return local('bounced', '5.3.4', `the next hop takes at most ${most} octets`, 'mail')
-  const addresses = [request.envelope.reversePath, ...request.recipients.map((r) => r.forwardPath)]
-  // RFC 6531 section 3.1: without the extension an address must be ASCII; a domain can be made so, a local part cannot.
-  const unsayable = addresses.find((address) => !isAscii(splitAddress(address).localPart))
-  if (unsayable !== undefined && !extensions.has('SMTPUTF8')) {
-    return local('bounced', '5.6.7', `the next hop does not take the address ${unsayable} (no SMTPUTF8)`, 'mail')
-  }
-  return null
-}
-
-function mailCommand({ envelope, size }: TransferRequest, extensions: Map<string, string>): string {
-  const parameters = [
-    extensions.has('SIZE') ? ` SIZE=${size}` : '',
-    envelope.body !== '7BIT' && extensions.has('8BITMIME') ? ' BODY=8BITMIME' : '',
-    envelope.smtpUtf8 && extensions.has('SMTPUTF8') ? ' SMTPUTF8' : '',
-  ]
-  return `MAIL FROM:<${path(envelope.reversePath, { envelope }, extensions)}>${parameters.join('')}`
-}
-
-/** The address on the wire: its domain as A-labels, unless SMTPUTF8 goes along (RFC 6531). */
-function path(address: string, { envelope }: Pick<TransferRequest, 'envelope'>, extensions: Map<string, string>): string {
-  if (isAscii(address) || (envelope.smtpUtf8 && extensions.has('SMTPUTF8'))) return address
-  const { localPart, domain } = splitAddress(address)
-  return `${localPart}@${canonicalDomain(domain)}`
+/** RFC 5321 section 4.5.3.1.10: 452 means too many recipients, and 552 is to be taken for it; another enhanced code speaks against it. */
+function isFull({ code, enhanced }: Reply): boolean {
+  return (code === 452 && (enhanced === null || enhanced === '4.5.3')) || (code === 552 && (enhanced === null || enhanced === '5.5.3'))
 }

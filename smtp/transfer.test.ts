@@ -3,28 +3,21 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { createDns } from './dns.ts'
 import { createDotStuffer } from './dot-stuff.ts'
-import { type Peer, type Script, startPeer } from './testing.ts'
+import { createPool } from './pool.ts'
+import { type Peer, type Script, startPeer, testBody, testRequest } from './testing.ts'
 import { startDnsServer } from './testing-dns.ts'
+import { plainTls } from './tls.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
 
 const dns = createDns({ servers: [], timeout: 1000 })
-const body = 'Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n'
-const timeouts = { connect: 500, greeting: 300, mail: 300, rcpt: 300, data: 300, block: 300, dot: 300 }
-
-function request(port: number, change: Partial<TransferRequest> = {}): TransferRequest {
-  return {
-    protocol: 'smtp', hosts: ['127.0.0.1'], port, tls: 'may', helo: 'mx.example.test',
-    envelope: { reversePath: 's@a.test', body: '7BIT', smtpUtf8: false }, size: body.length,
-    recipients: ['a@x.test', 'b@x.test'].map((forwardPath, n) => ({ n, forwardPath, notify: [], orcpt: null })),
-    content: async function* () { yield Buffer.from(body) }, timeouts, beforeDot: async () => true, signal: new AbortController().signal,
-    ...change,
-  }
-}
+const pool = createPool({ idle: 0, age: 0, messages: 1, connections: 1 })
+const body = testBody
+const { timeouts } = testRequest(0)
 
 async function run(script: Script, change: Partial<TransferRequest> = {}) {
   const peer = await startPeer(script)
   try {
-    const result = await transfer(request(peer.port, change), dns)
+    const result = await transfer(testRequest(peer.port, change), { dns, pool })
     const brief = [0, 1].map((n) => [result.outcomes[n]?.status, result.outcomes[n]?.phase, result.outcomes[n]?.enhanced].join(' '))
     return { result, brief, peer }
   } finally {
@@ -83,7 +76,7 @@ test('EHLO refused, HELO taken; a failed STARTTLS under "may" goes on in the cle
   assert.deepEqual((await run({ ehlo: '502 what' })).brief[0], 'delivered dot 2.0.0')
   const clear = await run({ extensions: ['STARTTLS'], starttls: '220 go\r\n' })
   assert.deepEqual([clear.brief[0], clear.result.tries.length], ['delivered dot 2.0.0', 2])
-  const verify = await run({ extensions: ['STARTTLS'], starttls: '454 4.7.0 no' }, { tls: 'verify' })
+  const verify = await run({ extensions: ['STARTTLS'], starttls: '454 4.7.0 no' }, { tls: async () => plainTls('verify') })
   assert.deepEqual([verify.brief[0], verify.peer.messages.length], ['deferred tls 4.7.0', 0])
 })
 
@@ -117,7 +110,7 @@ test('the next host takes who was deferred, and only those', async () => {
   const second = await startPeer({}, '127.0.0.3', first.port)
   try {
     const hosts = ['gone.test', 'one.test', 'two.test']
-    const result = await transfer(request(first.port, { hosts }), createDns({ servers: [server.server], timeout: 500 }))
+    const result = await transfer(testRequest(first.port, { hosts }), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
     assert.deepEqual([0, 1].map((n) => [result.outcomes[n]?.status, result.outcomes[n]?.host]), [['delivered', 'two.test'], ['delivered', 'one.test']])
     assert.deepEqual(second.commands.filter((line) => line.startsWith('RCPT')), ['RCPT TO:<a@x.test>'])
     assert.deepEqual(result.tries.map((tried) => tried.phase), ['dns', 'dot', 'dot'])
@@ -140,4 +133,17 @@ test('dot-stuffing does not depend on chunk borders', () => {
     assert.equal(out, `\r\n${text}`.replace(/\r\n\./g, '\r\n..').slice(2))
     assert.equal(stuffer.end(), `\r\n${text}`.endsWith('\r\n') ? '' : '\r\n')
   }))
+})
+
+test('a host that says no for good is followed by the next one when that is asked for', async () => {
+  const server = await startDnsServer({ 'one.test/A': ['127.0.0.2'], 'two.test/A': ['127.0.0.3'] })
+  const first = await startPeer({ rcpt: { '*': '554 5.7.1 blocked' } }, '127.0.0.2')
+  const second = await startPeer({}, '127.0.0.3', first.port)
+  try {
+    const change: Partial<TransferRequest> = { hosts: ['one.test', 'two.test'], anotherHost: ({ n }) => n === 1 }
+    const result = await transfer(testRequest(first.port, change), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
+    assert.deepEqual([0, 1].map((n) => [result.outcomes[n]?.status, result.outcomes[n]?.host]), [['bounced', 'one.test'], ['delivered', 'two.test']])
+  } finally {
+    await Promise.all([first.close(), second.close(), server.close()])
+  }
 })

@@ -1,22 +1,29 @@
 // A transfer: the hosts of a next hop in turn, each address of each, until every recipient has a final outcome.
 
-import type { BodyType, Recipient } from '../mail/envelope.ts'
-import type { AttemptResult, HostTry, Outcome, Phase } from '../mail/outcome.ts'
-import type { TlsPolicy } from '../mail/route.ts'
+import type { BodyType, Recipient, Ret } from '../mail/envelope.ts'
+import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, onDns } from '../mail/verdict.ts'
+import type { Credentials } from './auth.ts'
 import type { Dns } from './dns.ts'
-import { openSession, type Timeouts } from './session.ts'
-import { runTransaction } from './transaction.ts'
+import type { Pool } from './pool.ts'
+import type { Timeouts } from './session.ts'
+import type { HostTls } from './tls.ts'
+import { visit, type Visit } from './visit.ts'
 
 export interface TransferRequest {
   protocol: 'smtp' | 'lmtp'
   /** Names or addresses, in the order to try. */
   hosts: string[]
   port: number
-  tls: TlsPolicy
+  /**
+   * What TLS is asked of a host. Asked anew for each one, since a policy that DNS or HTTPS publishes for a host (DANE, RFC 7672; MTA-STS,
+   * RFC 8461) may raise what the route asks for; it may never lower it.
+   */
+  tls: (host: string) => Promise<HostTls>
+  auth: Credentials | null
   /** Our name in EHLO. */
   helo: string
-  envelope: { reversePath: string; body: BodyType; smtpUtf8: boolean }
+  envelope: { reversePath: string; body: BodyType; smtpUtf8: boolean; requireTls: boolean; ret: Ret | null; envid: string | null }
   /** Octets of the content. */
   size: number
   recipients: Recipient[]
@@ -25,6 +32,10 @@ export interface TransferRequest {
   timeouts: Timeouts
   /** Asked when all but the final dot has been sent. False: the dot may not be sent. */
   beforeDot: (accepted: number[]) => Promise<boolean>
+  /** Whether the next host is to be asked, although this one has said no for good. */
+  anotherHost?: (recipient: Recipient, outcome: Outcome) => boolean
+  /** Told the outcomes so far before the attempt goes on with other recipients: a crash from here on repeats no delivery. */
+  partly: (outcomes: ReadonlyMap<number, Outcome>) => Promise<void>
   /** Aborted: break off at once, unless the dot was sent; then its reply is still waited for. */
   signal: AbortSignal
 }
@@ -33,71 +44,55 @@ export interface TransferRequest {
 const addressesOfHost = 5
 const addressesInAttempt = 20
 
-/** Makes one attempt. Never throws for what a peer does; throws what `beforeDot` and `content` throw. */
-export async function transfer(request: TransferRequest, dns: Dns): Promise<AttemptResult> {
+/** Makes one attempt. Never throws for what a peer does; throws what `beforeDot`, `partly` and `content` throw. */
+export async function transfer(request: TransferRequest, { dns, pool }: { dns: Dns; pool: Pool }): Promise<AttemptResult> {
   const outcomes = new Map<number, Outcome>()
   const tries: HostTry[] = []
   let remaining = request.recipients
-  const learn = (outcome: Outcome) => {
-    for (const { n } of remaining) outcomes.set(n, outcome)
-  }
-  learn(onDns.noAddresses(request.hosts.join(', ')))
 
   for (const host of request.hosts) {
     if (remaining.length === 0 || tries.length >= addressesInAttempt) break
     const found = await dns.addresses(host)
     if (found.kind !== 'found') {
       const problem = found.kind === 'failed' ? onDns.failed(host, found.problem) : onDns.noAddresses(host)
-      if (tries.length === 0) learn(problem)
-      tries.push({ ...startTry(host, null, request.port), phase: 'dns', problem: problem.text })
+      // A host that was reached has the last word, unless it said that it cannot take the message and this one perhaps could.
+      for (const { n } of remaining) if (outcomes.get(n)?.status !== 'deferred') outcomes.set(n, problem)
+      tries.push({ host, address: null, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'dns', dotSent: false, problem: problem.text })
       continue
     }
+    const asked = await request.tls(host)
     for (const address of found.records.slice(0, addressesOfHost)) {
-      for (const tls of request.tls === 'may' ? (['may', 'none'] as const) : [request.tls]) {
-        if (request.signal.aborted) learn(brokenOff('broken off before the final dot'))
-        if (request.signal.aborted || remaining.length === 0) return result(outcomes, tries)
-        const inClear = await tryAddress({ ...request, tls }, host, address)
-        if (!inClear) break
+      for (const level of asked.level === 'may' ? (['may', 'none'] as const) : [asked.level]) {
+        if (request.signal.aborted) for (const { n } of remaining) outcomes.set(n, brokenOff('broken off before the final dot'))
+        if (request.signal.aborted || remaining.length === 0) return result()
+        if (tries.some((tried) => tried.dotSent)) await request.partly(outcomes)
+        const visited = await visit(request, host, address, { ...asked, level }, remaining, pool)
+        learn(visited)
+        if (!visited.inClear) break
       }
     }
   }
-  return result(outcomes, tries)
+  return result()
 
-  /** Tries one address; true when it is worth another try in the clear. */
-  async function tryAddress(request: TransferRequest, host: string, address: string): Promise<boolean> {
-    const begun = performance.now()
-    const tried = startTry(host, address, request.port)
-    const opened = await openSession({ ...request, host, address })
-    if (opened.kind === 'failed') {
-      const broken = request.signal.aborted
-      learn(broken ? brokenOff('broken off before the final dot') : opened.outcome)
-      tries.push({ ...tried, took: Math.round(performance.now() - begun), phase: opened.phase, problem: opened.outcome.text })
-      if (opened.outcome.status === 'bounced') remaining = []
-      return opened.inClear && !broken
+  function learn(visited: Visit): void {
+    tries.push(visited.tried)
+    for (const [n, outcome] of visited.outcomes) {
+      if (!(visited.elsewhere.has(n) && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
     }
-    const { connection } = opened.session
-    const done = await runTransaction(request, opened.session, opened.peer, remaining)
-    for (const [n, outcome] of done.outcomes) outcomes.set(n, outcome)
-    void connection.write('QUIT\r\n', 1000).catch(() => {})
-    connection.close()
-    const trouble = [...done.outcomes.values()].find((outcome) => outcome.status !== 'delivered')
-    tries.push({
-      ...tried, took: Math.round(performance.now() - begun), tls: opened.peer.tls, phase: done.phase, dotSent: done.dotSent, problem: trouble?.text ?? null,
+    remaining = remaining.filter((recipient) => {
+      const outcome = visited.outcomes.get(recipient.n)!
+      return visited.elsewhere.has(recipient.n) || !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
     })
-    remaining = remaining.filter(({ n }) => !isFinal(done.outcomes.get(n)!))
-    return false
+  }
+
+  function result(): AttemptResult {
+    const none = onDns.noAddresses(request.hosts.join(', '))
+    for (const { n } of request.recipients) if (!outcomes.has(n)) outcomes.set(n, none)
+    return { outcomes: Object.fromEntries(outcomes), tries, dotSent: tries.some((tried) => tried.dotSent) }
   }
 }
 
 /** Nothing further is tried in this attempt: settled, fenced, or the dot was sent and nobody knows. */
 function isFinal(outcome: Outcome): boolean {
   return outcome.status !== 'deferred' || outcome.phase === 'policy' || (outcome.phase === 'dot' && outcome.reply === null)
-}
-
-function startTry(host: string, address: string | null, port: number): HostTry {
-  return { host, address, port, at: new Date().toISOString(), took: 0, tls: null, phase: 'connect' as Phase, dotSent: false, problem: null }
-}
-
-function result(outcomes: Map<number, Outcome>, tries: HostTry[]): AttemptResult {
-  return { outcomes: Object.fromEntries(outcomes), tries, dotSent: tries.some((tried) => tried.dotSent) }
 }

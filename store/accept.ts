@@ -13,10 +13,10 @@ export interface NewMessage {
   origin: Origin
   /** Octets of the body. */
   size: number
-  /** Milliseconds from now, or from `releaseAt`, until it is returned undelivered. */
+  /** Milliseconds from now, or from `sendAt`, until it is returned undelivered. */
   lifetime: number
-  /** The first attempt is not made before this moment (RFC 4865). */
-  releaseAt?: Date | null
+  /** Not attempted before this moment (RFC 4865); its lifetime counts from then. */
+  sendAt?: Date | null
   /** The whole body when it is small, or "uploaded" when appendChunk has stored all of it. */
   body: Uint8Array | 'uploaded'
 }
@@ -32,16 +32,18 @@ const outboxGrace = '3 seconds'
 export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void> {
   const { envelope } = message
   const recipients = envelope.recipients
+  const sendAt = message.sendAt ?? null
   const inline = message.body === 'uploaded' ? null : (message.body as Buffer)
-  const releaseAt = message.releaseAt ?? null
   const [stored] = await sql`
     with upload as (delete from uploads where id = ${message.id} returning id),
     message as (
-      insert into messages (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, expires_at, drive_at)
+      insert into messages (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, expires_at, drive_at, send_at)
       select ${message.id}, ${message.kind}, ${message.parent}, ${envelope.reversePath}, ${envelope.body}, ${envelope.smtpUtf8},
              ${envelope.requireTls}, ${envelope.ret}, ${envelope.envid}, ${message.size}, ${sql.json(message.origin as never)},
-             coalesce(${releaseAt}::timestamptz, now()) + ${message.lifetime}::float8 * interval '1 millisecond', now() + ${outboxGrace}::interval
-      where ${inline !== null} or exists (select from upload)
+             greatest(now(), ${sendAt}::timestamptz) + ${message.lifetime}::float8 * interval '1 millisecond', now() + ${outboxGrace}::interval,
+             ${sendAt}
+      where ${inline !== null}
+         or (select sum(octet_length(bytes)) from body_chunks where message_id in (select id from upload)) = ${message.size}
       returning id
     ),
     chunk as (
@@ -49,7 +51,7 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
       select id, 0, ${inline} from message where ${inline !== null}
     )
     insert into recipients (message_id, n, forward_path, domain, notify, orcpt, next_attempt_at)
-    select message.id, r.n, r.forward_path, r.domain, string_to_array(r.notify, ','), r.orcpt, coalesce(${releaseAt}::timestamptz, now())
+    select message.id, r.n, r.forward_path, r.domain, string_to_array(r.notify, ','), r.orcpt, greatest(now(), ${sendAt}::timestamptz)
     from message, unnest(
       ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
       ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
@@ -57,4 +59,10 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
     ) as r (n, forward_path, domain, notify, orcpt)
     returning message_id`
   if (!stored) throw new Error(`the body of ${message.id} is no longer there`)
+}
+
+/** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */
+export async function isAccepted(sql: Sql, id: string): Promise<boolean> {
+  const rows = await sql`select from messages where id = ${id}`
+  return rows.length === 1
 }

@@ -5,7 +5,7 @@ import type { Outcome } from '../mail/outcome.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { claimAttempt, markDot, readAttempts, recordAttempt, releaseAttempt, type Verdict } from './attempts.ts'
+import { claimAttempt, markDot, readAttempts, recordAttempt, recordDelivered, releaseAttempt, type Verdict } from './attempts.ts'
 import { readMessage } from './messages.ts'
 import { readProgress, readRecipients } from './recipients.ts'
 
@@ -16,7 +16,7 @@ const retention = { delivered: 0, failed: 86_400_000 }
 const outcome = (status: Outcome['status'], phase: Outcome['phase'] = 'dot'): Outcome => ({
   status, phase, enhanced: '2.0.0', reply: null, text: status, host: null, address: null, tls: null,
 })
-const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true })
+const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true, destination: 'x.test' })
 const verdict = (n: number, state: Verdict['state'], nextAttemptAt: Date | null = null): Verdict => ({
   n, state, outcome: outcome('delivered'), counts: true, nextAttemptAt,
 })
@@ -95,9 +95,51 @@ test('a stale attempt can still record a delivery, but no deferral', async () =>
   assert.equal(await markDot(sql, id, next.number, [0, 1], 1000), false, 'one of the two has its mail already')
 })
 
+test('a late yes is kept, whatever has become of the recipient meanwhile, and is never replayed', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  await sql`update recipients set state = 'expired', settled_at = now(), dead_letter = true where message_id = ${id}`
+  await recordAttempt(sql, id, held.number, result({ 0: outcome('delivered') }), [verdict(0, 'delivered')], retention)
+  const [recipient] = await readRecipients(sql, id, 1)
+  assert.deepEqual([recipient!.state, recipient!.deadLetter], ['delivered', false])
+})
+
+test('an attempt whose dot may have gone out is not released: it is lost when its lease ends', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0], 50))!
+  await markDot(sql, id, held.number, [0], 50)
+  await releaseAttempt(sql, id, held.number, [])
+  assert.equal(await claim(id, [0]), null)
+  await sleep(80)
+  assert.notEqual(await claim(id, [0]), null)
+  assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt !== null]), [[true, true], [false, false]])
+})
+
 test('a released attempt leaves its recipients due', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!
   await releaseAttempt(sql, id, held.number, [])
   assert.notEqual(await claim(id, [0]), null)
+})
+
+test('recording an attempt again, since nobody saw the commit, counts once', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  const record = () => recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', new Date(Date.now() + 60_000))], retention)
+  assert.deepEqual(await record(), await record())
+  assert.equal((await readRecipients(sql, id, 1))[0]?.attempts, 1)
+})
+
+test('a delivery recorded while the attempt goes on survives its end, and its loss', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const stale = await claim(id, [0, 1], 1)
+  await recordDelivered(sql, id, [verdict(0, 'delivered')])
+  await sleep(20)
+  const next = await claim(id, [0, 1])
+  assert.deepEqual(next!.recipients.map(({ n }) => n), [1])
+  await recordAttempt(sql, id, stale!.number, result({ 0: outcome('delivered'), 1: outcome('deferred') }), [verdict(0, 'delivered'), verdict(1, 'queued', new Date())], retention)
+  assert.deepEqual((await readRecipients(sql, id, 10)).map(({ state, attempts }) => [state, attempts]), [['delivered', 1], ['queued', 0]])
+  const progress = await recordAttempt(sql, id, next!.number, result({ 1: outcome('delivered') }), [verdict(1, 'delivered')], retention)
+  assert.equal(progress.queued, 0)
+  assert.equal((await readMessage(sql, id))!.state, 'finished')
 })

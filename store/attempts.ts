@@ -7,7 +7,17 @@ import { lockMessage, type Progress, type RecipientRow, type Retention, settlePr
 export interface Claim {
   /** Unique in its message, counting from 1. */
   number: number
-  recipients: Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'>[]
+  /** Of the message: what the log says of the attempt, and when its queue lifetime ends. */
+  reversePath: string
+  acceptedAt: Date
+  expiresAt: Date
+  claimedAt: Date
+  recipients: ClaimedRecipient[]
+}
+
+export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'> {
+  /** How often each retry rule has decided so far. */
+  ruledBefore: Record<string, number>
 }
 
 export interface ClaimRequest {
@@ -26,16 +36,17 @@ export interface ClaimRequest {
  * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
-  const rows = await sql<{ number: number; n: number; forwardPath: string; notify: never[]; orcpt: string | null; attempts: number }[]>`
+  const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' returning attempts as number
+      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
+      returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
       update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.number, r.n, r.forward_path, r.notify, r.orcpt, r.attempts
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -45,8 +56,13 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       insert into attempts (message_id, number, next_hop, recipients, worker)
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
-    select number, n, forward_path as "forwardPath", notify, orcpt, attempts from claimed order by n`
-  return rows[0] ? { number: rows[0].number, recipients: rows } : null
+    select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
+           notify, orcpt, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+    from claimed order by n`
+  const [first] = rows
+  if (!first) return null
+  const { number, reversePath, acceptedAt, expiresAt } = first
+  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(), recipients: rows }
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
@@ -77,7 +93,7 @@ export async function markDot(sql: Sql, id: string, number: number, recipients: 
 /** What becomes of a recipient after an attempt. */
 export interface Verdict {
   n: number
-  state: 'queued' | 'delivered' | 'bouncing'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing'
   outcome: Outcome
   /** Whether the backoff advances: not for an attempt that never reached the wire. */
   counts: boolean
@@ -88,42 +104,66 @@ export interface Verdict {
 /**
  * Ends an attempt: its record, its recipients and the message in one transaction. A delivery is recorded even when
  * another attempt has taken over meanwhile, since the next hop has said yes; any other verdict of a stale attempt is
- * left to its successor.
+ * left to its successor. Done twice, it counts once: whoever could not see the commit may repeat it.
  */
 export async function recordAttempt(
-  sql: Sql, id: string, number: number, result: AttemptResult, verdicts: Verdict[], retention: Retention,
+  sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdicts: Verdict[],
+  retention: Retention,
 ): Promise<Progress> {
-  return await sql.begin(async (transaction) => {
+  const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
-    await lockMessage(tx, id)
-    await tx`
+    // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
+    return [lockMessage(tx, id), tx`
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
-        settled_at = case when v.state = 'delivered' then now() end, leased_until = null
+        settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null,
+        dead_letter = false, waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
-      where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (r.attempt = ${number} or v.state = 'delivered')`
-    await tx`
+      where r.message_id = ${id} and r.n = v.n
+        and ((v.state in ('delivered', 'notifying') and r.state not in ('delivered', 'notifying'))
+          or (r.state in ('queued', 'bouncing') and r.attempt = ${number} and exists (
+            select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`.execute(),
+    tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}
-      where message_id = ${id} and number = ${number}`
-    return await settleProgress(tx, id, retention)
+      where message_id = ${id} and number = ${number}`.execute(),
+    settleProgress(tx, id, retention)] as const
   })
+  return progress
 }
 
-/** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */
+/**
+ * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
+ * finds them settled.
+ */
+export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
+  await sql`
+    update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
+      waits = null, destination = null
+    from unnest(
+      ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
+    ) as v (n, state, outcome)
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
+}
+
+/**
+ * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
+ * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ */
 export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
   await sql`
-    with released as (
-      update recipients set leased_until = null where message_id = ${id} and attempt = ${number} and state = 'queued'
+    with ended as (
+      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      returning number
     )
-    update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-    where message_id = ${id} and number = ${number} and ended_at is null`
+    update recipients set leased_until = null
+    where message_id = ${id} and attempt = (select number from ended) and state = 'queued'`
 }
 
 export interface AttemptRow {

@@ -1,5 +1,6 @@
 // The connection to Postgres, and the settings of the server that the promise rests on.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 
 export type Sql = postgres.Sql
@@ -26,5 +27,44 @@ export async function checkDurability(sql: Sql): Promise<void> {
   const faults = rows.filter((row) => row.setting === 'off').map((row) => `${row.name} is off`)
   if (faults.length > 0) {
     throw new Error(`Postgres would lose accepted mail: ${faults.join(', ')}. Turn it on in postgresql.conf and start again.`)
+  }
+}
+
+/** What a server says that shuts down, starts, has no room or lost a race (SQLSTATE classes), or nobody says since it is gone. */
+const passing = /^(08|40|53|57)/
+
+/** Whether this error of a statement is one of the moment: the same statement may succeed later. */
+function isPassing(error: unknown): boolean {
+  const { code = '', severity } = error as { code?: string; severity?: string }
+  // CONNECTION_ENDED is ours: the pool was closed, since the process stops.
+  return severity === undefined ? /^(CONNECT|E[A-Z]+$)/.test(code) && code !== 'CONNECTION_ENDED' : passing.test(code)
+}
+
+/** Whether it is the database that failed, rather than what was done with its answer. */
+export function isDatabaseError(error: unknown): boolean {
+  const { code = '', name } = error as { code?: string; name?: string }
+  return name === 'PostgresError' || code.startsWith('CONNECT')
+    || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
+}
+
+/** Whether the connection broke under the statement: nobody knows whether it was carried out. */
+export function leavesOpen(error: unknown): boolean {
+  const { code = '' } = error as { code?: string }
+  return ['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', '57P01', '57P02'].includes(code)
+}
+
+/**
+ * Does what must be done even when the database is away for a while: repeats `work`, which must do no harm when it is done
+ * twice, for at most `limit` milliseconds. Throws at once what another try would not mend.
+ */
+export async function whenBack<T>(work: () => Promise<T>, limit = 600_000): Promise<T> {
+  const end = Date.now() + limit
+  for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isPassing(error) || Date.now() > end) throw error
+      await sleep(pause)
+    }
   }
 }

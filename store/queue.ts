@@ -2,6 +2,7 @@
 
 import type { Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
+import { indexed, isEmpty, matching, type QueueFilter } from './filter.ts'
 
 export interface QueueRow {
   id: string
@@ -19,40 +20,68 @@ export interface QueueRow {
   nextAttemptAt: Date | null
   /** Attempts that hold recipients now. */
   active: boolean
+  held: boolean
 }
 
-/** Queued messages, oldest first, at most `limit`. */
-export async function listQueue(sql: Sql, limit: number): Promise<QueueRow[]> {
+export type QueueOrder = 'age' | 'newest' | 'size' | 'sender' | 'next'
+export const queueOrders: QueueOrder[] = ['age', 'newest', 'size', 'sender', 'next']
+
+export interface QueuePage {
+  limit: number
+  /** Rows to leave out first. */
+  offset?: number
+  /** age: oldest first; size: largest first; next: whose attempt comes first. */
+  order?: QueueOrder
+  filter?: QueueFilter
+}
+
+/** Recipients read for each message of a page by next attempt: a page in which messages have more may come out short. */
+const recipientsOfPage = 20
+
+/** A page of the queued messages. */
+export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', filter = {} }: QueuePage): Promise<QueueRow[]> {
+  const by = {
+    age: sql`m.accepted_at, m.id`, newest: sql`m.accepted_at desc, m.id desc`, size: sql`m.size desc, m.id`,
+    sender: sql`lower(m.reverse_path collate "C"), m.id collate "C"`, next: sql`m.next_attempt_at, m.id`,
+  }[order]
+  // What no index finds is looked up message by message in the order wanted, and so only until the page is full.
+  const inOrder = indexed(filter) ? sql`` : sql`offset 0`
+  const chosen = isEmpty(filter) ? sql`` : sql`and exists (select from recipients r where r.message_id = m.id and ${matching(sql, filter)} ${inOrder})`
+  const queued = order !== 'next' ? sql`messages` : sql`(
+    select m.*, r.next_attempt_at from messages m join (
+      select message_id, min(next_attempt_at) as next_attempt_at from (
+        select message_id, next_attempt_at from recipients where state in ('queued', 'bouncing')
+        ${isEmpty(filter) ? sql`order by next_attempt_at limit ${(offset + limit) * recipientsOfPage}` : sql``}
+      ) r group by message_id
+    ) r on r.message_id = m.id where m.state = 'queued')`
   return await sql<QueueRow[]>`
     select m.id, m.kind, m.reverse_path as "reversePath", m.size, m.accepted_at as "acceptedAt", m.expires_at as "expiresAt",
-           r.waiting, (select count(*) from recipients a where a.message_id = m.id) as recipients,
+           m.held_at is not null as held, r.waiting, (select count(*) from recipients a where a.message_id = m.id) as recipients,
            f.forward_path as "forwardPath", f.outcome, r.next_attempt_at as "nextAttemptAt", r.active
-    from (select * from messages where state = 'queued' order by accepted_at limit ${limit}) m
+    from (
+      select m.*, row_number() over () as place
+      from (select m.* from ${queued} m where m.state = 'queued' ${chosen} order by ${by} limit ${limit} offset ${offset}) m
+    ) m
     cross join lateral (
       select count(*) as waiting, min(next_attempt_at) as next_attempt_at, coalesce(bool_or(leased_until > now()), false) as active
-      from recipients where message_id = m.id and state in ('queued', 'bouncing')
+      from recipients where message_id = m.id and state in ('queued', 'notifying', 'bouncing')
     ) r
     left join lateral (
       select forward_path, outcome from recipients
-      where message_id = m.id and state in ('queued', 'bouncing') order by next_attempt_at, n limit 1
+      where message_id = m.id and state in ('queued', 'notifying', 'bouncing') order by next_attempt_at, n limit 1
     ) f on true
-    order by m.accepted_at`
+    order by m.place`
 }
 
-export async function countQueue(sql: Sql): Promise<number> {
-  const [row] = await sql<{ count: number }[]>`select count(*) from messages where state = 'queued'`
-  return row!.count
+export interface QueueCounts {
+  messages: number
+  held: number
 }
 
-export interface ActionRow {
-  at: Date
-  who: string
-  action: string
-  why: string
-}
-
-export async function readActions(sql: Sql, id: string): Promise<ActionRow[]> {
-  return await sql<ActionRow[]>`select at, who, action, why from actions where message_id = ${id} order by at`
+export async function countQueue(sql: Sql): Promise<QueueCounts> {
+  const [row] = await sql<QueueCounts[]>`
+    select (select count(*) from messages where state = 'queued') as messages, (select count(*) from messages where held_at is not null) as held`
+  return row!
 }
 
 /** Queue ids of the reports on a message. */

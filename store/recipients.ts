@@ -10,19 +10,21 @@ export interface RecipientRow {
   domain: string
   notify: Notify[]
   orcpt: string | null
-  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  state: 'queued' | 'delivered' | 'notifying' | 'bouncing' | 'bounced' | 'expired'
   attempts: number
   nextAttemptAt: Date
   leasedUntil: Date | null
   outcome: Outcome | null
   settledAt: Date | null
   deadLetter: boolean
+  /** While no attempt is possible: why. */
+  waits: string | null
 }
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter"
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
 
@@ -31,9 +33,9 @@ export async function readRecipients(sql: Sql, id: string, limit: number): Promi
  * live attempt, and not among `busy`; in envelope order, at most `limit`.
  */
 export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: number[], limit: number) {
-  return await sql<{ n: number; forwardPath: string; domain: string }[]>`
-    select n, forward_path as "forwardPath", domain from recipients
-    where message_id = ${id} and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
+  return await sql<{ n: number; forwardPath: string; domain: string; route: string | null }[]>`
+    select n, forward_path as "forwardPath", domain, route from recipients
+    where message_id = (select id from messages where id = ${id} and held_at is null) and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
       and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
     order by n limit ${limit}`
 }
@@ -42,44 +44,52 @@ export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: num
 export interface Progress {
   /** Recipients still to be delivered to. */
   queued: number
-  /** Recipients that failed for good and whose report is not yet committed. */
-  bouncing: number
+  /** Recipients whose fate is decided, and whose report is not yet committed: bouncing and notifying. */
+  unreported: number
   /** When the next recipient not held by an attempt is due; null when there is none. */
   nextAt: number | null
   /** When the first lease ends of those that are held; null when none is. */
   leasedUntil: number | null
-  /** End of the queue lifetime. */
+  /** End of the queue lifetime; while the message is on hold, far away. */
   expiresAt: number
+  /** Since when the message is on hold: nothing is due until it is released. */
+  heldAt: number | null
 }
+
+/** Beyond the end of every queue lifetime: what is on hold does not expire. */
+const never = new Date('9999-12-31T00:00:00Z')
 
 /** How far the message has come when the recipients in `except` are left out of `nextAt` and `leasedUntil`. */
 export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
   const [row] = await sql<ProgressRow[]>`
     select count(*) filter (where state = 'queued') as queued,
-           count(*) filter (where state = 'bouncing') as bouncing,
+           count(*) filter (where state <> 'queued') as unreported,
            min(next_attempt_at) filter (
              where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
            min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
-           (select expires_at from messages where id = ${id}) as "expiresAt"
-    from recipients where message_id = ${id} and state in ('queued', 'bouncing')`
+           (select expires_at from messages where id = ${id}) as "expiresAt",
+           (select held_at from messages where id = ${id}) as "heldAt"
+    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
   return toProgress(row!)
 }
 
 interface ProgressRow {
   queued: number
-  bouncing: number
+  unreported: number
   nextAt: Date | null
   leasedUntil: Date | null
   expiresAt: Date
+  heldAt: Date | null
 }
 
 function toProgress(row: ProgressRow): Progress {
   return {
     queued: row.queued,
-    bouncing: row.bouncing,
-    nextAt: row.nextAt?.getTime() ?? null,
+    unreported: row.unreported,
+    nextAt: row.heldAt ? null : (row.nextAt?.getTime() ?? null),
     leasedUntil: row.leasedUntil?.getTime() ?? null,
-    expiresAt: row.expiresAt.getTime(),
+    expiresAt: (row.heldAt ? never : row.expiresAt).getTime(),
+    heldAt: row.heldAt?.getTime() ?? null,
   }
 }
 
@@ -103,25 +113,27 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
   const [row] = await sql<ProgressRow[]>`
     with open as (
       select count(*) filter (where state = 'queued') as queued,
-             count(*) filter (where state = 'bouncing') as bouncing,
+             count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
              min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until
-      from recipients where message_id = ${id} and state in ('queued', 'bouncing')
+      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
     ),
     kept as (
       select case when exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired'))
                   then ${retention.failed}::float8 else ${retention.delivered}::float8 end * interval '1 millisecond' as time
-      from open where queued + bouncing = 0
+      from open where queued + unreported = 0
     )
     update messages set
       state = case when kept.time is null then 'queued' else 'finished' end,
       finished_at = case when kept.time is null then null else coalesce(finished_at, now()) end,
       body_release_at = now() + kept.time,
-      drive_at = case when kept.time is null
+      held_at = case when kept.time is null then held_at end,
+      drive_at = case when kept.time is null and (held_at is null or open.unreported > 0)
                       then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end
     from open left join kept on true
     where id = ${id}
-    returning open.queued, open.bouncing, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt"`
+    returning open.queued, open.unreported, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt",
+              held_at as "heldAt"`
   if (!row) throw new Error(`there is no message ${id}`)
   return toProgress(row)
 }

@@ -1,13 +1,23 @@
 // Replay: recipients that failed for good are queued again under the same id. One that was delivered is never touched.
 
+import { domainOf } from '../mail/address.ts'
+import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
+import { escaped, like } from './filter.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
 export interface ReplayFilter {
   /** Canonical domain of the recipients; undefined: every one. */
   domain?: string | undefined
+  /** An address, or a pattern in which `*` stands for anything. */
+  recipient?: string | undefined
+  sender?: string | undefined
+  /** Text that the last outcome holds. */
+  reply?: string | undefined
   /** Only what failed at this time or later. */
   since?: Date | undefined
+  /** Also recipients that an operator dropped, or replayed to another address. */
+  given?: boolean | undefined
 }
 
 export interface Failed {
@@ -19,16 +29,24 @@ export interface Failed {
   released: boolean
 }
 
+function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: ReplayFilter) {
+  return sql`
+    r.state in ('bounced', 'expired') and r.redirected_to is null
+    ${given ? sql`` : sql`and not r.dropped`}
+    ${domain === undefined ? sql`` : sql`and r.domain = ${domain}`}
+    ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
+    ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
+    ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}
+    ${since ? sql`and r.settled_at >= ${since}` : sql``}`
+}
+
 /** Messages with failed recipients that match, oldest failure first. */
 export async function findFailed(sql: Sql, filter: ReplayFilter, id?: string): Promise<Failed[]> {
   return await sql<Failed[]>`
     select m.id, m.reverse_path as "reversePath", array_agg(r.forward_path order by r.n) as recipients,
            max(r.settled_at) as "failedAt", m.body_released_at is not null as released
     from recipients r join messages m on m.id = r.message_id
-    where r.state in ('bounced', 'expired')
-      and (${id ?? null}::text is null or m.id = ${id ?? null})
-      and (${filter.domain ?? null}::text is null or r.domain = ${filter.domain ?? null})
-      and (${filter.since ?? null}::timestamptz is null or r.settled_at >= ${filter.since ?? null})
+    where ${failed(sql, { ...filter, given: id !== undefined })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
     group by m.id order by max(r.settled_at)`
 }
 
@@ -36,6 +54,12 @@ export interface ReplayRequest extends ReplayFilter {
   id: string
   who: string
   why: string
+  /** When to try, for a replay at a rate; undefined: at once. */
+  at?: Date | undefined
+  /** Next hop by the operator's word; null: as the settings and DNS say; undefined: as before. */
+  nextHop?: string | null | undefined
+  /** Another recipient, to stand for those that failed. */
+  to?: string | undefined
   /** Milliseconds of queue lifetime that the message is given anew. */
   lifetime: number
   retention: Retention
@@ -45,25 +69,49 @@ export interface ReplayRequest extends ReplayFilter {
 export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<string[]> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
-    const { id, domain = null, since = null } = request
+    const { id, at = new Date(), to, nextHop } = request
     if (!(await lockMessage(tx, id))) return []
-    const rows = await tx<{ forwardPath: string }[]>`
-      update recipients r set state = 'queued', attempts = 0, next_attempt_at = now(), leased_until = null, settled_at = null,
-        dead_letter = false
-      from messages m
-      where m.id = ${id} and r.message_id = m.id and m.body_released_at is null and r.state in ('bounced', 'expired')
-        and (${domain}::text is null or r.domain = ${domain}) and (${since}::timestamptz is null or r.settled_at >= ${since})
-      returning r.forward_path as "forwardPath"`
+    const rows = await tx<FailedRecipient[]>`
+      select r.n, r.forward_path as "forwardPath", r.notify, r.orcpt from recipients r join messages m on m.id = r.message_id
+      where m.id = ${id} and m.body_released_at is null and ${failed(tx, request)} order by r.n`
     if (rows.length === 0) return []
+    const numbers = to === undefined ? rows.map((row) => row.n) : await redirect(tx, id, to, rows)
+    await tx`
+      update recipients set state = 'queued', attempts = 0, next_attempt_at = ${at}, leased_until = null, settled_at = null,
+        dead_letter = false, dropped = false ${nextHop === undefined ? tx`` : tx`, route = ${nextHop}`}
+      where message_id = ${id} and n = any(${numbers}::int[]) and state in ('bounced', 'expired')`
     const recipients = rows.map((row) => row.forwardPath)
     await tx`
-      update messages set expires_at = now() + ${request.lifetime}::float8 * interval '1 millisecond' where id = ${id}`
-    await tx`
-      insert into actions (message_id, who, action, why, detail)
-      values (${id}, ${request.who}, 'replay', ${request.why}, ${tx.json({ recipients })})`
+      update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond',
+        delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
+    await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to })
     await settleProgress(tx, id, request.retention)
     // Now, not two minutes later: the caller starts the workflow, and the outbox if the caller cannot.
-    await tx`update messages set drive_at = now() + interval '3 seconds' where id = ${id}`
+    await tx`update messages set drive_at = least(drive_at, ${at} + interval '3 seconds') where id = ${id} and drive_at is not null`
     return recipients
   })
+}
+
+interface FailedRecipient {
+  n: number
+  forwardPath: string
+  notify: string[]
+  orcpt: string | null
+}
+
+/**
+ * Lets another recipient stand for those that failed: one of the message when it has that address already, so that nobody
+ * gets it twice; its reports name the address first meant (RFC 3461 section 5.2.1). Returns its number.
+ */
+async function redirect(tx: Sql, id: string, to: string, rows: FailedRecipient[]): Promise<number[]> {
+  const [first] = rows
+  const [known] = await tx<{ n: number }[]>`select n from recipients where message_id = ${id} and forward_path = ${to}`
+  const orcpt = first!.orcpt ?? (/^[!-*,-<>-~]+$/.test(first!.forwardPath) ? `rfc822;${first!.forwardPath}` : null)
+  const [made] = known ? [known] : await tx<{ n: number }[]>`
+    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, state, settled_at)
+    select ${id}, max(n) + 1, ${to}, ${domainOf(to)}, ${first!.notify}, ${orcpt}, 'bounced', now() from recipients where message_id = ${id}
+    returning n`
+  const others = rows.map((row) => row.n).filter((n) => n !== made!.n)
+  await tx`update recipients set redirected_to = ${made!.n} where message_id = ${id} and n = any(${others}::int[])`
+  return [made!.n]
 }

@@ -8,7 +8,7 @@ import { readMessage } from './messages.ts'
 import { listQueue } from './queue.ts'
 import { readRecipients } from './recipients.ts'
 import { findFailed, replayMessage } from './replay.ts'
-import { settleFailed } from './reports.ts'
+import { type NewReport, type ReportRequest, settleReports } from './reports.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -21,27 +21,36 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
+const request = (id: string, change: Partial<ReportRequest> = {}): ReportRequest => ({
+  id, expire: false, delayed: false, retention, make: () => null, at: new Date(Date.now() + 86_400_000), isDeadLetter: () => true, ...change,
+})
+
+function report(change: Parameters<typeof newMessage>[1] = {}, whole = false, extra = 0): NewReport {
+  const message = newMessage(['sender@example.test'], { kind: 'dsn', ...change })
+  const [head, tail] = [Buffer.from('head\r\n'), Buffer.from('tail\r\n')]
+  return { message: { ...message, size: head.length + tail.length + extra }, head, tail, whole, toPostmaster: false }
+}
+
 test('settling commits the report in the same transaction', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   await sql`update recipients set state = 'bouncing' where message_id = ${id} and n = 0`
-  const dsn = newMessage(['sender@example.test'], { kind: 'dsn', parent: id })
-  const settled = await settleFailed(sql, { id, expire: false, retention, report: () => dsn, isDeadLetter: () => true })
-  assert.equal(settled.dsn, dsn.id)
+  const dsn = report({ parent: id })
+  const settled = await settleReports(sql, request(id, { make: () => dsn }))
+  assert.deepEqual(settled.reports, [{ event: 'failed', recipients: 1, dsn: dsn.message.id }])
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['bounced', false], ['queued', false]])
-  assert.equal((await readMessage(sql, dsn.id))?.parent, id)
+  assert.equal((await readMessage(sql, dsn.message.id))?.parent, id)
 })
 
 test('a report that cannot be stored settles nobody', async () => {
   const id = await accepted('a@x.test')
   await sql`update recipients set state = 'bouncing' where message_id = ${id}`
-  const twice = newMessage(['sender@example.test'], { id })
-  await assert.rejects(settleFailed(sql, { id, expire: false, retention, report: () => twice, isDeadLetter: () => true }))
+  await assert.rejects(settleReports(sql, request(id, { make: () => report({ id }) })))
   assert.equal((await readRecipients(sql, id, 1))[0]?.state, 'bouncing')
 })
 
 test('what nobody can be told of is a dead letter, and can be replayed; the body stays', async () => {
   const id = await accepted('a@x.test', 'b@y.test')
-  await settleFailed(sql, { id, expire: true, retention, report: () => null, isDeadLetter: () => true })
+  await settleReports(sql, request(id, { expire: true }))
   assert.equal((await readMessage(sql, id))?.state, 'finished')
   assert.deepEqual((await findFailed(sql, { domain: 'y.test' }, id))[0]?.recipients, ['b@y.test'])
   const replayed = await replayMessage(sql, { id, domain: 'y.test', who: 'test', why: '', lifetime: 1000, retention })
@@ -49,14 +58,52 @@ test('what nobody can be told of is a dead letter, and can be replayed; the body
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true], ['queued', false]])
   const again = await replayMessage(sql, { id, domain: 'y.test', who: 'test', why: '', lifetime: 1000, retention })
   assert.deepEqual(again, [])
-  assert.ok((await listQueue(sql, 10)).some((row) => row.id === id && row.waiting === 1))
+  assert.ok((await listQueue(sql, { limit: 10 })).some((row) => row.id === id && row.waiting === 1))
 })
 
 test('a released body cannot be replayed', async () => {
   const id = await accepted('a@x.test')
-  await settleFailed(sql, { id, expire: true, retention: { delivered: 0, failed: 0 }, report: () => null, isDeadLetter: () => true })
+  await settleReports(sql, request(id, { expire: true, retention: { delivered: 0, failed: 0 } }))
   await releaseBodies(sql, 1000)
   assert.equal((await findFailed(sql, {}, id))[0]?.released, true)
   assert.deepEqual(await replayMessage(sql, { id, who: 'test', why: '', lifetime: 1000, retention }), [])
   await assert.rejects(readBody(sql, id, 24).next(), /ends after 0 of 24 octets/)
+})
+
+test('one report for each event; the delay report is made once; successes become deliveries with their report', async () => {
+  const id = await accepted('gone@x.test', 'done@x.test', 'later@x.test')
+  await sql`update recipients set state = case n when 0 then 'bouncing' when 1 then 'notifying' else state end where message_id = ${id}`
+  const make: ReportRequest['make'] = () => report()
+  const first = await settleReports(sql, request(id, { delayed: true, make }))
+  assert.deepEqual(first.reports.map((each) => [each.event, each.recipients]), [['failed', 1], ['delayed', 1], ['succeeded', 1]])
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['bounced', 'delivered', 'queued'])
+  const second = await settleReports(sql, request(id, { delayed: true, make }))
+  assert.deepEqual([second.reports, second.progress.queued], [[], 1])
+})
+
+test('a message returned in full is copied inside the database, octet for octet, and only with its report', async () => {
+  const id = await accepted('gone@x.test')
+  await sql`update recipients set state = 'bouncing' where message_id = ${id}`
+  const { size } = (await readMessage(sql, id))!
+  const whole = report({}, true, size)
+  await settleReports(sql, request(id, { make: () => whole }))
+  const octets: Uint8Array[] = []
+  for await (const chunk of readBody(sql, whole.message.id, whole.message.size)) octets.push(chunk)
+  assert.equal(Buffer.concat(octets).toString(), 'head\r\nSubject: test\r\n\r\nHello.\r\ntail\r\n')
+  assert.equal((await sql`select from uploads where id = ${whole.message.id}`).length, 0)
+})
+
+test('what only the postmaster is told of stays a dead letter', async () => {
+  const id = await accepted('gone@x.test')
+  await settleReports(sql, request(id, { expire: true, make: () => ({ ...report(), toPostmaster: true }) }))
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true]])
+})
+
+test('a stale look expires nobody whose lifetime has been made longer, nor one on hold', async () => {
+  const id = await accepted('a@x.test')
+  const early = await settleReports(sql, request(id, { expire: true, at: new Date() }))
+  assert.deepEqual([early.progress.queued, (await readRecipients(sql, id, 1))[0]?.state], [1, 'queued'])
+  await sql`update messages set held_at = now() where id = ${id}`
+  await settleReports(sql, request(id, { expire: true }))
+  assert.equal((await readRecipients(sql, id, 1))[0]?.state, 'queued')
 })

@@ -1,39 +1,111 @@
-// Settling recipients that failed: with the report on them committed in the same transaction, or as dead letters.
+// Settling recipients whose fate is decided: with the reports on them committed in the same transaction, or as dead letters.
 
-import type { Sql } from './database.ts'
+import type { ReportEvent } from '../mail/dsn.ts'
 import { acceptMessage, type NewMessage } from './accept.ts'
+import { appendChunk, copyBody } from './bodies.ts'
+import type { Sql } from './database.ts'
 import { lockMessage, type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
 
-export interface SettleRequest {
+export interface ReportedRow extends RecipientRow {
+  lastAttemptAt: Date | null
+}
+
+export interface NewReport {
+  message: Omit<NewMessage, 'body'>
+  /** The octets of the report; between them goes the body of the message reported on, if `whole`. */
+  head: Uint8Array
+  tail: Uint8Array
+  whole: boolean
+  /** The sender is not told, so the failures are dead letters all the same. */
+  toPostmaster: boolean
+}
+
+export interface ReportRequest {
   id: string
   /** Also settle, as expired, every recipient that is still queued and not held by a live attempt. */
   expire: boolean
+  /** Also report, once, on those that are still queued. */
+  delayed: boolean
+  /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
+  at: Date
   retention: Retention
-  /** Composes the report on those of the recipients that someone is to be told of; null: nobody can be told. */
-  report: (recipients: RecipientRow[]) => NewMessage | null
+  /** Makes the report on those of the recipients that someone is to be told of; null: nobody is. */
+  make: (event: ReportEvent, recipients: ReportedRow[]) => NewReport | null
   /** Whether failing this recipient in silence is a dead letter, rather than what its NOTIFY asked for. */
   isDeadLetter: (recipient: RecipientRow) => boolean
 }
 
-/** Settles what failed, and commits the report with it. Returns the progress and the report's queue id. */
-export async function settleFailed(sql: Sql, request: SettleRequest): Promise<{ progress: Progress; dsn: string | null; settled: number }> {
+interface Reported {
+  event: ReportEvent
+  recipients: number
+}
+
+export interface Settled {
+  progress: Progress
+  reports: (Reported & { dsn: string })[]
+  /** What was settled and nobody is told of. */
+  settled: (Reported & { dsn: null })[]
+}
+
+/** Settles what is decided, and commits the reports with it: one for each event, on all recipients concerned. */
+export async function settleReports(sql: Sql, request: ReportRequest): Promise<Settled> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
-    if (!(await lockMessage(tx, request.id))) throw new Error(`there is no message ${request.id}`)
-    const failed = await tx<RecipientRow[]>`
-      select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
-             leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter"
-      from recipients
-      where message_id = ${request.id}
-        and (state = 'bouncing' or (${request.expire} and state = 'queued' and (leased_until is null or leased_until <= now())))
-      order by n`
-    const report = failed.length > 0 ? request.report(failed) : null
-    if (report) await acceptMessage(tx, report)
-    const dead = report ? [] : failed.filter(request.isDeadLetter).map((r) => r.n)
+    const { id } = request
+    if (!(await lockMessage(tx, id))) throw new Error(`there is no message ${id}`)
+    // A replay or an operator may have given it more time since the workflow looked.
+    const expire = request.expire && (await isOver(tx, id, request.at))
+    const rows = await decided(tx, { ...request, expire })
+    const failed = rows.filter((row) => row.state === 'bouncing' || (expire && row.state === 'queued'))
+    const delayed = request.delayed && !expire && (await markDelayed(tx, id)) ? rows.filter((row) => row.state === 'queued') : []
+    const succeeded = rows.filter((row) => row.state === 'notifying')
+
+    const result: Pick<Settled, 'reports' | 'settled'> = { reports: [], settled: [] }
+    let dead: number[] = []
+    for (const [event, recipients] of [['failed', failed], ['delayed', delayed], ['succeeded', succeeded]] as const) {
+      const report = recipients.length > 0 ? request.make(event, recipients) : null
+      if (report) await acceptReport(tx, id, report)
+      if (event === 'failed' && (!report || report.toPostmaster)) dead = recipients.filter(request.isDeadLetter).map((row) => row.n)
+      if (report) result.reports.push({ event, recipients: recipients.length, dsn: report.message.id })
+      else if (recipients.length > 0) result.settled.push({ event, recipients: recipients.length, dsn: null })
+    }
     await tx`
-      update recipients set state = case state when 'bouncing' then 'bounced' else 'expired' end, settled_at = now(),
-        dead_letter = n = any(${dead}::int[])
-      where message_id = ${request.id} and n = any(${failed.map((r) => r.n)}::int[])`
-    return { progress: await settleProgress(tx, request.id, request.retention), dsn: report?.id ?? null, settled: failed.length }
+      update recipients set
+        state = case state when 'bouncing' then 'bounced' when 'notifying' then 'delivered' else 'expired' end,
+        settled_at = coalesce(settled_at, now()), dead_letter = n = any(${dead}::int[])
+      where message_id = ${id} and n = any(${[...failed, ...succeeded].map((row) => row.n)}::int[])`
+    return { progress: await settleProgress(tx, id, request.retention), ...result }
   })
+}
+
+/** The recipients that may be reported on, in envelope order. */
+async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
+  return await tx<ReportedRow[]>`
+    select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits,
+           (select max(begun_at) from attempts a where a.message_id = r.message_id and r.n = any(a.recipients)) as "lastAttemptAt"
+    from recipients r
+    where message_id = ${id}
+      and (state in ('bouncing', 'notifying')
+        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now())))
+    order by n`
+}
+
+async function isOver(tx: Sql, id: string, at: Date): Promise<boolean> {
+  const rows = await tx`select from messages where id = ${id} and held_at is null and expires_at <= greatest(now(), ${at})`
+  return rows.length === 1
+}
+
+/** Whether the delay report is still to be made; from now on it is not. */
+async function markDelayed(tx: Sql, id: string): Promise<boolean> {
+  const rows = await tx`update messages set delay_reported_at = now() where id = ${id} and delay_reported_at is null returning id`
+  return rows.length === 1
+}
+
+async function acceptReport(tx: Sql, original: string, { message, head, tail, whole }: NewReport): Promise<void> {
+  if (!whole) return await acceptMessage(tx, { ...message, body: Buffer.concat([head, tail]) })
+  await appendChunk(tx, message.id, 0, head)
+  const copied = await copyBody(tx, original, message.id, 1)
+  await appendChunk(tx, message.id, copied + 1, tail)
+  await acceptMessage(tx, { ...message, body: 'uploaded' })
 }

@@ -7,7 +7,7 @@ import { statusQuery } from '../workflows/interface.ts'
 import { prepareEverpost } from './support/everpost.ts'
 
 test('mail goes to the MX, byte for byte behind its Received field, with at most ten events of history', async () => {
-  const peer = await startPeer({}, '127.0.0.2')
+  const peer = await startPeer({ extensions: ['8BITMIME'] }, '127.0.0.2')
   const dns = await startDnsServer({ 'partner.test/MX': [{ preference: 10, exchange: 'mx.partner.test' }], 'mx.partner.test/A': ['127.0.0.2'] })
   // The port is the only thing set by hand: the name is looked up as any domain is.
   const everpost = await prepareEverpost({ dns: { servers: [dns.server] }, routes: [{ domain: 'partner.test', nextHop: `partner.test:${peer.port}` }] })

@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { Client, Connection } from '@temporalio/client'
 import { parse } from 'yaml'
 import { findTemporal } from '../dev/temporal.ts'
+import { searchAttributes } from '../mail/search.ts'
 import { loadSettings } from '../settings/load.ts'
 import { prepareEverpost } from './support/everpost.ts'
 
@@ -121,6 +122,8 @@ test('the namespace job registers the namespace, and may run again', async () =>
     }
     const connection = await Connection.connect({ address: everpost.temporal })
     const { config } = await new Client({ connection }).workflowService.describeNamespace({ namespace })
+    const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace })
+    assert.deepEqual(Object.keys(searchAttributes).filter((name) => !(name in customAttributes)), [])
     assert.equal(Number(config!.workflowExecutionRetentionTtl!.seconds), 72 * 3600)
     await connection.close()
   } finally {

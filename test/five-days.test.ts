@@ -9,7 +9,7 @@ import { until } from './support/until.ts'
 
 const minutes = 60_000
 
-test('five days with the default schedule, on a server that skips time: 5 min doubling to 4 h, then expired and reported', async () => {
+test('five days with the default schedule, on a server that skips time: 5 min doubling to 4 h, a delay report at 4 h, then expired and reported', async () => {
   const path = await findTimeSkippingServer(console.log)
   const environment = await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })
   const peer = await startPeer({ rcpt: { '*': '451 4.7.1 not now' } })
@@ -22,8 +22,13 @@ test('five days with the default schedule, on a server that skips time: 5 min do
     await until('the first attempt', async () => (await readAttempts(everpost.sql, id, 1))[0]?.endedAt)
     await environment.connection.testService!.unlockTimeSkipping({})
     assert.deepEqual(await everpost.states(id), ['expired'])
-    const [report] = await until('the report arrives', () => everpost.maildir('bob')[0] && everpost.maildir('bob'))
-    assert.match(report!, /Status: 4\.4\.7\n/)
+    await until('both reports arrive', () => everpost.maildir('bob').length === 2)
+    const reports = everpost.maildir('bob')
+    assert.equal(reports.filter((report) => /Action: failed\nStatus: 4\.4\.7\n/.test(report)).length, 1)
+    const delayed = reports.find((report) => /Action: delayed\nStatus: 4\.7\.1\n/.test(report))
+    const header = (name: string) => Date.parse(new RegExp(`^${name}: (.*)$`, 'm').exec(delayed!)![1]!)
+    const hours = (header('Date') - header('Arrival-Date')) / (60 * minutes)
+    assert.ok(hours >= 4 && hours < 4.1, `the delay report is made after ${hours} h`)
 
     const handle = environment.client.workflow.getHandle(id)
     await until('the workflow ends', async () => (await handle.describe()).status.name === 'COMPLETED')
@@ -36,6 +41,9 @@ test('five days with the default schedule, on a server that skips time: 5 min do
       const wait = timerStartedEventAttributes?.startToFireTimeout
       return wait ? [(Number(wait.seconds) * 1000 + (wait.nanos ?? 0) / 1e6) / minutes] : []
     })
+    // The delay report cuts the wait during which it is made in two.
+    const cut = 5
+    timers.splice(cut, 2, timers[cut]! + timers[cut + 1]!)
     // Between 5 min and 4 h and a tenth; the last is cut short by the end of the lifetime.
     for (const [i, nominal] of [5, 10, 20, 40, 80, 160, 240, 240].entries()) {
       assert.ok(timers[i]! >= nominal * 0.99 && timers[i]! <= nominal * 1.11, `pause ${i + 1} is ${timers[i]} min, nominal ${nominal}`)

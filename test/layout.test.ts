@@ -13,7 +13,7 @@ const mayImport: Record<string, string[]> = {
   workflows: ['mail', 'activities/types'],
   activities: ['mail', 'settings', 'smtp', 'store'],
   ingress: ['mail', 'settings', 'store'],
-  worker: ['activities', 'settings', 'store', 'workflows/interface'],
+  worker: ['activities', 'mail/search', 'settings', 'store', 'workflows/interface'],
   console: ['mail', 'store', 'workflows/interface'],
   dev: [],
   cli: ['mail', 'settings', 'smtp', 'store', 'ingress', 'worker', 'console', 'workflows/interface', 'dev'],

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startPostgres } from '../dev/postgres.ts'
 import { startTemporal } from '../dev/temporal.ts'
+import { searchAttributes } from '../mail/search.ts'
 
 const dist = fileURLToPath(new URL('..', import.meta.url))
 const named = process.argv.slice(2).map((name) => join(dist, name.replace(/\.ts$/, '.js')))
@@ -15,7 +16,7 @@ const found = readdirSync(dist, { recursive: true }).map(String).filter((name) =
 
 const folder = mkdtempSync(join(tmpdir(), 'everpost-tests-'))
 const database = await startPostgres({ folder, progress: (line) => console.log(line) })
-const temporal = await startTemporal({ folder: join(folder, 'temporal'), progress: (line) => console.log(line) })
+const temporal = await startTemporal({ folder: join(folder, 'temporal'), searchAttributes, progress: (line) => console.log(line) })
 const runner = spawn(process.execPath, ['--test', '--enable-source-maps', '--test-concurrency=2', ...(named.length > 0 ? named : found)], {
   stdio: 'inherit',
   env: { ...process.env, EVERPOST_TEST_DATABASE_URL: database.url, EVERPOST_TEST_TEMPORAL: temporal.address },

@@ -1,8 +1,10 @@
-// The janitor: lets go of bodies whose time is over, and of uploads that a dead ingress left behind. Any number may run.
+// The janitor: lets go of bodies, events and idempotency keys whose time is over, and of uploads that a dead ingress left behind. Any number may run.
 
 import type { Logger } from 'pino'
 import { discardStaleUploads, releaseBodies } from '../store/bodies.ts'
 import type { Sql } from '../store/database.ts'
+import { discardEvents } from '../store/events.ts'
+import { discardKeys } from '../store/submissions.ts'
 
 export interface Janitor {
   stop(): Promise<void>
@@ -11,8 +13,8 @@ export interface Janitor {
 const batch = 200
 
 /** Cleans every `interval` milliseconds, and again at once while there is more than one batch. */
-export function startJanitor(deps: { sql: Sql; log: Logger; interval?: number }): Janitor {
-  const { sql, log, interval = 5000 } = deps
+export function startJanitor(deps: { sql: Sql; log: Logger; eventsKept: number; interval?: number }): Janitor {
+  const { sql, log, eventsKept, interval = 5000 } = deps
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   let round = clean()
@@ -20,7 +22,8 @@ export function startJanitor(deps: { sql: Sql; log: Logger; interval?: number })
   async function clean(): Promise<void> {
     let more = false
     try {
-      more = (await releaseBodies(sql, batch)) === batch
+      const done = [await releaseBodies(sql, batch), await discardEvents(sql, eventsKept, batch), await discardKeys(sql, batch)]
+      more = done.includes(batch)
       const stale = await discardStaleUploads(sql)
       if (stale > 0) log.info({ stale }, 'half-received bodies discarded')
     } catch (error) {

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@temporalio/client'
 import { NativeConnection } from '@temporalio/worker'
+import { searchAttributes } from '../mail/search.ts'
 import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
 import { workflowStarter } from './starter.ts'
 
@@ -19,7 +20,7 @@ export interface KeptWorker {
 /** Milliseconds between attempts to reach Temporal. */
 const pause = 2000
 
-export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage'>): KeptWorker {
+export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' | 'searchable'>): KeptWorker {
   const { settings, log } = deps
   const stopped = new AbortController()
   let starter: ((id: string) => Promise<void>) | null = null
@@ -37,7 +38,8 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage'>
   async function runOnce(): Promise<void> {
     const connection = await NativeConnection.connect({ address: settings.temporal.address })
     try {
-      running = await startWorker({ ...deps, connection, startMessage })
+      const searchable = await hasSearchAttributes(connection, settings.temporal.namespace)
+      running = await startWorker({ ...deps, connection, startMessage, searchable })
       starter = workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, true)
       log.info({ address: settings.temporal.address }, 'worker polls Temporal')
       becameReady()
@@ -75,5 +77,15 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage'>
       await running?.stop()
       await kept
     },
+  }
+}
+
+/** To set one that is not registered would fail the workflow task, so they are set only where all of them are. */
+async function hasSearchAttributes(connection: NativeConnection, namespace: string): Promise<boolean> {
+  try {
+    const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace })
+    return Object.keys(searchAttributes).every((name) => Object.hasOwn(customAttributes, name))
+  } catch {
+    return false
   }
 }

@@ -1,8 +1,8 @@
-// Starts the workflow of a message. Starting twice is harmless: the second finds the first, or a settled message.
+// Starts the workflow of a message. Starting twice is harmless: the second finds the first, and tells it to look again at what is due.
 
-import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client'
+import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
-import { messageWorkflowType, type MessageInput } from '../workflows/interface.ts'
+import { messageWorkflowType, type MessageInput, wakeSignal } from '../workflows/interface.ts'
 
 /**
  * `eager` asks Temporal to hand the first workflow task to the worker of this very process: it needs a client whose
@@ -22,6 +22,10 @@ export function workflowStarter(client: Client, settings: Settings, eager: boole
       )
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
+      // Postgres says that something is due: its times were moved, or a timer is late. One that has just ended needs no word.
+      await client.workflow.getHandle(id).signal(wakeSignal).catch((gone) => {
+        if (!(gone instanceof WorkflowNotFoundError)) throw gone
+      })
     }
   }
 }

@@ -18,6 +18,16 @@ export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
   grace: number
 }
 
+/**
+ * The SDK runs each call into a workflow under a time limit, for which Node starts a watchdog thread every time: 46 % of the workflow
+ * thread's CPU, 18 % of the process's (docs/performance.md). Our workflows are our own, and none of them computes; so there is no limit.
+ */
+class PlainWorker extends Worker {
+  protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
+    return super.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+  }
+}
+
 const bundle = fileURLToPath(new URL('workflow-bundle.js', import.meta.url))
 
 /** Starts polling. Throws when the bundle is missing: a worker never makes its own. */
@@ -25,7 +35,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   if (!existsSync(bundle)) throw new Error(`The workflow bundle ${bundle} is missing. Run: npm run build`)
   const { settings } = deps
   const stopping = new AbortController()
-  const worker = await Worker.create({
+  const worker = await PlainWorker.create({
     connection: deps.connection,
     namespace: settings.temporal.namespace,
     taskQueue: settings.temporal.taskQueue,

@@ -1,6 +1,7 @@
 // What a message's workflow remembers for its status query: bounded, since it lives in memory and in replays. Postgres has all.
 
-import type { AttemptSummary, Stamped } from '../activities/types.ts'
+import { setCurrentDetails } from '@temporalio/workflow'
+import type { AttemptSummary, Group, Progress, Stamped } from '../activities/types.ts'
 
 const attemptsKept = 50
 
@@ -21,6 +22,8 @@ export interface MessageStatus {
   recipientCount: number
   acceptedAt: string | null
   expiresAt: string | null
+  /** On hold: neither attempted nor expired until it is released. Undefined until that is known. */
+  held: boolean | undefined
   /** The latest attempts, oldest first. */
   attempts: AttemptSummary[]
   /** What happens next, and when (ISO 8601, UTC); null when nothing does. */
@@ -29,7 +32,7 @@ export interface MessageStatus {
 
 export function newStatus(id: string, attempts: AttemptSummary[]): MessageStatus {
   return {
-    id, reversePath: '', recipients: [], recipientCount: 0, acceptedAt: null, expiresAt: null, attempts,
+    id, reversePath: '', recipients: [], recipientCount: 0, acceptedAt: null, expiresAt: null, held: undefined, attempts,
     next: { what: 'the header fields are stamped', at: null },
   }
 }
@@ -65,6 +68,33 @@ export function noteReport(status: MessageStatus, expired: boolean): void {
   }
 }
 
-export function iso(milliseconds: number): string {
+/** Before the workflow waits: says for what, to the query and in Temporal's own UI. */
+export function noteNext(status: MessageStatus, progress: Progress, inFlight: Set<Group>, wakeAt: number | null): void {
+  status.held = (progress.heldAt ?? null) !== null
+  if (!status.held) status.expiresAt = iso(progress.expiresAt)
+  if (inFlight.size > 0) {
+    status.next = { what: 'attempts are under way', at: null }
+  } else if (status.held) {
+    status.next = { what: `on hold since ${iso(progress.heldAt!)}, until an operator releases it`, at: null }
+  } else {
+    status.next = { what: 'the next attempt', at: wakeAt === null ? null : iso(wakeAt) }
+  }
+  const hops = [...inFlight].map((group) => group.nextHop).join(', ')
+  const last = status.attempts.at(-1)?.outcomes.find((outcome) => outcome.status !== 'delivered')?.text
+  const { what, at } = status.next
+  setCurrentDetails([
+    `Waits for: ${what}${hops ? ` to ${hops}` : ''}${at ? ` at ${at}` : ''}.`,
+    ...(last ? [`Last: ${last}`] : []),
+    `From <${status.reversePath}>, ${progress.queued + progress.unreported} of ${status.recipientCount} recipients not settled.`,
+  ].join('\n\n'))
+}
+
+/** Nothing happens any more. */
+export function noteEnd(status: MessageStatus): void {
+  status.next = null
+  setCurrentDetails(`All ${status.recipientCount} recipients are settled.`)
+}
+
+function iso(milliseconds: number): string {
   return new Date(milliseconds).toISOString()
 }

@@ -20,7 +20,7 @@ export interface Everpost {
   folder: string
   sql: Sql
   temporal: string
-  /** Of each kind of listener; known once a process has said ready. */
+  /** Of each kind of listener, and `http`; known once a process has said ready. */
   ports: Record<string, number>
   start(role?: string, environment?: NodeJS.ProcessEnv): Promise<ChildProcess>
   stop(child: ChildProcess, signal?: NodeJS.Signals): Promise<void>
@@ -63,7 +63,7 @@ export async function prepareEverpost(settings: SettingsFile = {}, address?: str
       })
       children.add(child)
       const log = await untilReady(child)
-      for (const { kind, port } of log.listeners) everpost.ports[kind] = port
+      for (const { kind, port } of [...log.listeners, { kind: 'http', port: log.http }]) everpost.ports[kind] = port
       return child
     },
     async stop(child, signal = 'SIGTERM') {
@@ -119,14 +119,14 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 }
 
 /** The `ready` line of the log; the rest of the log is thrown away, but read, so that the process never blocks on it. */
-function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; port: number }[] }> {
+function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; port: number }[]; http: number }> {
   return new Promise((resolve, reject) => {
     let text = ''
     let ready = false
     child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
       if (ready) return
       text = (text + chunk).slice(-100_000)
-      const line = text.split('\n').find((line) => line.includes('"msg":"ready"') && line.endsWith('}'))
+      const line = text.split('\n').find((line) => line.startsWith('{') && line.includes('"msg":"ready"') && line.endsWith('}'))
       if (!line) return
       ready = true
       resolve(JSON.parse(line))

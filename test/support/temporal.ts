@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../dev/ports.ts'
 import { type RunningTemporal, startTemporal } from '../../dev/temporal.ts'
+import { searchAttributes } from '../../mail/search.ts'
 
 export interface TestTemporal {
   address: string
@@ -22,7 +23,7 @@ export async function testTemporal(): Promise<TestTemporal> {
   const temporal: TestTemporal = {
     address: `127.0.0.1:${port}`,
     async start() {
-      running = await startTemporal({ folder, port, progress: () => {} })
+      running = await startTemporal({ folder, port, searchAttributes, progress: () => {} })
     },
     async stop() {
       await running?.stop()

@@ -1,0 +1,179 @@
+// The gate before every attempt: suspensions, circuits, limits. It decides from memory, which worker/destinations.ts keeps in step
+// with Postgres, so that an attempt that may go costs no statement. One gate for each process.
+
+import type { Logger } from 'pino'
+import type { Outcome } from '../mail/outcome.ts'
+import type { Settings } from '../settings/schema.ts'
+import type { DestinationRow } from '../store/destinations.ts'
+import type { Traffic } from '../store/destination-shares.ts'
+import { type Busy, createMeter, type Meter } from './meter.ts'
+
+export interface Entry {
+  /** Queue id. */
+  id: string
+  destination: string
+  nextHop: string
+  /** Over a network: then the default limit holds as well. */
+  network: boolean
+}
+
+export type Entered = Pass | Refusal
+
+export interface Pass {
+  kind: 'pass'
+  /** To be called once, with what came of the attempt; null when it came to no verdict. */
+  leave(outcomes: Outcome[] | null): void
+}
+
+export interface Refusal {
+  kind: 'refused'
+  /** Whose suspension, circuit or limit it is. */
+  name: string
+  until: Date
+  why: string
+}
+
+export interface Gate {
+  /** Whether an attempt could go now; takes nothing. A refusal is a place in the line, so it is to be kept to. */
+  look(entry: Entry): Promise<Refusal | null>
+  enter(entry: Entry): Promise<Entered>
+}
+
+/** What the gate needs to know and to tell; changes are told to all other workers. */
+export interface GateLink {
+  rows(): Map<string, DestinationRow>
+  /** This worker's part of a limit; asks for one first, where it has none. */
+  share(name: string, limit: Limit): Promise<Limit>
+  claimProbe(name: string): Promise<boolean>
+  releaseProbe(name: string): void
+  openCircuit(name: string, why: string): void
+  closeCircuit(name: string): void
+  count(name: string, traffic: Traffic): void
+}
+
+/** Attempts at a time, and attempts a second; null: unlimited. */
+export interface Limit {
+  concurrency: number | null
+  rate: number | null
+}
+
+/** Milliseconds to wait while another probes. */
+const probeWait = 15_000
+
+export function createGate({ settings, link, log }: { settings: Settings['destinations']; link: GateLink; log: Logger }): Gate & { busy(): Map<string, Busy> } {
+  const meters = new Map<string, Meter>()
+
+  async function look(entry: Entry): Promise<Refusal | null> {
+    const found = await admit(entry)
+    return 'kind' in found ? found : null
+  }
+
+  async function enter(entry: Entry): Promise<Entered> {
+    const found = await admit(entry)
+    if ('kind' in found) return found
+    const { meter, probed } = found
+    meter.take()
+    if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
+      meter.leave(null)
+      return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
+    }
+    const begun = performance.now()
+    return { kind: 'pass', leave: (outcomes) => leave(entry, meter, probed, outcomes, performance.now() - begun) }
+  }
+
+  /** What an attempt may go by, or why not now. */
+  async function admit(entry: Entry): Promise<{ meter: Meter; probed: string | undefined } | Refusal> {
+    const names = [...new Set([entry.destination, entry.nextHop])]
+    const now = Date.now()
+    const rows = names.map((name) => link.rows().get(name)).filter((row) => row !== undefined)
+    for (const row of rows) {
+      const refusal = suspended(row, now) ?? broken(row, now)
+      if (refusal) return refusal
+    }
+    const limited = limitFor(names, rows)
+    const name = limited?.name ?? entry.destination
+    const limit = limited ? await link.share(name, limited.limit) : { concurrency: entry.network ? settings.concurrency : null, rate: null }
+    const meter = meterOf(name)
+    const wait = meter.wait(limit, Date.now())
+    if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
+    return { meter, probed: rows.find((row) => row.circuitUntil)?.name }
+  }
+
+  function leave({ id, destination }: Entry, meter: Meter, probed: string | undefined, outcomes: Outcome[] | null, took: number): void {
+    const health = outcomes ? healthOf(outcomes) : 'unknown'
+    meter.leave(outcomes && health !== 'unknown' ? took : null)
+    if (outcomes && health !== 'unknown') link.count(destination, trafficOf(outcomes))
+    const { failing } = meterOf(destination)
+    if (health === 'well') failing.clear()
+    if (health === 'failing') failing.add(id)
+    if (probed !== undefined) {
+      if (health === 'well') {
+        log.info({ destination: probed }, 'circuit closed: the destination answers again')
+        link.closeCircuit(probed)
+      } else if (health === 'failing') link.openCircuit(probed, outcomes![0]!.text)
+      else link.releaseProbe(probed)
+    } else if (failing.size >= settings.circuitFailures && !link.rows().get(destination)?.circuitUntil) {
+      log.warn({ destination, messages: failing.size, text: outcomes![0]!.text }, 'circuit opened: one attempt at a time probes the destination')
+      link.openCircuit(destination, outcomes![0]!.text)
+    }
+  }
+
+  /** The limit that an operator or the settings set for one of the names. */
+  function limitFor(names: string[], rows: DestinationRow[]): { name: string; limit: Limit } | null {
+    const row = rows.find((row) => row.concurrency !== null || row.rate !== null)
+    if (row) return { name: row.name, limit: row }
+    const set = settings.limits.find(({ destination }) => names.includes(destination))
+    return set ? { name: set.destination, limit: set } : null
+  }
+
+  function meterOf(name: string): Meter {
+    const meter = meters.get(name) ?? createMeter()
+    meters.set(name, meter)
+    return meter
+  }
+
+  function suspended({ name, suspendedUntil, suspendedBy, suspendedWhy }: DestinationRow, now: number): Refusal | null {
+    if (!suspendedUntil || suspendedUntil.getTime() <= now) return null
+    const why = `${name} is suspended until ${suspendedUntil.toISOString()} by ${suspendedBy}${suspendedWhy ? `: ${suspendedWhy}` : ''}`
+    return { kind: 'refused', name, until: later(suspendedUntil.getTime(), settings.resumeOver), why }
+  }
+
+  function broken({ name, circuitUntil, circuitWhy }: DestinationRow, now: number): Refusal | null {
+    if (!circuitUntil || circuitUntil.getTime() <= now) return null
+    const why = `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}`
+    return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why }
+  }
+
+  /** What each destination in use could use; forgets those that nothing has gone to for a while. */
+  function busy(): Map<string, Busy> {
+    for (const [name, meter] of meters) if (meter.idle(Date.now())) meters.delete(name)
+    return new Map([...meters].map(([name, meter]) => [name, meter.busy()]))
+  }
+
+  return { look, enter, busy }
+}
+
+function describe(name: string, { concurrency, rate }: Limit): string {
+  const parts = [concurrency === null ? '' : `${concurrency} attempts at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
+  return `the limit for ${name} is reached: ${parts.filter((part) => part !== '').join(', ')}`
+}
+
+/** Spread, so that what waited together does not come together. */
+function later(at: number, spread: number): Date {
+  return new Date(at + Math.random() * spread)
+}
+
+/** Of the host, not of the mail: whether it answers commands, refuses or loses connections, or was not asked. */
+function healthOf(outcomes: Outcome[]): 'well' | 'failing' | 'unknown' {
+  const asked = outcomes.filter(({ phase }) => phase !== 'policy')
+  if (asked.length === 0) return 'unknown'
+  const answered = ({ phase, reply, status }: Outcome) =>
+    status === 'delivered' || phase === 'local' || (reply !== null && reply.code !== 421 && !['greeting', 'ehlo', 'tls', 'auth'].includes(phase))
+  return asked.some(answered) ? 'well' : 'failing'
+}
+
+function trafficOf(outcomes: Outcome[]): Traffic {
+  const count = (status: Outcome['status']) => outcomes.filter((outcome) => outcome.status === status).length
+  const said = outcomes.find(({ status }) => status !== 'delivered') ?? outcomes[0]!
+  return { delivered: count('delivered'), deferred: count('deferred'), bounced: count('bounced'), lastAt: new Date(), lastText: said.text.slice(0, 300) }
+}

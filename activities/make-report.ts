@@ -1,0 +1,92 @@
+// The report on some recipients of a message, as a message to be accepted: who is told, of what, and how much goes back.
+
+import { randomBytes } from 'node:crypto'
+import { domainOf } from '../mail/address.ts'
+import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/dsn.ts'
+import type { Notify } from '../mail/envelope.ts'
+import { makeQueueId } from '../mail/queue-id.ts'
+import { textsFor } from '../mail/report-texts.ts'
+import type { MessageRow } from '../store/messages.ts'
+import type { NewReport, ReportedRow } from '../store/reports.ts'
+import type { ActivityDeps } from './index.ts'
+
+export interface ReportOn {
+  event: ReportEvent
+  message: MessageRow
+  /** Its header section. */
+  original: Uint8Array
+  recipients: ReportedRow[]
+  at: Date
+}
+
+const asked: Record<ReportEvent, Notify> = { failed: 'FAILURE', delayed: 'DELAY', succeeded: 'SUCCESS' }
+
+/** RFC 3461 section 4.1: failures and delays are reported unless NOTIFY says otherwise, successes only if it asks for them. */
+export function wants({ notify }: Pick<ReportedRow, 'notify'>, event: ReportEvent): boolean {
+  return notify.length === 0 ? event !== 'succeeded' : notify.includes(asked[event])
+}
+
+/**
+ * Null when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
+ * reverse-path go to the postmaster, where the settings name one, and nowhere if that very mail was on its way there.
+ */
+export function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
+  const { event, message, at } = on
+  const { hostname, reports, retry } = deps.settings
+  const toPostmaster = message.reversePath === ''
+  if (toPostmaster && (event !== 'failed' || reports.postmaster === '' || on.recipients.some((r) => r.forwardPath === reports.postmaster))) return null
+  const recipients = on.recipients.filter((recipient) => wants(recipient, event)).map((recipient) => reportOn(deps, recipient, on))
+  if (recipients.length === 0) return null
+  const dsnId = makeQueueId(Date.now(), randomBytes(8))
+  const to = toPostmaster ? reports.postmaster : message.reversePath
+  const whole = returnsWhole(deps, on)
+  const { head, tail, body, smtpUtf8 } = composeReport({
+    event, toPostmaster, id: message.id, dsnId, hostname, to, envid: message.envid, arrivedAt: message.acceptedAt, expiresAt: message.expiresAt, at,
+    receivedFrom: message.origin.helo || null, recipients, original: on.original, full: whole ? { eightBit: message.bodyType !== '7BIT' } : null,
+    smtpUtf8: message.smtpUtf8, texts: textsFor(reports.language, reports.texts),
+  })
+  const trace = whole ? (message.trace ?? Buffer.alloc(0)) : Buffer.alloc(0)
+  return {
+    head: Buffer.concat([head, trace]),
+    tail,
+    whole,
+    toPostmaster,
+    message: {
+      id: dsnId,
+      kind: 'dsn',
+      parent: message.id,
+      envelope: {
+        reversePath: '', recipients: [{ n: 0, forwardPath: to, notify: [], orcpt: null }], body, smtpUtf8, requireTls: message.requireTls, ret: null, envid: null,
+      },
+      origin: { protocol: '', helo: '', clientAddress: '', clientName: null, tls: null, user: null },
+      size: head.length + trace.length + (whole ? message.size : 0) + tail.length,
+      lifetime: retry.bounceQueueLifetime,
+    },
+  }
+}
+
+/** RET (RFC 3461 section 4.3) speaks of failures; other reports return the header fields. What is large is never returned whole. */
+function returnsWhole(deps: ActivityDeps, { event, message }: ReportOn): boolean {
+  const { returned, returnedSize } = deps.settings.reports
+  const full = message.ret === null ? returned === 'full' : message.ret === 'FULL'
+  return event === 'failed' && full && message.bodyType !== 'BINARYMIME' && message.size <= returnedSize
+}
+
+function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }: ReportOn): ReportRecipient {
+  const { forwardPath, orcpt, outcome, lastAttemptAt } = recipient
+  const expired = event === 'failed' && recipient.state === 'queued'
+  const isLocal = Object.hasOwn(deps.settings.localDomains, domainOf(forwardPath))
+  return {
+    forwardPath,
+    orcpt,
+    action: event === 'succeeded' ? (isLocal ? 'delivered' : 'relayed') : event,
+    // RFC 3463 section 3.5, X.4.7: the time allowed is over, which is no failure of the address; the cause is in the diagnostic code.
+    status: expired ? '4.4.7' : (outcome?.enhanced ?? (event === 'delayed' ? '4.0.0' : '5.0.0')),
+    expired,
+    reply: outcome?.reply ?? null,
+    remoteHost: outcome?.host ?? null,
+    text: outcome?.text ?? recipient.waits ?? 'no attempt could be made',
+    lastAttemptAt,
+    willRetryUntil: event === 'delayed' ? message.expiresAt : null,
+  }
+}

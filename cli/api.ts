@@ -1,0 +1,76 @@
+// What the HTTP API works with in this process: the same acceptance, starts and settings as the other edges.
+
+import { readFileSync } from 'node:fs'
+import { Client, Connection } from '@temporalio/client'
+import type { Logger } from 'pino'
+import type { ConsoleDeps } from '../console/server.ts'
+import { messageControl } from '../console/control.ts'
+import { openIntake } from '../ingress/accept.ts'
+import type { Outbox } from '../ingress/outbox.ts'
+import { queueLifetime } from '../mail/retry.ts'
+import type { Settings } from '../settings/schema.ts'
+import type { Sql } from '../store/database.ts'
+import { wakeSignal } from '../workflows/interface.ts'
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+
+interface Deps {
+  sql: Sql
+  settings: Settings
+  log: Logger
+  outbox: Outbox
+  startMessage: (id: string) => Promise<void>
+  /** What is closed when the process stops. */
+  stops: (() => Promise<unknown>)[]
+}
+
+export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps): ConsoleDeps['api'] {
+  const { retry, limits, retention, temporal } = settings
+  let client: Client | null = null
+  // Made when first needed: a process of its own accord speaks with Temporal only for mail.
+  const lazyClient = () => {
+    if (client) return client
+    const connection = Connection.lazy({ address: temporal.address })
+    stops.push(() => connection.close())
+    client = new Client({ connection, namespace: temporal.namespace })
+    return client
+  }
+  return {
+    log,
+    version,
+    async submit(sql, content, envelope, origin, sendAt) {
+      if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
+      const intake = openIntake({ settings, sql, log }, { binary: false, submission: true })
+      await intake.write(content)
+      const taken = await intake.commit(envelope, origin, sendAt)
+      if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))
+      const { id } = taken
+      log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: origin.clientAddress, user: origin.user }, 'accepted')
+      return id
+    },
+    begin(id) {
+      outbox.accepted()
+      startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
+    },
+    wake(id) {
+      const wake = async () => {
+        await startMessage(id)
+        await lazyClient().workflow.getHandle(id).signal(wakeSignal)
+      }
+      wake().catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox, or ended already'))
+    },
+    control: messageControl(lazyClient, temporal.taskQueue),
+    routing: settings,
+    maximalRecipients: limits.recipients,
+    // Base64 and JSON make a message larger than it will be.
+    maximalSize: limits.messageSize * 2,
+    retention,
+    resumeOver: settings.destinations.resumeOver,
+    lifetimeOf: (reversePath) => queueLifetime(reversePath, null, retry),
+  }
+}
+
+/** As the API answers it: with the status that fits the SMTP code. */
+function refusal(responseCode: number, text: string): Error {
+  return Object.assign(new Error(text), { responseCode })
+}

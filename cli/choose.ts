@@ -1,0 +1,40 @@
+// How commands choose messages: by queue id, or by what the options say of sender, recipient, domain, next hop, age, state and reply.
+
+import { byNextHop } from '../console/next-hops.ts'
+import { canonicalDomain } from '../mail/address.ts'
+import { queueIdPattern } from '../mail/queue-id.ts'
+import type { Settings } from '../settings/schema.ts'
+import type { Sql } from '../store/database.ts'
+import type { QueueFilter, QueueStatus } from '../store/filter.ts'
+import { CommandError } from './errors.ts'
+
+export interface ChooseOptions {
+  sender?: string
+  recipient?: string
+  domain?: string
+  nextHop?: string
+  olderThan?: Date
+  status?: QueueStatus
+  reply?: string
+}
+
+/** Throws CommandError for ids that are none, and for a next hop that cannot be read. */
+export async function filterOf(sql: Sql, settings: Settings, ids: string[], options: ChooseOptions): Promise<QueueFilter> {
+  const wrong = ids.filter((id) => !queueIdPattern.test(id))
+  if (wrong.length > 0) throw new CommandError(`${wrong.join(', ')}: no queue id. It has 18 digits and letters, as the 250 reply gave it.`, 64)
+  try {
+    return {
+      ids: ids.length > 0 ? ids : undefined,
+      sender: options.sender,
+      recipient: options.recipient,
+      domain: options.domain === undefined ? undefined : canonicalDomain(options.domain),
+      nextHop: options.nextHop === undefined ? undefined : await byNextHop(sql, options.nextHop, settings),
+      before: options.olderThan,
+      status: options.status,
+      reply: options.reply,
+    }
+  } catch (error) {
+    if (error instanceof RangeError) throw new CommandError(error.message, 64)
+    throw error
+  }
+}

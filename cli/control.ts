@@ -1,0 +1,117 @@
+// everpost hold, release, retry, reroute, expire, bounce, drop, set-lifetime: on ids or on all that match, many at a time.
+
+import { createInterface } from 'node:readline/promises'
+import { userInfo } from 'node:os'
+import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
+import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
+import type { Sql } from '../store/database.ts'
+import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { type ChooseOptions, filterOf } from './choose.ts'
+import { loadContext, withDatabase } from './context.ts'
+import { CommandError } from './errors.ts'
+import { address, table } from './format.ts'
+import { withTemporal } from './temporal.ts'
+
+export interface ControlOptions extends ChooseOptions {
+  /** For reroute: `none` goes back to what the settings and DNS say. */
+  to?: string
+  /** For set-lifetime, in milliseconds. */
+  lifetime?: number
+  dryRun?: boolean
+  yes?: boolean
+  why: string
+  json?: boolean
+}
+
+/** Messages asked side by side, and read from the database at a time. */
+const sideBySide = 40
+const page = 1000
+const shown = 20
+
+interface Done {
+  done: string[]
+  refused: { id: string; why: string }[]
+}
+
+export async function control(file: string | undefined, action: ControlAction, ids: string[], options: ControlOptions): Promise<void> {
+  const { settings } = loadContext(file)
+  const wanted: ControlRequest = {
+    action, who: userInfo().username, why: options.why,
+    ...(action === 'reroute' ? { nextHop: options.to === 'none' ? null : options.to } : {}),
+    ...(action === 'set-lifetime' ? { lifetime: options.lifetime } : {}),
+  }
+  const fault = refusalOf(wanted)
+  if (fault) throw new CommandError(fault, 64)
+  await withDatabase(settings, async (sql) => {
+    const filter = concerning(await filterOf(sql, settings, ids, options), action)
+    if (isEmpty(filter)) {
+      throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
+    }
+    const count = await countMatching(sql, filter)
+    if (count === 0) throw new CommandError(`nothing that is queued matches${ids.length > 0 ? `; everpost show ${ids[0]} tells more` : ''}`)
+    if (options.dryRun) return await preview(sql, filter, action, count, options)
+    if (!options.yes && ids.length === 0) await confirm(action, count)
+    const result = await withTemporal(settings, async (client) =>
+      await inPages(sql, filter, count, wanted, messageControl(() => client, settings.temporal.taskQueue)))
+    if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
+    else print(action, result)
+    if (result.refused.length > 0) process.exitCode = 1
+  })
+}
+
+async function preview(sql: Sql, filter: QueueFilter, action: ControlAction, count: number, options: ControlOptions): Promise<void> {
+  const rows = await chooseMessages(sql, filter, '', options.json ? count : shown)
+  if (options.json) return console.log(JSON.stringify({ action, count, messages: rows }, null, 2))
+  console.log(table(rows.map((row) => [row.id, address(row.reversePath), recipientsOf(row)])))
+  if (count > rows.length) console.log(`and ${count - rows.length} more`)
+  console.log(`${action} would reach ${messages(count)}; nothing was changed.`)
+}
+
+function recipientsOf(row: Chosen): string {
+  return `${row.forwardPath}${row.recipients.length > 1 ? ` +${row.recipients.length - 1}` : ''}`
+}
+
+async function confirm(action: ControlAction, count: number): Promise<void> {
+  if (!process.stdin.isTTY) throw new CommandError(`${action} would reach ${messages(count)}; add --yes to do it, or --dry-run to see them`, 64)
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await terminal.question(`${action} ${messages(count)}? [y/N] `)
+  terminal.close()
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('nothing was changed')
+}
+
+/** Pages by id, so that each message is reached once though the actions change what matches. */
+async function inPages(sql: Sql, filter: QueueFilter, count: number, wanted: ControlRequest, ask: Control): Promise<Done> {
+  const result: Done = { done: [], refused: [] }
+  const single = byRecipient(wanted.action) && choosesRecipients(filter)
+  let told = Date.now()
+  for (let after = ''; ;) {
+    const rows = await chooseMessages(sql, filter, after, page)
+    if (rows.length === 0) return result
+    after = rows.at(-1)!.id
+    const waiting = rows.values()
+    await Promise.all(Array.from({ length: sideBySide }, async () => {
+      for (const { id, recipients } of waiting) {
+        const answer = await ask(id, { ...wanted, recipients: single ? recipients : null }).catch((error) => {
+          if (error instanceof ControlUnanswered) throw new CommandError(`${error.message} (${result.done.length} of ${count} done before).`, 69)
+          throw error
+        })
+        if ('refused' in answer) result.refused.push({ id, why: answer.refused })
+        else result.done.push(id)
+        if (Date.now() - told >= 1000) {
+          told = Date.now()
+          process.stderr.write(`${result.done.length + result.refused.length} of ${count}\n`)
+        }
+      }
+    }))
+  }
+}
+
+function print(action: ControlAction, { done, refused }: Done): void {
+  for (const { id, why } of refused.slice(0, shown)) console.error(`${id}: ${action} refused: ${why}`)
+  if (refused.length > shown) console.error(`and ${refused.length - shown} more refused`)
+  console.log(`${action}: ${messages(done.length)} done${refused.length > 0 ? `, ${refused.length} refused` : ''}.`)
+}
+
+function messages(count: number): string {
+  return `${count} message${count === 1 ? '' : 's'}`
+}

@@ -1,0 +1,109 @@
+// everpost destination: what each next hop is owed, how it does, and an operator's word on it.
+
+import { userInfo } from 'node:os'
+import { type DestinationRow, limitDestination, readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
+import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
+import { loadContext, withDatabase } from './context.ts'
+import { CommandError } from './errors.ts'
+import { moment, span, table } from './format.ts'
+
+export interface DestinationView extends DestinationSummary {
+  state: 'ok' | 'limited' | 'suspended' | 'circuit open'
+  /** Of the recipients whose attempts ended in this hour or the one before, the part delivered; null without any. */
+  success: number | null
+  control: DestinationRow | null
+}
+
+export async function listDestinations(file: string | undefined, options: { json?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  const views = await withDatabase(settings, async (sql) => join(await summariseDestinations(sql), await readDestinations(sql)))
+  if (options.json) console.log(JSON.stringify(views, null, 2))
+  else if (views.length === 0) console.log('No destination is waited for, and none had traffic in the last hour.')
+  else console.log(table([['DESTINATION', 'STATE', 'QUEUED', 'OLDEST', 'SUCCESS', 'LAST'], ...views.map(line)]))
+}
+
+export async function showDestination(file: string | undefined, name: string, options: { json?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  const [view] = await withDatabase(settings, async (sql) => join(await summariseDestinations(sql, name), await readDestinations(sql, name)))
+  if (!view) throw new CommandError(`nothing is known of a destination ${name}. everpost destination list names those that are.`)
+  console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
+}
+
+export async function suspend(file: string | undefined, name: string, options: { for: number; why: string }): Promise<void> {
+  const { settings } = loadContext(file)
+  await withDatabase(settings, (sql) => suspendDestination(sql, name, options.for, userInfo().username, options.why))
+  console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)
+}
+
+export async function resume(file: string | undefined, name: string): Promise<void> {
+  const { settings } = loadContext(file)
+  await withDatabase(settings, async (sql) => {
+    const [row] = await readDestinations(sql, name)
+    if (!row?.suspendedUntil || row.suspendedUntil.getTime() <= Date.now()) throw new CommandError(`${name} is not suspended (everpost destination list tells what is)`)
+    await suspendDestination(sql, name, null, userInfo().username, '')
+    const spread = settings.destinations.resumeOver
+    const messages = await releaseWaiting(sql, name, spread)
+    console.log(`${name} is resumed: ${messages} message${messages === 1 ? '' : 's'} that waited come${messages === 1 ? 's' : ''} within ${span(spread)}.`)
+  })
+}
+
+export async function limit(file: string | undefined, name: string, options: { concurrency?: number; rate?: number; none?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  if ((options.concurrency === undefined && options.rate === undefined) === !options.none) {
+    throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
+  }
+  await withDatabase(settings, async (sql) => {
+    await limitDestination(sql, name, { concurrency: options.concurrency ?? null, rate: options.rate ?? null })
+    // Those that wait were given times by the old limit.
+    await releaseWaiting(sql, name, settings.destinations.resumeOver)
+  })
+  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(options.concurrency ?? null, options.rate ?? null)}, over all workers.`)
+}
+
+function join(summaries: DestinationSummary[], rows: DestinationRow[]): DestinationView[] {
+  const byName = new Map(rows.map((row) => [row.name, row]))
+  const known = new Set(summaries.map(({ name }) => name))
+  const quiet = rows.filter((row) => !known.has(row.name) && stateOf(row) !== 'ok').map(({ name }): DestinationSummary => ({
+    name, queued: 0, waiting: 0, oldest: null, delivered: 0, deferred: 0, bounced: 0, lastAt: null, lastText: null,
+  }))
+  return [...summaries, ...quiet].map((summary) => {
+    const control = byName.get(summary.name) ?? null
+    const ended = summary.delivered + summary.deferred + summary.bounced
+    return { ...summary, state: control ? stateOf(control) : 'ok', success: ended === 0 ? null : summary.delivered / ended, control }
+  })
+}
+
+function stateOf({ suspendedUntil, circuitUntil, concurrency, rate }: DestinationRow): DestinationView['state'] {
+  if (suspendedUntil && suspendedUntil.getTime() > Date.now()) return 'suspended'
+  if (circuitUntil) return 'circuit open'
+  return concurrency !== null || rate !== null ? 'limited' : 'ok'
+}
+
+function line({ name, state, queued, oldest, success, lastText }: DestinationView): string[] {
+  return [name, state, String(queued), oldest ? span(Date.now() - oldest.getTime()) : '-', percent(success), lastText ?? '']
+}
+
+function percent(part: number | null): string {
+  return part === null ? '-' : `${Math.round(part * 100)} %`
+}
+
+function limits(concurrency: number | null, rate: number | null): string {
+  const parts = [concurrency === null ? '' : `${concurrency} attempt${concurrency === 1 ? '' : 's'} at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
+  return ` to ${parts.filter((part) => part !== '').join(' and ')}`
+}
+
+function describe(view: DestinationView): string {
+  const { control } = view
+  return [
+    `Destination ${view.name}  ${view.state}`,
+    `Queued      ${view.queued} recipient${view.queued === 1 ? '' : 's'}${view.oldest ? `, the oldest message accepted ${moment(view.oldest)}` : ''}`,
+    `Waiting     ${view.waiting} of them for a suspension, a circuit or a limit`,
+    `Last hour   ${view.delivered} delivered, ${view.deferred} deferred, ${view.bounced} bounced; success ${percent(view.success)}`,
+    ...(view.lastAt ? [`Last        ${moment(view.lastAt)}: ${view.lastText}`] : []),
+    ...(control?.suspendedUntil && view.state === 'suspended'
+      ? [`Suspended   until ${moment(control.suspendedUntil)} by ${control.suspendedBy}, since ${moment(control.suspendedAt!)}${control.suspendedWhy ? `: ${control.suspendedWhy}` : ''}`]
+      : []),
+    ...(control?.circuitUntil ? [`Circuit     open since ${moment(control.circuitSince!)}, probed from ${moment(control.circuitUntil)}: ${control.circuitWhy}`] : []),
+    ...(control && (control.concurrency !== null || control.rate !== null) ? [`Limited    ${limits(control.concurrency, control.rate)}, over all workers`] : []),
+  ].join('\n')
+}

@@ -1,0 +1,20 @@
+// everpost trace: all messages from or to an address.
+
+import { type TraceRow, traceAddress } from '../store/trace.ts'
+import { loadContext, withDatabase } from './context.ts'
+import { address as shown, moment, table } from './format.ts'
+
+export async function printTrace(file: string | undefined, address: string, options: { limit: number; json?: boolean }): Promise<void> {
+  const { settings } = loadContext(file)
+  const rows = await withDatabase(settings, (sql) => traceAddress(sql, address, options.limit))
+  if (options.json) return console.log(JSON.stringify(rows, null, 2))
+  if (rows.length === 0) return console.log(`No message from or to ${address} is known.`)
+  console.log(table([['ID', 'ACCEPTED', 'FROM', 'TO', 'STATE', 'LAST'], ...rows.map(line)]))
+  if (rows.length === options.limit) console.log('There may be more; --limit shows them.')
+}
+
+function line(row: TraceRow): string[] {
+  const to = `${row.forwardPath}${row.others > 0 ? ` +${row.others}` : ''}`
+  const state = row.state === 'queued' && row.held ? 'on hold' : row.state === 'queued' && row.text ? 'deferred' : row.state
+  return [row.id, moment(row.acceptedAt), shown(row.reversePath), to, state, row.text ?? '']
+}

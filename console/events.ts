@@ -1,0 +1,59 @@
+// GET /v1/events: what happens to messages, as a stream of server-sent events that can be taken up where it broke off.
+
+import { randomBytes } from 'node:crypto'
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
+import { streamSSE } from 'hono/streaming'
+import { cursorPattern, endStream, presentCursor, readEvents, renewStream } from '../store/events.ts'
+import type { ApiDeps } from './api.ts'
+import { type ApiEnvironment, needs } from './auth.ts'
+import { answers } from './routes.ts'
+import { eventSchema, idSchema } from './schemas.ts'
+
+const cursor = z.string().regex(cursorPattern, 'the id of an event').refine((text) => {
+  const [transaction, seq] = text.split('-').map(BigInt)
+  return transaction! < 2n ** 64n && seq! < 2n ** 63n
+}, 'the id of an event')
+
+const route = createRoute({
+  method: 'get', path: '/v1/events', summary: 'Events as they happen', tags: ['events'], middleware: [needs('events')] as const,
+  description: 'Each event is one JSON object, `data`. Begins now, or after the event whose id is given, as long as it is kept (settings: retention.events).',
+  request: {
+    headers: z.object({ 'last-event-id': cursor.optional() }),
+    query: z.object({ message: idSchema.optional(), once: z.enum(['true', 'false']).optional().openapi({ description: 'true: ends when there is nothing more, instead of waiting.' }) }),
+  },
+  responses: { 200: { description: 'A stream.', content: { 'text/event-stream': { schema: eventSchema } } }, ...answers(401, 403, 422, 503) },
+})
+
+const pause = 300
+/** Seconds for which events are written though the stream that wanted them may have ended. */
+const kept = 60
+
+export function eventRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, log, stopping }: ApiDeps): void {
+  app.openapi(route, async (context) => {
+    const { message, once } = context.req.valid('query')
+    const last = context.req.valid('header')['last-event-id']
+    const name = `stream-${randomBytes(6).toString('hex')}`
+    let renewedAt = Date.now()
+    await renewStream(sql, name, kept)
+    let at = last ?? (await presentCursor(sql))
+    return streamSSE(context, async (stream) => {
+      try {
+        while (!stream.aborted && !stopping.aborted) {
+          const events = await readEvents(sql, at, 500, message)
+          for (const event of events) await stream.writeSSE({ id: event.cursor, event: event.event, data: JSON.stringify(event) })
+          at = events.at(-1)?.cursor ?? at
+          if (events.length > 0) continue
+          if (once === 'true') break
+          await stream.sleep(pause)
+          if (Date.now() - renewedAt < (kept * 1000) / 4) continue
+          renewedAt = Date.now()
+          await renewStream(sql, name, kept)
+          // A comment: it finds out whether anyone still listens.
+          await stream.write(': alive\n\n')
+        }
+      } finally {
+        await endStream(sql, name).catch((error) => log.warn({ error: String(error) }, 'an event stream was not ended; it lapses'))
+      }
+    }) as never
+  })
+}

@@ -1,0 +1,38 @@
+// POST /v1/replays: failed recipients are queued again, one message or all that match.
+
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
+import { canonicalDomain } from '../mail/address.ts'
+import { parseNextHop } from '../mail/route.ts'
+import { findFailed, replayMessage } from '../store/replay.ts'
+import type { ApiDeps } from './api.ts'
+import { type ApiEnvironment, needs } from './auth.ts'
+import { answers, jsonBody, ok } from './routes.ts'
+import { replayedSchema, replaySchema } from './schemas.ts'
+
+const route = createRoute({
+  method: 'post', path: '/v1/replays', summary: 'Queue failed recipients again; who was delivered to is never sent to again', tags: ['actions'],
+  middleware: [needs('control')] as const, request: { body: jsonBody(replaySchema) },
+  responses: { ...ok('What was queued again; `released`: the body is no longer kept.', replayedSchema), ...answers(400, 401, 403, 415, 422, 503) },
+})
+
+export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, wake, lifetimeOf, retention }: ApiDeps): void {
+  app.openapi(route, async (context) => {
+    const { id, sender, recipient, domain, reply, since, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
+    if (typeof nextHop === 'string') parseNextHop(nextHop)
+    const filter = { sender, recipient, reply, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
+    const found = await findFailed(sql, filter, id)
+    const messages = found.map(({ id, recipients, failedAt, released }) => ({ id, recipients, failedAt, released }))
+    const ready = dryRun ? [] : found.filter((message) => !message.released)
+    const begun = Date.now()
+    for (const [i, message] of ready.entries()) {
+      const at = perSecond === undefined ? undefined : new Date(begun + (i * 1000) / perSecond)
+      await replayMessage(sql, {
+        ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, at, nextHop, to,
+        lifetime: lifetimeOf(message.reversePath), retention,
+      })
+      // What is due later is started by the outbox.
+      if (at === undefined || at.getTime() < Date.now() + 1000) wake(message.id)
+    }
+    return context.json({ replayed: ready.length, messages }, 200) as never
+  })
+}

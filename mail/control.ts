@@ -1,0 +1,68 @@
+// What an operator may do to a queued message, and which requests are wrong whatever the message is. Pure.
+
+import { parseNextHop } from './route.ts'
+
+export const controlActions = ['hold', 'release', 'retry', 'reroute', 'expire', 'bounce', 'drop', 'set-lifetime'] as const
+export type ControlAction = (typeof controlActions)[number]
+
+export interface ControlRequest {
+  action: ControlAction
+  /** Who asks: kept with the message. */
+  who: string
+  why: string
+  /** Positions in the envelope; null or left out: every recipient. Not for hold, release, expire and set-lifetime. */
+  recipients?: number[] | null | undefined
+  /** For reroute: as in the settings' routes; null goes back to what the settings and DNS say. */
+  nextHop?: string | null | undefined
+  /** For set-lifetime: milliseconds, counted from the acceptance. */
+  lifetime?: number | undefined
+}
+
+export interface ControlResult {
+  /** Forward-paths that the action reached, at most a hundred of them; `count` tells how many it reached. */
+  changed: string[]
+  count: number
+  /** Forward-paths left alone, since their final dot was sent and the reply is awaited. */
+  busy: string[]
+}
+
+/** Whether the action concerns single recipients, rather than the message as a whole. */
+export function byRecipient(action: ControlAction): boolean {
+  return action === 'retry' || action === 'reroute' || action === 'bounce' || action === 'drop'
+}
+
+const day = 86_400_000
+
+/**
+ * Why the request is refused, in a sentence that says what to do; null when nothing speaks against it. `held`: whether
+ * the message is on hold, undefined where that is not known.
+ */
+export function refusalOf(request: ControlRequest, held?: boolean): string | null {
+  const { action, who, why, recipients, nextHop, lifetime } = request
+  if (!controlActions.includes(action)) return `there is no action ${String(action)}; there are ${controlActions.join(', ')}`
+  if (typeof who !== 'string' || who === '' || who.length > 200) return 'who asks must be said, in at most 200 characters'
+  if (typeof why !== 'string' || why.length > 1000) return 'the reason may have at most 1000 characters'
+  if (recipients && !byRecipient(action)) return `${action} concerns the message as a whole, not single recipients`
+  if (recipients && !recipients.every((n) => Number.isInteger(n) && n >= 0)) return 'recipients are named by their positions in the envelope, from 0'
+  if (recipients?.length === 0) return 'no recipient is named; leave the list out to mean all of them'
+  if (action === 'reroute') {
+    if (nextHop === undefined) return 'reroute needs a next hop, or null to go back to the settings and DNS'
+    if (nextHop !== null) return nextHopFault(nextHop)
+  }
+  if (action === 'set-lifetime' && !(Number.isInteger(lifetime) && lifetime! >= 60_000 && lifetime! <= 366 * day)) {
+    return 'a queue lifetime is from one minute to 366 days'
+  }
+  if (held === true && action === 'hold') return 'it is on hold already'
+  if (held === true && action === 'retry') return 'it is on hold; release it, then it is tried at once'
+  if (held === false && action === 'release') return 'it is not on hold'
+  return null
+}
+
+function nextHopFault(text: string): string | null {
+  try {
+    parseNextHop(text)
+    return null
+  } catch (error) {
+    return (error as Error).message
+  }
+}

@@ -1,0 +1,47 @@
+// Destinations: what limits, suspensions and circuits go by. Thousands of domains at one provider are one destination.
+
+import { nextHopKey, type NextHop } from './route.ts'
+
+export interface Provider {
+  name: string
+  /** Host names, or `*.name` for all below it. */
+  hosts: string[]
+}
+
+/** Providers whose MX host names differ from domain to domain, or are spread over several names: data. */
+export const builtInProviders: Provider[] = [
+  { name: 'google', hosts: ['*.google.com', '*.googlemail.com'] },
+  { name: 'microsoft', hosts: ['*.mail.protection.outlook.com', '*.olc.protection.outlook.com', '*.mx.microsoft'] },
+  { name: 'yahoo', hosts: ['*.yahoodns.net'] },
+  { name: 'apple', hosts: ['*.mail.icloud.com'] },
+  { name: 'mimecast', hosts: ['*.mimecast.com', '*.mimecast.co.za'] },
+  { name: 'proofpoint', hosts: ['*.pphosted.com', '*.ppe-hosted.com'] },
+  { name: 'barracuda', hosts: ['*.barracudanetworks.com'] },
+  { name: 'messagelabs', hosts: ['*.messagelabs.com'] },
+  { name: 'zoho', hosts: ['*.zoho.com', '*.zoho.eu'] },
+  { name: 'gmx', hosts: ['*.gmx.net'] },
+  { name: 'ionos', hosts: ['*.kundenserver.de', '*.ionos.com', '*.1and1.com'] },
+  { name: 'ovh', hosts: ['*.mail.ovh.net'] },
+  { name: 'yandex', hosts: ['*.yandex.net', '*.yandex.ru'] },
+]
+
+/** Hosts named in full; a longer list is cut, and its length told. */
+const hostsNamed = 4
+
+/**
+ * The name of the destination that a next hop's hosts make up: the provider whom all of them belong to, else the hosts
+ * themselves, in alphabetical order; a next hop by an operator's route is its own. A port other than 25 is part of it.
+ */
+export function destinationOf(hop: NextHop, hosts: string[], providers: Provider[]): string {
+  if (hop.kind !== 'mx') return nextHopKey(hop)
+  const port = hop.port === 25 ? '' : `:${hop.port}`
+  const provider = providers.find(({ hosts: patterns }) => hosts.every((host) => patterns.some((pattern) => fits(pattern, host))))
+  if (provider) return `${provider.name}${port}`
+  const sorted = [...hosts].sort()
+  const more = sorted.length > hostsNamed ? `,+${sorted.length - hostsNamed}` : ''
+  return `${sorted.slice(0, hostsNamed).join(',')}${more}${port}`
+}
+
+function fits(pattern: string, host: string): boolean {
+  return pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) : host === pattern
+}

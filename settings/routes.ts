@@ -1,0 +1,73 @@
+// The settings of routes: next hops that are set by hand, with the TLS and AUTH that each asks for.
+
+import { isDeepStrictEqual } from 'node:util'
+import { z } from 'zod'
+import { nextHopKey, parseNextHop } from '../mail/route.ts'
+
+export const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
+
+const nextHop = z.string().superRefine((text, context) => {
+  try {
+    parseNextHop(text)
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message })
+  }
+})
+
+const tlsLevel = z
+  .enum(['none', 'may', 'encrypt', 'verify'], { error: 'none, may, encrypt, verify' })
+  .describe('none: never; may: when offered, else in the clear; encrypt: always, any certificate; verify: always, with a certificate that is valid for the host.')
+
+const routeTls = z.strictObject({
+  level: tlsLevel,
+  implicit: z.boolean().default(false).describe('TLS from the first octet, as on port 465, instead of STARTTLS.'),
+  ca: z.string().optional().describe('Path of the CA certificates that are trusted instead of the usual ones, in PEM form.'),
+  cert: z.string().optional().describe('Path of our client certificate chain, in PEM form.'),
+  key: z.string().optional().describe('Path of its private key.'),
+  servername: domain.optional().describe('The name that is sent as SNI and that the certificate must be for; without it the name of the host.'),
+  minVersion: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2').describe('The oldest version that is spoken.'),
+}).refine(({ cert, key }) => (cert === undefined) === (key === undefined), { error: 'cert and key together' })
+  .refine(({ level, implicit }) => !(implicit && (level === 'none' || level === 'may')), { error: 'implicit with level encrypt or verify' })
+
+const routeAuth = z.strictObject({
+  user: z.string().min(1).describe('User name at the relay host.'),
+  passwordFile: z.string().optional().describe('Path of a file whose one line is the password; read anew for each connection.'),
+  passwordEnv: z.string().optional().describe('Name of the environment variable that holds the password.'),
+  tokenFile: z.string().optional().describe('Path of a file whose one line is an OAuth 2 access token, for XOAUTH2; read anew for each connection.'),
+  mechanism: z.enum(['plain', 'login']).optional().describe('Without it PLAIN or LOGIN, as the host offers; with `tokenFile` always XOAUTH2.'),
+  clearText: z.boolean().default(false).describe('Whether the secret may go over a line without TLS.'),
+}).refine(({ passwordFile, passwordEnv, tokenFile }) => [passwordFile, passwordEnv, tokenFile].filter((each) => each !== undefined).length === 1, {
+  error: 'exactly one of passwordFile, passwordEnv, tokenFile',
+})
+
+const route = z.strictObject({
+  domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
+  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
+  tls: z
+    .union([tlsLevel.transform((level) => ({ level, implicit: false, minVersion: 'TLSv1.2' as const })), routeTls], { error: 'none, may, encrypt, verify, or a mapping with level' })
+    .optional()
+    .describe('A level, or a mapping with the keys below. Without it `may`; with `auth`, `verify`. Routes to one next hop must agree on it.'),
+  auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
+})
+
+/** One that cannot be read has its own fault, told elsewhere. */
+function keyOf(nextHop: string): string {
+  try {
+    return nextHopKey(parseNextHop(nextHop))
+  } catch {
+    return nextHop
+  }
+}
+
+/** TLS and AUTH belong to the next hop, since mail for several domains shares a connection to it. */
+export const routes = z.array(route).superRefine((all, context) => {
+  const first = new Map<string, number>()
+  for (const [i, { nextHop, tls, auth }] of all.entries()) {
+    const key = keyOf(nextHop)
+    const other = first.get(key)
+    if (other === undefined) first.set(key, i)
+    else if (!isDeepStrictEqual([tls, auth], [all[other]!.tls, all[other]!.auth])) {
+      context.addIssue({ code: 'custom', path: [i], message: `the same tls and auth as in routes[${other}], which leads to the same next hop` })
+    }
+  }
+})

@@ -1,0 +1,102 @@
+// How a next hop is spoken to beyond its address: TLS and AUTH, from the routes that lead to it. Reads their files, and says at start what is wrong.
+
+import { readFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { createSecureContext, type SecureContext } from 'node:tls'
+import { nextHopKey, parseNextHop, type RouteRule, type TlsPolicy } from '../mail/route.ts'
+import type { Credentials, Mechanism } from './auth.ts'
+import { type HostTls, plainTls } from './tls.ts'
+
+/** A route as the settings give it; paths are absolute. */
+export interface RouteOptions extends RouteRule {
+  tls?: {
+    level: TlsPolicy
+    implicit: boolean
+    ca?: string | undefined
+    cert?: string | undefined
+    key?: string | undefined
+    servername?: string | undefined
+    minVersion: HostTls['minVersion']
+  } | undefined
+  auth?: {
+    user: string
+    passwordFile?: string | undefined
+    passwordEnv?: string | undefined
+    tokenFile?: string | undefined
+    mechanism?: Mechanism | undefined
+    clearText: boolean
+  } | undefined
+}
+
+export interface HopOptions {
+  tls: HostTls
+  auth: Credentials | null
+}
+
+/** A file or variable that a route names cannot be used: one line that says which and why. */
+export class RouteError extends Error {}
+
+/** The options of each next hop, by its key (mail/route.ts, nextHopKey). Throws RouteError. */
+export function loadHopOptions(routes: RouteOptions[], environment: NodeJS.ProcessEnv = process.env): (nextHop: string) => HopOptions {
+  const known = new Map<string, HopOptions>()
+  for (const [i, route] of routes.entries()) {
+    if (!route.tls && !route.auth) continue
+    const key = nextHopKey(parseNextHop(route.nextHop))
+    const where = `routes[${i}] (to ${route.nextHop})`
+    // A password is not given to whoever answers: without a word about TLS the host must prove its name.
+    const tls = route.tls ? loadTls(route.tls, key, where) : plainTls('verify')
+    known.set(key, { tls, auth: route.auth ? loadCredentials(route.auth, key, where, environment) : null })
+  }
+  const others: HopOptions = { tls: plainTls('may'), auth: null }
+  return (nextHop) => known.get(nextHop) ?? others
+}
+
+function loadTls(tls: NonNullable<RouteOptions['tls']>, key: string, where: string): HostTls {
+  const { level, implicit, minVersion, servername = null } = tls
+  const plain = !tls.ca && !tls.cert && !tls.key && servername === null
+  return { id: plain ? '' : key, level, implicit, servername, minVersion, context: tls.ca || tls.cert || tls.key ? secureContext(tls, where) : null }
+}
+
+function secureContext({ ca, cert, key, minVersion }: NonNullable<RouteOptions['tls']>, where: string): SecureContext {
+  const read = (name: string, path: string | undefined) => {
+    if (path === undefined) return undefined
+    try {
+      return readFileSync(path)
+    } catch (error) {
+      throw new RouteError(`${where}: tls.${name} ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    }
+  }
+  try {
+    const parts = { cert: read('cert', cert), key: read('key', key), ca: read('ca', ca) }
+    if (parts.ca && !parts.ca.includes('-----BEGIN CERTIFICATE-----')) throw new RouteError(`${where}: tls.ca ${ca} holds no certificate in PEM form`)
+    return createSecureContext({ minVersion, ...parts })
+  } catch (error) {
+    if (error instanceof RouteError) throw error
+    throw new RouteError(`${where}: tls.cert and tls.key cannot be used: ${(error as Error).message}`)
+  }
+}
+
+function loadCredentials(auth: NonNullable<RouteOptions['auth']>, key: string, where: string, environment: NodeJS.ProcessEnv): Credentials {
+  const file = auth.tokenFile ?? auth.passwordFile
+  const fixed = auth.passwordEnv === undefined ? undefined : environment[auth.passwordEnv]
+  if (auth.passwordEnv !== undefined && !fixed) throw new RouteError(`${where}: the environment has no ${auth.passwordEnv}, which auth.passwordEnv names`)
+  const check = (text: string) => {
+    const secret = text.replace(/\r?\n$/, '')
+    if (secret === '' || /[\r\n\0]/.test(secret)) throw new RouteError(`${where}: ${file} must hold one line, the secret`)
+    return secret
+  }
+  const unreadable = (error: unknown) =>
+    error instanceof RouteError ? error : new RouteError(`${where}: the secret in ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+  try {
+    if (file !== undefined) check(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw unreadable(error)
+  }
+  return {
+    id: key,
+    user: auth.user,
+    mechanism: auth.tokenFile === undefined ? (auth.mechanism ?? null) : 'xoauth2',
+    clearText: auth.clearText,
+    secret: async () => fixed ?? (await readFile(file!, 'utf8').then(check).catch((error) => Promise.reject(unreadable(error)))),
+  }
+}

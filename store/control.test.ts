@@ -1,0 +1,71 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, test } from 'node:test'
+import type { ControlAction, ControlRequest } from '../mail/control.ts'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { acceptMessage } from './accept.ts'
+import { claimAttempt, markDot } from './attempts.ts'
+import { controlMessage } from './control.ts'
+import { dueRecipients, readProgress, readRecipients } from './recipients.ts'
+
+const { sql, drop } = await testDatabase()
+after(drop)
+
+const retention = { delivered: 0, failed: 1000 }
+const lease = 60_000
+
+async function accepted(...recipients: string[]): Promise<string> {
+  const message = newMessage(recipients)
+  await acceptMessage(sql, message)
+  return message.id
+}
+
+const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date() })
+const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) =>
+  controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+
+test('an attempt that has not sent its final dot may not send it after a hold, and a new one cannot begin', async () => {
+  const id = await accepted('a@x.test')
+  const attempt = (await claim(id, [0]))!
+  assert.deepEqual(await ask(id, 'hold'), { changed: ['a@x.test'], count: 1, busy: [] })
+  assert.equal(await markDot(sql, id, attempt.number, [0], lease), false)
+  assert.equal(await claim(id, [0]), null)
+  assert.equal((await dueRecipients(sql, id, new Date(), [], 9)).length, 0)
+  const progress = await readProgress(sql, id)
+  assert.equal(progress.nextAt, null)
+  assert.ok(progress.expiresAt > Date.now() + 10 * 365 * 86_400_000)
+  await ask(id, 'release')
+  assert.equal((await claim(id, [0]))!.number, 2)
+})
+
+test('whoever the final dot was sent for is left alone: only the reply can tell', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const attempt = (await claim(id, [0]))!
+  assert.equal(await markDot(sql, id, attempt.number, [0], lease), true)
+  assert.deepEqual(await ask(id, 'drop'), { changed: ['b@x.test'], count: 1, busy: ['a@x.test'] })
+  const again = await ask(id, 'bounce')
+  assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bounced'])
+})
+
+test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const first = await ask(id, 'drop', {}, 'one')
+  assert.deepEqual(await ask(id, 'drop', {}, 'one'), first)
+  assert.match(((await ask(id, 'drop', {}, 'two')) as { refused: string }).refused, /finished/)
+  assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)
+})
+
+test('what is wrong is refused in words, and changes nothing', async () => {
+  const id = await accepted('a@x.test')
+  for (const [action, words, more] of [
+    ['release', /not on hold/, {}], ['retry', /none of the recipients named/, { recipients: [7] }],
+  ] as const) {
+    assert.match(((await ask(id, action, { ...more, recipients: 'recipients' in more ? [...more.recipients] : null })) as { refused: string }).refused, words)
+  }
+  assert.match(((await ask('000000000000000000', 'hold')) as { refused: string }).refused, /there is no message/)
+  await ask(id, 'drop')
+  assert.match(((await ask(id, 'hold')) as { refused: string }).refused, /finished/)
+  assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)
+})

@@ -1,0 +1,154 @@
+// What operators do to a queued message: each action one transaction that changes the rows and records who, when and why.
+
+import { byRecipient, type ControlAction, type ControlRequest, type ControlResult } from '../mail/control.ts'
+import type { Outcome } from '../mail/outcome.ts'
+import { printable } from '../mail/reply.ts'
+import { recordAction } from './actions.ts'
+import type { Sql } from './database.ts'
+import { lockMessage, type Retention, settleProgress } from './recipients.ts'
+
+const pathsTold = 100
+
+/**
+ * Does what is asked, or returns why not. `update` names the asking: an activity may run twice, and the second run finds what the
+ * first has done. `clock`: the workflow's, in milliseconds; it and ours may differ.
+ */
+export async function controlMessage(
+  sql: Sql, id: string, request: ControlRequest, update: string, clock: number, retention: Retention,
+): Promise<ControlResult | { refused: string }> {
+  return await sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql
+    if (!(await lockMessage(tx, id))) return { refused: `there is no message ${id}` }
+    const before = await doneBefore(tx, id, update)
+    if (before) return before
+    const fault = await faultOf(tx, id, request.action)
+    if (fault) return { refused: fault }
+    const busy = breaksOff.has(request.action) ? await breakOff(tx, id, request.recipients ?? null) : []
+    const changed = await actions[request.action](tx, { id, request, clock: new Date(clock), recipients: request.recipients ?? null })
+    if (changed.length === 0) {
+      const why = busy.length > 0 ? `its reply to the final dot is awaited for ${busy.join(', ')}; look again later` : 'none of the recipients named is queued'
+      return { refused: why }
+    }
+    const told = changed.slice(0, pathsTold)
+    const { nextHop, lifetime } = request
+    const recipients = byRecipient(request.action) ? { recipients: told } : {}
+    await recordAction(tx, id, request, { update, count: changed.length, busy, ...recipients, nextHop, lifetime })
+    await settleProgress(tx, id, retention)
+    // The workflow looks at once; should it be lost before that, the outbox starts another.
+    await tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`
+    return { changed: told, count: changed.length, busy }
+  })
+}
+
+async function doneBefore(tx: Sql, id: string, update: string): Promise<ControlResult | null> {
+  const [row] = await tx<{ detail: { recipients?: string[]; count: number; busy: string[] } }[]>`
+    select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}`
+  return row ? { changed: row.detail.recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold), count: row.detail.count, busy: row.detail.busy } : null
+}
+
+async function faultOf(tx: Sql, id: string, action: ControlAction): Promise<string | null> {
+  const [message] = await tx<{ state: string; held: boolean }[]>`select state, held_at is not null as held from messages where id = ${id}`
+  if (message!.state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
+  if (action === 'hold' && message!.held) return 'it is on hold already'
+  if (action === 'release' && !message!.held) return 'it is not on hold'
+  if (action === 'retry' && message!.held) return 'it is on hold; release it, then it is tried at once'
+  return null
+}
+
+/** Actions that an attempt under way must not outrun. */
+const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'bounce', 'drop'])
+
+/**
+ * Takes the recipients from attempts that have not sent the final dot: those may not send it any more (markDot). Returns
+ * the forward-paths whose dot was sent: only the reply can tell what becomes of them.
+ */
+async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promise<string[]> {
+  await tx`
+    update recipients r set attempt = null, leased_until = null from attempts a
+    where r.message_id = ${id} and r.state = 'queued' and r.leased_until > now() and ${chosen(tx, recipients)}
+      and a.message_id = r.message_id and a.number = r.attempt and a.dot_at is null`
+  const rows = await tx<{ path: string }[]>`
+    select forward_path as path from recipients r
+    where message_id = ${id} and state = 'queued' and leased_until > now() and ${chosen(tx, recipients)} order by n limit ${pathsTold}`
+  return rows.map((row) => row.path)
+}
+
+function chosen(tx: Sql, recipients: number[] | null) {
+  return recipients === null ? tx`true` : tx`r.n = any(${recipients}::int[])`
+}
+
+interface Step {
+  id: string
+  request: ControlRequest
+  clock: Date
+  recipients: number[] | null
+}
+
+/** Each returns the forward-paths that it reached. */
+const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>> = {
+  async hold(tx, { id }) {
+    await tx`update messages set held_at = now() where id = ${id}`
+    return await queuedPaths(tx, id)
+  },
+  /** The time on hold does not count as time in the queue. */
+  async release(tx, { id }) {
+    await tx`update messages set expires_at = expires_at + (now() - held_at), held_at = null where id = ${id}`
+    return paths(await tx`
+      update recipients r set next_attempt_at = greatest(now(), m.send_at) from messages m
+      where m.id = ${id} and r.message_id = ${id} and r.state = 'queued' returning r.forward_path as path`)
+  },
+  async retry(tx, { id, recipients }) {
+    return paths(await tx`
+      update recipients r set next_attempt_at = now()
+      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
+      returning forward_path as path`)
+  },
+  async reroute(tx, { id, recipients, request }) {
+    return paths(await tx`
+      update recipients r set route = ${request.nextHop ?? null}, next_attempt_at = now()
+      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
+      returning forward_path as path`)
+  },
+  /** Put off first, so that nobody is tried once more: the lifetime is over by the operator's word. */
+  async expire(tx, { id, clock }) {
+    await tx`update messages set expires_at = least(now(), ${clock}), held_at = null where id = ${id}`
+    return paths(await tx`
+      update recipients set next_attempt_at = now() + interval '1 day' where message_id = ${id} and state = 'queued'
+      returning forward_path as path`)
+  },
+  async bounce(tx, { id, recipients, request }) {
+    return paths(await tx`
+      update recipients r set state = 'bouncing', outcome = ${tx.json(byOperator('returned', request) as never)}, leased_until = null
+      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
+      returning forward_path as path`)
+  },
+  async drop(tx, { id, recipients, request }) {
+    return paths(await tx`
+      update recipients r set state = 'bounced', dropped = true, outcome = ${tx.json(byOperator('dropped', request) as never)}, settled_at = now(),
+        leased_until = null
+      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
+      returning forward_path as path`)
+  },
+  /** The last attempt is made when the lifetime ends, so it may come earlier now. */
+  async 'set-lifetime'(tx, { id, request }) {
+    const [message] = await tx<{ expiresAt: Date }[]>`
+      update messages set expires_at = accepted_at + ${request.lifetime!}::float8 * interval '1 millisecond' where id = ${id}
+      returning expires_at as "expiresAt"`
+    await tx`
+      update recipients set next_attempt_at = least(next_attempt_at, ${message!.expiresAt}) where message_id = ${id} and state = 'queued'`
+    return await queuedPaths(tx, id)
+  },
+}
+
+async function queuedPaths(tx: Sql, id: string): Promise<string[]> {
+  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'bouncing') order by n`)
+}
+
+function paths(rows: Iterable<unknown>): string[] {
+  return [...(rows as Iterable<{ path: string }>)].map((row) => row.path)
+}
+
+function byOperator(what: 'returned' | 'dropped', { why }: ControlRequest): Outcome {
+  const text = printable(`${what} by the operator${why ? `: ${why}` : ''}`).replaceAll('\n', ' ')
+  return { status: 'bounced', phase: 'queue', enhanced: '5.0.0', reply: null, text, host: null, address: null, tls: null }
+}

@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { testDatabase } from '../test/support/database.ts'
+import type { Sql } from './database.ts'
+
+const { sql, drop } = await testDatabase({ empty: true })
+after(drop)
+
+test('a connection lost in the midst of a transaction fails the transaction, and nothing else', async () => {
+  for (let i = 0; i < 20; i++) {
+    const lost = sql.begin(async (transaction) => {
+      const tx = transaction as unknown as Sql
+      const [row] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`
+      await sql`select pg_terminate_backend(${row!.pid})`
+      // Now and then the driver does not know yet that the line is gone, now and then it does.
+      if (i % 2 === 0) await new Promise((resolve) => setTimeout(resolve, 20))
+      await tx`select ${i}::int`
+    })
+    await assert.rejects(lost, (error: { code?: string }) => ['57P01', 'CONNECTION_CLOSED', 'ECONNRESET', 'EPIPE'].includes(error.code ?? ''))
+  }
+  const rows = await Promise.all(Array.from({ length: 30 }, (_, i) => sql<{ n: number }[]>`select ${i}::int as n`))
+  assert.deepEqual(rows.map(([row]) => row!.n), Array.from({ length: 30 }, (_, i) => i))
+})

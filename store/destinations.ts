@@ -1,0 +1,139 @@
+// Destinations: suspensions, limits and circuits, each worker's share of a limit, and what came of the attempts. Every change is
+// notified, so that all workers see it at once.
+
+import type { Sql } from './database.ts'
+import { lockMessage, type Progress, type Retention, settleProgress } from './recipients.ts'
+
+export const destinationsChannel = 'everpost_destinations'
+
+export interface DestinationRow {
+  name: string
+  suspendedUntil: Date | null
+  suspendedBy: string
+  suspendedWhy: string
+  suspendedAt: Date | null
+  concurrency: number | null
+  rate: number | null
+  circuitUntil: Date | null
+  circuitStep: number
+  circuitSince: Date | null
+  circuitWhy: string
+  probeUntil: Date | null
+}
+
+/** Every destination with a row of its own, or the one of this name. */
+export async function readDestinations(sql: Sql, name: string | null = null): Promise<DestinationRow[]> {
+  return await sql<DestinationRow[]>`
+    select name, suspended_until as "suspendedUntil", suspended_by as "suspendedBy", suspended_why as "suspendedWhy",
+           suspended_at as "suspendedAt", concurrency, rate, circuit_until as "circuitUntil", circuit_step as "circuitStep",
+           circuit_since as "circuitSince", circuit_why as "circuitWhy", probe_until as "probeUntil"
+    from destinations where ${name}::text is null or name = ${name}`
+}
+
+/** `time`: milliseconds; null ends the suspension. */
+export async function suspendDestination(sql: Sql, name: string, time: number | null, by: string, why: string): Promise<void> {
+  await sql`
+    with changed as (
+      insert into destinations (name, suspended_until, suspended_by, suspended_why, suspended_at)
+      values (${name}, now() + ${time}::float8 * interval '1 millisecond', ${by}, ${why}, now())
+      on conflict (name) do update set suspended_until = excluded.suspended_until, suspended_by = excluded.suspended_by,
+        suspended_why = excluded.suspended_why, suspended_at = now()
+      returning name
+    )
+    select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+/** Null takes a limit away. */
+export async function limitDestination(sql: Sql, name: string, limit: { concurrency: number | null; rate: number | null }): Promise<void> {
+  await sql`
+    with changed as (
+      insert into destinations (name, concurrency, rate) values (${name}, ${limit.concurrency}, ${limit.rate})
+      on conflict (name) do update set concurrency = excluded.concurrency, rate = excluded.rate
+      returning name
+    )
+    select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+/**
+ * Opens the circuit, or opens it again for longer after a probe that failed: the pause doubles from `first` to `most`
+ * milliseconds. Of several workers that see the failure at once, one does it.
+ */
+export async function openCircuit(sql: Sql, name: string, pause: { first: number; most: number }, why: string): Promise<void> {
+  await sql`
+    with changed as (
+      insert into destinations as d (name, circuit_until, circuit_step, circuit_since, circuit_why)
+      values (${name}, now() + ${pause.first}::float8 * interval '1 millisecond', 1, now(), ${why})
+      on conflict (name) do update set
+        circuit_step = d.circuit_step + 1, circuit_since = coalesce(d.circuit_since, now()), circuit_why = excluded.circuit_why, probe_until = null,
+        circuit_until = now() + least(${pause.first}::float8 * power(2, least(d.circuit_step, 30)), ${pause.most}::float8) * interval '1 millisecond'
+      where d.circuit_until is null or d.circuit_until <= now()
+      returning name
+    )
+    select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+/** Takes the one probe that an open circuit allows, once its pause is over, for at most `time` milliseconds. */
+export async function claimProbe(sql: Sql, name: string, time: number): Promise<boolean> {
+  const rows = await sql`
+    update destinations set probe_until = now() + ${time}::float8 * interval '1 millisecond'
+    where name = ${name} and circuit_until <= now() and (probe_until is null or probe_until <= now()) returning name`
+  return rows.length === 1
+}
+
+/** A probe that came to no verdict: the next may go. */
+export async function releaseProbe(sql: Sql, name: string): Promise<void> {
+  await sql`update destinations set probe_until = null where name = ${name}`
+}
+
+export async function closeCircuit(sql: Sql, name: string): Promise<void> {
+  await sql`
+    with changed as (
+      update destinations set circuit_until = null, circuit_step = 0, circuit_since = null, circuit_why = '', probe_until = null
+      where name = ${name} returning name
+    )
+    select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+/**
+ * Lets what waits for a destination come, spread over so many milliseconds: each recipient is due at its time, and the outbox
+ * wakes its workflow then. Returns how many messages.
+ */
+export async function releaseWaiting(sql: Sql, name: string, spread: number): Promise<number> {
+  const rows = await sql`
+    with waiting as (
+      select distinct message_id, now() + random() * ${spread}::float8 * interval '1 millisecond' as at
+      from (select distinct message_id from recipients where destination = ${name} and state = 'queued' and waits is not null) r
+    ),
+    due as (
+      update recipients r set next_attempt_at = least(r.next_attempt_at, w.at) from waiting w
+      where r.message_id = w.message_id and r.destination = ${name} and r.state = 'queued' and r.waits is not null
+    )
+    update messages m set drive_at = w.at from waiting w where m.id = w.message_id and m.state = 'queued' returning m.id`
+  return rows.length
+}
+
+export interface PutOff {
+  id: string
+  recipients: number[]
+  /** The name that refused: a destination's, or a next hop's. */
+  destination: string
+  /** One line for people. */
+  why: string
+  until: Date
+  retention: Retention
+}
+
+/** Puts recipients off without an attempt: their backoff does not advance. The last look is at the end of the lifetime. */
+export async function putOffRecipients(sql: Sql, { id, recipients, destination, why, until, retention }: PutOff): Promise<Progress> {
+  return await sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql
+    await lockMessage(tx, id)
+    await tx`
+      update recipients r set destination = ${destination}, waits = ${why},
+        next_attempt_at = case when m.expires_at > now() then least(${until}, m.expires_at) else ${until} end
+      from messages m
+      where m.id = ${id} and r.message_id = m.id and r.n = any(${recipients}::int[]) and r.state = 'queued'
+        and (r.leased_until is null or r.leased_until <= now())`
+    return await settleProgress(tx, id, retention)
+  })
+}

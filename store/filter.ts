@@ -1,0 +1,118 @@
+// Choosing among what is queued: the conditions that listings and actions share.
+
+import type { ControlAction } from '../mail/control.ts'
+import type { Sql } from './database.ts'
+
+export type QueueStatus = 'new' | 'deferred' | 'active' | 'held'
+export const queueStatuses: QueueStatus[] = ['new', 'deferred', 'active', 'held']
+
+export interface QueueFilter {
+  ids?: string[] | undefined
+  /** An address, or a pattern in which `*` stands for anything; `<>` is the null reverse-path. */
+  sender?: string | undefined
+  recipient?: string | undefined
+  /** Canonical domain of the recipient. */
+  domain?: string | undefined
+  /** Recipients whose next hop this is by an operator's word, or whose domain is one of `domains` and has no such word. */
+  nextHop?: { name: string; domains: string[] } | undefined
+  /** Accepted before. */
+  before?: Date | undefined
+  status?: QueueStatus | undefined
+  held?: boolean | undefined
+  /** Text that the last outcome holds, such as `451`, `4.7.1` or `greylisted`; case does not count. */
+  reply?: string | undefined
+}
+
+/** Whether the filter chooses among the recipients of a message, rather than whole messages. */
+export function choosesRecipients(filter: QueueFilter): boolean {
+  const { recipient, domain, nextHop, reply, status } = filter
+  return [recipient, domain, nextHop, reply].some((value) => value !== undefined) || status === 'new' || status === 'deferred'
+}
+
+export function isEmpty(filter: QueueFilter): boolean {
+  return Object.values(filter).every((value) => value === undefined)
+}
+
+/** Whether an index leads to what matches. */
+export function indexed({ ids, sender, recipient, domain, nextHop, status }: QueueFilter): boolean {
+  return [ids, sender, recipient, domain, nextHop].some((value) => value !== undefined) || status === 'active' || status === 'held'
+}
+
+/** Conditions on a message `m` and its recipient `r`, both unsettled, for the `where` of a statement. */
+export function matching(sql: Sql, filter: QueueFilter) {
+  const { ids, sender, recipient, domain, nextHop, before, status, held, reply } = filter
+  return sql`
+    m.state = 'queued' and r.state in ('queued', 'bouncing')
+    ${ids ? sql`and m.id = any(${ids}) and r.message_id = any(${ids})` : sql``}
+    ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
+    ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
+    ${domain === undefined ? sql`` : sql`and r.domain collate "C" = ${domain}`}
+    ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
+    ${before ? sql`and m.accepted_at < ${before}` : sql``}
+    ${status ? statusIs(sql, status) : sql``}
+    ${held === undefined ? sql`` : held ? sql`and m.held_at is not null` : sql`and m.held_at is null`}
+    ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
+}
+
+function statusIs(sql: Sql, status: QueueStatus) {
+  if (status === 'held') return sql`and m.held_at is not null`
+  if (status === 'active') return sql`and r.leased_until > now() and (r.message_id, r.attempt) in (select message_id, number from attempts where ended_at is null)`
+  return status === 'new' ? sql`and r.outcome is null` : sql`and r.outcome is not null and m.held_at is null`
+}
+
+export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
+  const lower = pattern.toLowerCase()
+  return lower.includes('*') ? sql`${column} like ${escaped(lower).replaceAll('*', '%')}` : sql`${column} = ${lower}`
+}
+
+export function escaped(text: string): string {
+  return text.replace(/[\\%_]/g, '\\$&')
+}
+
+/**
+ * The filter without what the action would be refused for: so that an action on all that match, broken off and asked for again, goes on
+ * where it was. Messages named by id are left in: there the refusal is the answer.
+ */
+export function concerning(filter: QueueFilter, action: ControlAction): QueueFilter {
+  if (filter.ids || isEmpty(filter)) return filter
+  const held = action === 'release' ? true : action === 'hold' || action === 'retry' ? false : undefined
+  return { ...filter, held }
+}
+
+export interface Chosen {
+  id: string
+  reversePath: string
+  /** Those of its queued recipients that match. */
+  recipients: number[]
+  forwardPath: string
+}
+
+/** Messages that match, by age of their ids, after the id `after`; at most `limit`. */
+export async function chooseMessages(sql: Sql, filter: QueueFilter, after: string, limit: number): Promise<Chosen[]> {
+  return await sql<Chosen[]>`
+    select m.id, m.reverse_path as "reversePath", array_agg(r.n order by r.n) as recipients, min(r.forward_path) as "forwardPath"
+    from messages m join recipients r on r.message_id = m.id
+    where ${matching(sql, filter)} and m.id > ${after}
+    group by m.id order by m.id limit ${limit}`
+}
+
+/** How many messages match. */
+export async function countMatching(sql: Sql, filter: QueueFilter): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select count(distinct m.id) from messages m join recipients r on r.message_id = m.id where ${matching(sql, filter)}`
+  return row!.count
+}
+
+/** The domains for which something waits, by skipping from one to the next in the index. */
+export async function openDomains(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ domain: string }[]>`
+    with recursive step (domain) as (
+      (select domain collate "C" from recipients where state in ('queued', 'bouncing') order by domain collate "C" limit 1)
+      union all
+      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'bouncing') and r.domain collate "C" > step.domain
+              order by r.domain collate "C" limit 1)
+      from step where step.domain is not null
+    )
+    select domain from step where domain is not null`
+  return rows.map((row) => row.domain)
+}

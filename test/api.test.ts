@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { startPeer } from '../smtp/testing.ts'
+import { readActions } from '../store/actions.ts'
+import { readMessage } from '../store/messages.ts'
+import { readRecipients } from '../store/recipients.ts'
+import { type Everpost, prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const script = { rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }
+const peer = await startPeer(script)
+let everpost: Everpost
+const tokens: Record<string, string> = {}
+
+before(async () => {
+  everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
+  await everpost.start()
+  for (const [name, ...scopes] of [['all', 'submit', 'read', 'control', 'events'], ['reader', 'read']] as const) {
+    tokens[name] = (await everpost.command('token', 'create', name, '--scope', ...scopes)).stdout.trim()
+  }
+})
+after(async () => {
+  await everpost.end()
+  await peer.close()
+})
+
+async function call(method: string, path: string, body?: unknown, more: Record<string, string> = {}, token = tokens['all']) {
+  const raw = typeof body === 'string'
+  const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}${path}`, {
+    method,
+    headers: { ...(token ? { authorization: `Bearer ${token}` } : {}), ...(body === undefined ? {} : { 'content-type': raw ? 'message/rfc822' : 'application/json' }), ...more },
+    ...(body === undefined ? {} : { body: raw ? body : JSON.stringify(body) }),
+  })
+  // biome-ignore lint/suspicious/noExplicitAny: the tests look into answers of every kind
+  return { status: answer.status, body: (await answer.json()) as any }
+}
+
+test('nothing is open without a token of the right scope, and a revoked one is none', async () => {
+  assert.equal((await call('GET', '/healthz', undefined, {}, '')).status, 200)
+  for (const path of ['/v1/messages', '/v1/events', '/v1/openapi.json', '/v1/nothing']) assert.equal((await call('GET', path, undefined, {}, '')).status, 401)
+  assert.equal((await call('GET', '/v1/messages', undefined, {}, 'evp_wrong')).status, 401)
+  assert.equal((await call('GET', '/v1/messages', undefined, {}, tokens['reader'])).status, 200)
+  const denied = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['b@b.test'] }, {}, tokens['reader'])
+  assert.deepEqual([denied.status, denied.body.error], [403, 'this token lacks the scope submit'])
+  const { stdout } = await everpost.command('token', 'create', 'short', '--scope', 'read')
+  assert.equal((await call('GET', '/v1/messages', undefined, {}, stdout.trim())).status, 200)
+  await everpost.command('token', 'revoke', 'short')
+  assert.equal((await call('GET', '/v1/messages', undefined, {}, stdout.trim())).status, 401)
+  assert.match((await everpost.command('token', 'list')).stdout, /short\s+read\s+revoked/)
+  const stored = await everpost.sql<{ hash: Buffer }[]>`select hash from tokens`
+  assert.ok(stored.every(({ hash }) => hash.length === 32 && !Object.values(tokens).some((token) => token.includes(hash.toString('base64url')))))
+})
+
+test('a message in JSON is composed and delivered; under its key it is taken once', async () => {
+  const message = {
+    from: 'sender@example.test', to: ['carol@example.test'], bcc: ['dora@example.test'], subject: 'Grüße', text: 'Hello\nthere.',
+    headers: { 'X-Campaign': '7' }, attachments: [{ filename: 'a.txt', contentType: 'text/plain', content: Buffer.from('attached').toString('base64') }],
+  }
+  const key = { 'idempotency-key': 'order-17' }
+  const both = await Promise.all([call('POST', '/v1/messages', message, key), call('POST', '/v1/messages', message, key)])
+  assert.deepEqual(both.map(({ status }) => status).sort(), [200, 201])
+  const [{ body: { id } }] = both
+  assert.equal(both[1].body.id, id)
+  assert.deepEqual(await everpost.states(id), ['delivered', 'delivered'])
+  const other = await call('POST', '/v1/messages', { ...message, subject: 'Other' }, key)
+  assert.deepEqual([other.status, other.body.error], [409, 'this key led to a message already, by another request'])
+  assert.equal(everpost.maildir('carol').length, 1)
+  const [mail] = everpost.maildir('carol')
+  assert.match(mail!, /Received: from .*\n\tby mx\.example\.test \(Everpost\) with HTTP id /)
+  assert.match(mail!, /Subject: =\?UTF-8\?/)
+  assert.match(mail!, /X-Campaign: 7/)
+  assert.doesNotMatch(mail!, /dora/)
+})
+
+test('a whole message is taken as it is, with line ends mended; what is wrong is told', async () => {
+  const { status, body } = await call('POST', '/v1/messages/raw?from=a@a.test&to=emil@example.test&to=fritz@example.test', 'Subject: raw\n\nOne\nTwo\n')
+  assert.equal(status, 201)
+  assert.deepEqual(await everpost.states(body.id), ['delivered', 'delivered'])
+  assert.match(everpost.maildir('emil')[0]!, /Subject: raw\n\nOne\nTwo\n$/)
+  for (const [path, sent, code, words] of [
+    ['/v1/messages', { from: 'a@a.test', to: ['nonsense'] }, 422, /to\.0: an address/], ['/v1/messages', { from: 'a@a.test' }, 422, /no recipient/],
+    ['/v1/messages', { from: 'a@a.test', to: ['b@b.test'], subject: 'a\r\nBcc: x@x.test' }, 422, /subject: one line/],
+    ['/v1/messages', { from: 'a@a.test', to: ['b@b.test'], surplus: 1 }, 422, /surplus/], ['/v1/messages/raw?from=a@a.test', 'x', 422, /to/],
+    ['/v1/messages/raw?from=a@a.test&to=b@b.test', 'a: b\n\n\0', 422, /NUL/],
+  ] as const) {
+    const answer = await call('POST', path, sent)
+    assert.equal(answer.status, code, JSON.stringify(answer))
+    assert.match(answer.body.error, words)
+  }
+})
+
+test('a scheduled message waits for its time; listed, shown, acted on one by one and in bulk', async () => {
+  const sendAt = new Date(Date.now() + 3_600_000).toISOString()
+  const later = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['gerd@example.test'], sendAt })
+  const id = later.body.id as string
+  await until('its workflow has started', async () => (await readMessage(everpost.sql, id))!.startedAt)
+  const view = await call('GET', `/v1/messages/${id}`)
+  assert.deepEqual([view.body.message.sendAt, view.body.next], [sendAt, { what: 'the next attempt', at: sendAt }])
+  assert.ok((await readMessage(everpost.sql, id))!.expiresAt.getTime() > Date.parse(sendAt) + 4 * 86_400_000)
+
+  assert.deepEqual((await call('POST', `/v1/messages/${id}/actions`, { action: 'hold', why: 'wait' })).body, { changed: ['gerd@example.test'], count: 1, busy: [] })
+  const again = await call('POST', `/v1/messages/${id}/actions`, { action: 'hold' })
+  assert.deepEqual([again.status, again.body.error], [409, 'it is on hold already'])
+  assert.equal((await call('POST', `/v1/messages/${id}/actions`, { action: 'release' })).status, 200)
+  assert.deepEqual(await everpost.states(id, () => true), ['queued'], 'a release does not send before its time')
+  assert.equal((await call('POST', `/v1/messages/${id}/actions`, { action: 'retry' })).status, 200)
+  assert.deepEqual(await everpost.states(id), ['delivered'])
+  assert.deepEqual((await readActions(everpost.sql, id)).map(({ action, who }) => `${action} by ${who}`), ['hold by token:all', 'release by token:all', 'retry by token:all'])
+
+  const ids: string[] = []
+  for (let i = 0; i < 3; i++) ids.push((await call('POST', '/v1/messages', { from: 'bulk@a.test', to: [`u${i}@partner.test`] })).body.id)
+  for (const each of ids) await until('deferred', async () => (await readRecipients(everpost.sql, each, 1))[0]?.outcome)
+  const listed = await call('GET', `/v1/messages?sender=bulk@*&nextHop=${encodeURIComponent(`[127.0.0.1]:${peer.port}`)}&status=deferred&limit=2`)
+  assert.deepEqual(listed.body.messages.map((row: { id: string }) => row.id), ids.slice(0, 2))
+  assert.equal((await call('POST', '/v1/actions', { action: 'bounce', filter: {} })).status, 422)
+  const dry = await call('POST', '/v1/actions', { action: 'bounce', filter: { sender: 'bulk@a.test' }, dryRun: true })
+  assert.deepEqual([dry.body.matched, dry.body.done], [3, 0])
+  const done = await call('POST', '/v1/actions', { action: 'drop', filter: { sender: 'bulk@a.test' }, why: 'spam' })
+  assert.deepEqual([done.body.matched, done.body.done, done.body.last], [3, 3, ids[2]])
+  for (const each of ids) assert.deepEqual(await everpost.states(each), ['bounced'])
+
+  script.rcpt = {}
+  assert.equal((await call('POST', '/v1/replays', { sender: 'bulk@a.test' })).body.replayed, 0, 'what was dropped stays so')
+  assert.equal((await call('POST', '/v1/replays', { id: ids[0] })).body.replayed, 1)
+  assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
+  assert.equal((await call('GET', '/v1/messages/000000000000000000')).status, 404)
+})
+
+test('a destination is suspended, shown and resumed', async () => {
+  const name = `[127.0.0.1]:${peer.port}`
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'suspend' })).status, 422)
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'suspend', time: 3_600_000, why: 'they move' })).status, 200)
+  const { body: { id } } = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['s@partner.test'] })
+  await until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]?.waits)
+  const { body } = await call('GET', '/v1/destinations')
+  assert.deepEqual(body.control.map((row: { suspendedWhy: string; suspendedBy: string }) => [row.suspendedWhy, row.suspendedBy]), [['they move', 'token:all']])
+  assert.equal(body.destinations.find((row: { name: string }) => row.name === name).waiting, 1)
+  assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).body.woken, 1)
+  await everpost.command('retry', id)
+  assert.deepEqual(await everpost.states(id), ['delivered'])
+})
+
+test('events stream as they happen, and can be taken up where the stream broke off', async () => {
+  const listen = async (headers: Record<string, string>, enough: (text: string) => boolean) => {
+    const abort = new AbortController()
+    const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}/v1/events`, { headers: { authorization: `Bearer ${tokens['all']}`, ...headers }, signal: abort.signal })
+    let text = ''
+    const read = (async () => {
+      for await (const chunk of answer.body!) {
+        text += Buffer.from(chunk as Uint8Array).toString()
+        if (enough(text)) break
+      }
+    })().catch(() => {})
+    return { text: async () => { await read; abort.abort(); return text } }
+  }
+  const stream = await listen({}, (text) => text.includes('event: delivered'))
+  const { body: { id } } = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['hans@example.test'] })
+  const text = await stream.text()
+  const events = text.split('\n\n').filter((part) => part.includes('data: ')).map((part) => JSON.parse(/data: (.*)/.exec(part)![1]!))
+  assert.ok(events.every((event) => event.messageId === id))
+  assert.equal(events[0].event, 'accepted')
+  const resumed = await (await listen({ 'last-event-id': events[0].cursor }, (text) => text.includes('event: delivered'))).text()
+  assert.doesNotMatch(resumed, /event: accepted/)
+  await until('the subscription has ended', async () => (await everpost.sql`select from subscribers`).length === 0)
+  const quiet = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['hans@example.test'] })
+  assert.deepEqual(await everpost.states(quiet.body.id), ['delivered'])
+  assert.equal((await everpost.sql`select from events where message_id = ${quiet.body.id}`).length, 0, 'nobody listens: nothing is written')
+})

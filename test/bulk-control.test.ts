@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { prepareEverpost } from './support/everpost.ts'
+
+const count = Number(process.env['EVERPOST_BULK'] ?? 500)
+
+test('many at a time: hold by domain, release in part, drop the rest; progress is told, and each is recorded', async () => {
+  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' } })
+  const { sql } = everpost
+  const counted = async (what: string) => (await sql.unsafe(`select count(*) from messages where ${what}`))[0]!['count'] as number
+  try {
+    await everpost.start()
+    // As if deferred until tomorrow, with no workflow: as after Temporal was wiped.
+    await sql`
+      insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, expires_at, started_at)
+      select lpad(i::text, 18, '0'), 'mail', 'news@sender.test', '7BIT', false, false, 0, '{"protocol":"ESMTP","helo":"x","clientAddress":"127.0.0.1","clientName":null,"tls":null,"user":null}',
+             now() + interval '5 days', now() from generate_series(1, ${count}) i`
+    await sql`
+      insert into recipients (message_id, n, forward_path, domain, notify, next_attempt_at, outcome)
+      select id, 0, 'u' || id || '@' || d, d, '{}', now() + interval '1 day', ${sql.json({ text: 'host x said: 451 4.7.1 greylisted' })}
+      from messages, lateral (select case when id::int % 10 = 0 then 'example.test' else 'bulk.test' end as d) d`
+    assert.match((await everpost.command('hold', '--sender', 'news@*')).stderr, new RegExp(`would reach ${count} messages; add --yes`))
+    const dry = await everpost.command('hold', '--sender', 'news@*', '--reply', '451', '--dry-run')
+    assert.match(dry.stdout, new RegExp(`hold would reach ${count} messages; nothing was changed`))
+    assert.equal(await counted('held_at is not null'), 0)
+
+    const told = (what: string, number: number, begun: number) => {
+      console.log(`# ${number} times ${what} in ${Date.now() - begun} ms: ${Math.round((number * 60_000) / (Date.now() - begun))} a minute`)
+    }
+    const begun = Date.now()
+    const hold = await everpost.command('hold', '--sender', 'news@*', '--yes', '--why', 'a campaign', '--json')
+    const { done, refused } = JSON.parse(hold.stdout)
+    assert.deepEqual([done.length, refused], [count, []])
+    told('hold, each starting its workflow,', count, begun)
+    assert.match(hold.stderr, new RegExp(`^\\d+ of ${count}\n`))
+    assert.equal(await counted('held_at is not null'), count)
+
+    const release = await everpost.command('release', '--next-hop', 'maildir:example.test', '--yes')
+    assert.equal(release.stdout, `release: ${Math.floor(count / 10)} messages done.\n`)
+    assert.equal(await counted('held_at is not null'), count - Math.floor(count / 10))
+    assert.match((await everpost.command('hold', '--domain', 'bulk.test', '--yes')).stderr, /nothing that is queued matches/)
+    const dropping = Date.now()
+    const drop = await everpost.command('drop', '--domain', 'BULK.test', '--status', 'held', '--yes')
+    assert.equal(drop.stdout, `drop: ${count - Math.floor(count / 10)} messages done.\n`)
+    told('drop by a running workflow', count - Math.floor(count / 10), dropping)
+    assert.equal(await counted(`held_at is not null or (state = 'queued' and id::int % 10 <> 0)`), 0)
+    const [recorded] = await sql<{ count: number }[]>`select count(*) from actions where why = 'a campaign'`
+    assert.equal(recorded!.count, count)
+  } finally {
+    await everpost.end()
+  }
+})

@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { runChaos } from './chaos/chaos.ts'
+import { type Evidence, judge, kept } from './chaos/verdict.ts'
+import { planOf } from './chaos/plan.ts'
+import type { Taking } from './chaos/sink.ts'
+
+const options = { kills: 12, messages: 400, seed: 20_261_124, wipes: false, drain: 150_000, say: () => {} }
+
+test('killed, paused and starved at random and at named points: what was answered 250 is delivered or reported, once, or the records say why', { timeout: 300_000 }, async () => {
+  const { verdict } = await runChaos(options)
+  assert.ok(verdict.told.accepted > 200)
+  assert.deepEqual(
+    { ...verdict, told: null, outcomes: verdict.outcomes.queued, unknownTaken: null, duplicates: null },
+    { told: null, outcomes: 0, lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], unknownTaken: null, duplicates: null, unattributed: [] },
+  )
+})
+
+test('negative control: a 250 before COMMIT is found out', { timeout: 300_000 }, async () => {
+  const { verdict } = await runChaos({ ...options, kills: 3, messages: 100, drain: 5000, sabotage: 'early-250' })
+  assert.ok(verdict.lost.length > 0)
+})
+
+test('negative control: attempts whose dot is not recorded are found out', { timeout: 300_000 }, async () => {
+  const { verdict } = await runChaos({ ...options, kills: 8, messages: 300, drain: 30_000, sabotage: 'forget-dot' })
+  assert.ok(verdict.unattributed.length > 0)
+})
+
+test('the verdict tells loss, contradiction, falsehood and duplicates', () => {
+  const seed = 5
+  const i = Array.from({ length: 100 }, (_, i) => i).find((i) => planOf(seed, i).recipients.length === 1)!
+  const to = planOf(seed, i).recipients[0]!
+  const record = { id: 'A', n: 0, forwardPath: to, state: 'delivered' as const, deadLetter: false, parent: null }
+  const attempt = { id: 'A', number: 1, recipients: [0], dotSent: true, replied: [], givenUp: false }
+  const taking: Taking = { at: '', id: 'A', recipients: [to], replied: true, corrupt: false, failed: null }
+  const about = { ...record, id: 'D', forwardPath: `from-${i}@sink.chaos`, parent: 'A' }
+  const report = { ...taking, id: 'D', recipients: [about.forwardPath], failed: [to] }
+  const told = (result: 'accepted' | 'refused' | 'unknown', change: Partial<Evidence> = {}) => judge({
+    seed, ledger: [{ i, result, reply: '250 2.0.0 Ok: queued as A' }], takings: [taking], maildirs: new Map(), recipients: [record], attempts: [attempt], ...change,
+  })
+  assert.ok(kept(told('accepted')))
+  assert.equal(told('accepted', { takings: [] }).lost.length, 1)
+  assert.equal(told('accepted', { takings: [], recipients: [] }).lost.length, 1)
+  assert.equal(told('accepted', { takings: [taking, report], recipients: [record, about] }).deliveredAndBounced.length, 1)
+  assert.ok(kept(told('accepted', { takings: [report], recipients: [{ ...record, state: 'bounced' }, about] })))
+  assert.equal(told('refused').deliveredThoughRefused.length, 1)
+  assert.equal(told('unknown').unknownTaken, 1)
+  assert.equal(told('accepted', { takings: [taking, taking] }).duplicates.length, 1)
+  assert.equal(told('accepted', { takings: [taking, taking, taking] }).unattributed.length, 1)
+  assert.equal(told('accepted', { takings: [taking, taking], attempts: [{ ...attempt, givenUp: true }] }).unattributed.length, 1)
+  assert.equal(told('accepted', { takings: [{ ...taking, corrupt: true }] }).corrupt.length, 1)
+})

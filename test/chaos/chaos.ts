@@ -1,0 +1,136 @@
+// A chaos run: load and nemesis side by side, then peace until the queue is empty, then the verdict.
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openDatabase } from '../../store/database.ts'
+import { type Cluster, roles, startCluster } from './cluster.ts'
+import type { LedgerEntry } from './client.ts'
+import { createNemesis } from './nemesis.ts'
+import { describeStalled } from './stalled.ts'
+import { randomOf } from './random.ts'
+import type { Taking } from './sink.ts'
+import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
+
+export interface ChaosOptions {
+  /** Processes to end by kill -9, at least. */
+  kills: number
+  /** Messages to send, at least. */
+  messages: number
+  seed: number
+  /** Temporal's database is lost now and then; the drain then takes minutes, since only the outbox finds such messages. */
+  wipes: boolean
+  /** Negative control: early-250 or forget-dot, with kill -9 alone. */
+  sabotage?: 'early-250' | 'forget-dot'
+  /** Milliseconds after which the load ends, targets met or not. */
+  limit?: number
+  /** Milliseconds that the queue may take to empty. */
+  drain: number
+  say: (line: string) => void
+}
+
+export interface ChaosResult {
+  verdict: Verdict
+  seconds: { load: number; drain: number }
+  /** Ends by kill -9, by whom. */
+  kills: Record<string, number>
+  acts: Record<string, number>
+  /** Points at which a process was struck. */
+  points: Record<string, number>
+}
+
+/** Milliseconds between two acts, on average. */
+const pace = 2500
+
+export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
+  const { seed, say, sabotage } = options
+  const kills: Record<string, number> = {}
+  const acts: Record<string, number> = {}
+  const struck: Record<string, number> = {}
+  const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
+  const cluster = await startCluster({
+    seed, sabotage: sabotage ?? '',
+    died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
+    reached: (what) => count(struck, what),
+  })
+  const nemesis = createNemesis(cluster, randomOf(seed, 'nemesis'), { wipes: options.wipes, deadly: sabotage !== undefined })
+  const dice = randomOf(seed, 'pace')
+  let armed = true
+  const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
+  const total = () => Object.values(kills).reduce((a, b) => a + b, 0)
+  try {
+    await sleep(3000)
+    let sent = 0
+    const begun = Date.now()
+    // As many a second as are needed while the kills last.
+    const rate = Math.max(5, options.messages / ((options.kills * pace * 1.1) / 1000))
+    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
+    for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
+      await sleep(dice.between(pace / 5, pace))
+      const name = await nemesis.act()
+      count(acts, name)
+      if (name === 'kill -9 postmaster' || name === 'kill -9 Temporal' || name === 'Temporal wiped') count(kills, name.split(' ').at(-1)!)
+      if (total() >= told + 50) {
+        told = total()
+        say(`${told} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`)
+      }
+    }
+    armed = false
+    await client.stop()
+    const loaded = Date.now()
+    say(`${total()} kills, ${sent} messages; peace`)
+    await nemesis.relent()
+    // A process that still carries a point would die in peace.
+    for (const role of roles) cluster.everposts[role]?.kill('SIGTERM')
+    await drained(cluster, options.drain, say)
+    const verdict = await gather(cluster, seed)
+    return { verdict, seconds: { load: (loaded - begun) / 1000, drain: (Date.now() - loaded) / 1000 }, kills, acts, points: struck }
+  } finally {
+    clearInterval(supervisor)
+    await cluster.end()
+  }
+}
+
+async function drained(cluster: Cluster, limit: number, say: (line: string) => void): Promise<void> {
+  const sql = openDatabase(cluster.postgres.url, 1, 'verdict')
+  const begun = Date.now()
+  let empty = false
+  for (let told = begun; Date.now() - begun < limit; await sleep(500)) {
+    const [row] = await sql<{ count: number }[]>`select count(*) from messages where state = 'queued'`.catch(() => [])
+    empty = row?.count === 0
+    if (empty) break
+    if (Date.now() - told > 15_000) {
+      told = Date.now()
+      say(`${row?.count} messages queued after ${Math.round((told - begun) / 1000)} s of peace`)
+    }
+  }
+  await sql.end()
+  // The promise has a third part: nothing stalls in silence.
+  if (!empty) for (const line of await describeStalled(cluster)) say(`stalled: ${line}`)
+}
+
+async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
+  const sql = openDatabase(cluster.postgres.url, 1, 'verdict')
+  try {
+    const recipients = await sql<RecipientRecord[]>`
+      select r.message_id as id, r.n, r.forward_path as "forwardPath", r.state, r.dead_letter as "deadLetter", m.parent
+      from recipients r join messages m on m.id = r.message_id`
+    const attempts = await sql<AttemptRecord[]>`
+      select message_id as id, number, recipients, dot_at is not null as "dotSent",
+             array(select key::int from jsonb_each(outcomes) where value -> 'reply' <> 'null' or value ->> 'phase' = 'local') as replied,
+             ended_at is not null and not lost and outcomes = '{}' as "givenUp"
+      from attempts`
+    return judge({ seed, ledger: lines<LedgerEntry>(cluster.ledger), takings: lines<Taking>(cluster.takings), maildirs: maildirs(cluster.maildir), recipients, attempts })
+  } finally {
+    await sql.end()
+  }
+}
+
+function lines<T>(path: string): T[] {
+  return readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line) as T)
+}
+
+function maildirs(folder: string): Map<string, string[]> {
+  const names = readdirSync(folder)
+  return new Map(names.map((name) => [name, readdirSync(join(folder, name, 'new'))]))
+}

@@ -1,0 +1,149 @@
+// All that a chaos run kills and starts again: Postgres, Temporal, three Everposts, and the sink and client that stay.
+
+import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { stringify } from 'yaml'
+import { freePort } from '../../dev/ports.ts'
+import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
+import { type RunningTemporal, startTemporal } from '../../dev/temporal.ts'
+import type { SettingsFile } from '../../settings/schema.ts'
+import type { ClientOrders } from './client.ts'
+import type { SinkCommand, SinkOrders } from './sink.ts'
+
+const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
+const faults = new URL('./faults/install.js', import.meta.url).href
+
+export const roles = ['ingress', 'serve', 'worker'] as const
+export type Role = (typeof roles)[number]
+
+/** Milliseconds; what a nemesis has to outlast to count as dead. */
+export const lease = 3000
+
+export interface Cluster {
+  folder: string
+  postgres: RunningPostgres
+  temporal: RunningTemporal
+  everposts: Record<Role, ChildProcess | null>
+  sink: ChildProcess
+  /** Starts an Everpost that is not running, armed as told; not waited for. */
+  startEverpost(role: Role, point: string): void
+  restartPostgres(): Promise<void>
+  restartTemporal(wipe: boolean): Promise<void>
+  tellSink(command: SinkCommand): void
+  /** Starts the client. */
+  startClient(orders: Pick<ClientOrders, 'seed' | 'clients' | 'rate'>, sent: (count: number) => void): { stop(): Promise<void> }
+  ledger: string
+  takings: string
+  maildir: string
+  end(): Promise<void>
+}
+
+export interface ClusterOptions {
+  seed: number
+  sabotage: string
+  /** Told of every process that ended by a signal. */
+  died: (role: Role, signal: string) => void
+  /** Told of every point at which a process was struck. */
+  reached: (what: string) => void
+}
+
+export async function startCluster({ seed, sabotage, died, reached }: ClusterOptions): Promise<Cluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
+  const at = (name: string) => join(folder, name)
+  const postgresPort = await freePort()
+  const temporalPort = await freePort()
+  const sinkPort = await freePort()
+  const smtp = { ingress: await freePort(), serve: await freePort() }
+  const quiet = () => {}
+  const openPostgres = () => startPostgres({ folder, port: postgresPort, settings: { max_connections: '60' }, progress: quiet })
+  const openTemporal = () => startTemporal({ folder: at('temporal'), port: temporalPort, progress: quiet })
+
+  const sink = fork(fileURLToPath(new URL('./sink.js', import.meta.url)))
+  const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
+  sink.send({ seed, port: sinkPort, takings: at('takings') } satisfies SinkOrders)
+  const { dns } = await listening
+  const cluster: Cluster = {
+    folder, sink, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
+    ledger: at('ledger'), takings: at('takings'), maildir: at('mail'),
+    startEverpost(role, point) {
+      if (cluster.everposts[role]) return
+      const child = spawn(process.execPath, [program, '--config', at(`${role}.yaml`), role], {
+        cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
+        env: {
+          PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_OPTIONS: `--import ${faults}`,
+          EVERPOST_CHAOS_POINT: point, EVERPOST_CHAOS_SABOTAGE: sabotage,
+        },
+      })
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on('data', (text: Buffer) => {
+          appendFileSync(at(`${role}.log`), text)
+          // Stopped at a point: it wakes up when others have long taken over.
+          if (text.includes('chaos: SIGSTOP')) setTimeout(() => child.kill('SIGCONT'), lease + 1500)
+          for (const [, what] of text.toString().matchAll(/^chaos: (.*)$/gm)) reached(what!)
+        })
+      }
+      child.once('exit', (code, signal) => {
+        cluster.everposts[role] = null
+        died(role, signal ?? `exit code ${code}`)
+      })
+      cluster.everposts[role] = child
+    },
+    async restartPostgres() {
+      await cluster.postgres.stop()
+      // After a kill -9 the children of the old postmaster need a moment to notice.
+      for (let attempt = 1; ; attempt++) {
+        try {
+          cluster.postgres = await openPostgres()
+          return
+        } catch (error) {
+          if (attempt === 10) throw error
+          await sleep(500)
+        }
+      }
+    },
+    async restartTemporal(wipe) {
+      await cluster.temporal.stop()
+      if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(folder, 'temporal', `temporal.db${end}`), { force: true })
+      cluster.temporal = await openTemporal()
+    },
+    tellSink: (command) => void sink.send(command),
+    startClient(orders, sent) {
+      const client = fork(fileURLToPath(new URL('./client.js', import.meta.url)))
+      client.on('message', (message: { sent: number }) => sent(message.sent))
+      client.send({ ...orders, ports: Object.values(smtp), ledger: cluster.ledger } satisfies ClientOrders)
+      const ended = new Promise((resolve) => client.once('exit', resolve))
+      return {
+        async stop() {
+          client.send('stop')
+          await ended
+        },
+      }
+    },
+    async end() {
+      for (const role of roles) cluster.everposts[role]?.kill('SIGKILL')
+      sink.kill('SIGKILL')
+      await cluster.temporal.stop()
+      await cluster.postgres.stop()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+  const settings = (role: Role): SettingsFile => ({
+    hostname: 'mx.everpost.chaos',
+    listeners: role === 'worker' ? [] : [{ kind: 'smtp', address: '127.0.0.1', port: smtp[role] }],
+    http: { address: '127.0.0.1', port: 0 },
+    localDomains: { 'local.chaos': { deliver: 'maildir', path: './mail/{localpart}' } },
+    routes: [{ domain: 'sink.chaos', nextHop: `[127.0.0.1]:${sinkPort}` }, { domain: 'mx.chaos', nextHop: `mx.chaos:${sinkPort}` }],
+    dns: { servers: [dns], timeout: '500ms' },
+    retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '3s' },
+    transfer: { connectTimeout: '2s', greetingTimeout: '2s', mailTimeout: '2s', rcptTimeout: '2s', dataTimeout: '2s', blockTimeout: '2s', dotTimeout: '3s' },
+    worker: { lease: `${lease}ms` },
+    database: { url: cluster.postgres.url },
+    temporal: { address: cluster.temporal.address },
+  })
+  for (const role of roles) writeFileSync(at(`${role}.yaml`), stringify(settings(role)))
+  return cluster
+}

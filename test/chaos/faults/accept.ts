@@ -1,0 +1,13 @@
+// store/accept.ts with its points; sabotaged, it says that a message is committed before it is.
+
+import * as real from '../../../store/accept.ts'
+import { reach, sabotage } from './points.ts'
+
+export * from '../../../store/accept.ts'
+
+export async function acceptMessage(...args: Parameters<typeof real.acceptMessage>): Promise<void> {
+  reach('I3')
+  if (sabotage === 'early-250' && args[1].kind === 'mail') return void setTimeout(() => real.acceptMessage(...args).catch(() => {}), 50)
+  await real.acceptMessage(...args)
+  reach('I4')
+}

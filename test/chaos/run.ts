@@ -1,0 +1,30 @@
+// npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --wipes: Temporal's database
+// is lost, too. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed duplicates. Exit code 1: the
+// promise was broken, or the control was blind.
+
+import { randomInt } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { type ChaosOptions, runChaos } from './chaos.ts'
+import { kept } from './verdict.ts'
+
+const { values } = parseArgs({
+  options: {
+    kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' }, drain: { type: 'string', default: '900' },
+    minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, sabotage: { type: 'string' }, json: { type: 'string' },
+  },
+})
+const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
+console.log(`seed ${seed}`)
+const result = await runChaos({
+  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, limit: Number(values.minutes) * 60_000,
+  drain: Number(values.drain) * 1000, say: (line) => console.log(line),
+  ...(values.sabotage === undefined ? {} : { sabotage: values.sabotage as NonNullable<ChaosOptions['sabotage']> }),
+})
+const { verdict } = result
+console.log(JSON.stringify({ ...result, verdict: { told: verdict.told, outcomes: verdict.outcomes, unknownTaken: verdict.unknownTaken } }, null, 2))
+for (const [what, list] of Object.entries(verdict)) if (Array.isArray(list)) console.log([`${what}: ${list.length}`, ...list.slice(0, 20)].join('\n  '))
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ at: new Date().toISOString(), seed, ...result }, null, 2)}\n`)
+const good = values.sabotage === undefined ? kept(verdict) : verdict.lost.length + verdict.unattributed.length > 0
+console.log(good ? 'kept' : 'BROKEN')
+process.exit(good ? 0 : 1)

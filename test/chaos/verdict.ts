@@ -1,0 +1,125 @@
+// The verdict on a run: what the client was told, against what came out and what the records say. Pure.
+
+import type { LedgerEntry } from './client.ts'
+import { markOf, planOf } from './plan.ts'
+import type { Taking } from './sink.ts'
+
+export interface RecipientRecord {
+  id: string
+  n: number
+  forwardPath: string
+  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  deadLetter: boolean
+  /** The message that it is a recipient of is a report on this one. */
+  parent: string | null
+}
+
+export interface AttemptRecord {
+  id: string
+  number: number
+  recipients: number[]
+  dotSent: boolean
+  /** Recipients for which a reply, or a local verdict, is recorded. */
+  replied: number[]
+  /** Ended without outcomes by a worker that was alive: whatever it knew is no excuse for a duplicate. */
+  givenUp: boolean
+}
+
+export interface Evidence {
+  seed: number
+  ledger: LedgerEntry[]
+  takings: Taking[]
+  /** Local part of each Maildir, and the contents of its files. */
+  maildirs: Map<string, string[]>
+  recipients: RecipientRecord[]
+  attempts: AttemptRecord[]
+}
+
+export interface Verdict {
+  /** Messages by what the client was told. */
+  told: Record<LedgerEntry['result'], number>
+  /** Recipients of accepted messages by what became of them. */
+  outcomes: { delivered: number; reported: number; deadLetters: number; queued: number }
+  lost: string[]
+  deliveredAndBounced: string[]
+  deliveredThoughRefused: string[]
+  corrupt: string[]
+  /** Messages of which the client does not know, that were taken over all the same: no fault of anyone (RFC 1047). */
+  unknownTaken: number
+  /** More takings than one, each matched by an attempt whose dot was sent and whose reply was not recorded: the worker died, or the line. */
+  duplicates: string[]
+  unattributed: string[]
+}
+
+export function judge(evidence: Evidence): Verdict {
+  const { seed, ledger, maildirs } = evidence
+  const verdict: Verdict = {
+    told: { accepted: 0, refused: 0, unknown: 0, absent: 0 }, outcomes: { delivered: 0, reported: 0, deadLetters: 0, queued: 0 },
+    lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], unknownTaken: 0, duplicates: [], unattributed: [],
+  }
+  const takings = group(evidence.takings.flatMap((taking) => taking.recipients.map((to) => ({ key: `${taking.id} ${to}`, value: taking }))))
+  const records = group(evidence.recipients.map((record) => ({ key: record.id, value: record })))
+  const attempts = group(evidence.attempts.map((attempt) => ({ key: attempt.id, value: attempt })))
+  const idsOfMark = group([
+    ...evidence.recipients.filter((record) => record.parent === null).map((record) => ({ key: markOf(record.forwardPath)!, value: record.id })),
+    ...evidence.takings.filter((taking) => taking.failed === null).map((taking) => ({ key: markOf(taking.recipients[0]!)!, value: taking.id })),
+  ])
+  const reports = group(evidence.recipients.filter((record) => record.parent !== null).map((record) => ({ key: record.parent!, value: record.id })))
+  const reportsTaken = group(evidence.takings.filter((taking) => taking.failed !== null).map((taking) => ({ key: taking.id, value: taking })))
+
+  for (const { i, result, reply } of ledger) {
+    verdict.told[result]++
+    const ids = [...new Set(idsOfMark.get(String(i)) ?? [])]
+    if (result === 'accepted') {
+      const id = /queued as (\w+)/.exec(reply)![1]!
+      for (const other of ids.filter((each) => each !== id)) verdict.unattributed.push(`message ${i} is here as ${other}, too`)
+      planOf(seed, i).recipients.forEach((to, n) => judgeRecipient(id, n, to))
+    } else if (result === 'unknown') {
+      if (ids.length > 0) verdict.unknownTaken++
+      if (ids.length > 1) verdict.unattributed.push(`message ${i} is here ${ids.length} times`)
+    } else if (ids.length > 0) verdict.deliveredThoughRefused.push(`message ${i}: ${result} (${reply}), yet here as ${ids}`)
+  }
+  for (const taking of evidence.takings) if (taking.corrupt) verdict.corrupt.push(`${taking.id} to ${taking.recipients}`)
+  for (const [key, list] of takings) if (list.length > 1) judgeDuplicate(key, list.length)
+  for (const [to, mails] of maildirs) if (mails.length > 1) verdict.unattributed.push(`the Maildir of ${to} has it ${mails.length} times`)
+  return verdict
+
+  function judgeRecipient(id: string, n: number, to: string): void {
+    const record = records.get(id)?.find((each) => each.n === n)
+    const taken = (takings.get(`${id} ${to}`)?.length ?? 0) + (maildirs.get(to.split('@')[0]!)?.length ?? 0)
+    const telling = (reports.get(id) ?? []).filter((report) => reportsTaken.get(report)?.some((taking) => taking.failed!.includes(to)))
+    if (telling.length > 1) verdict.unattributed.push(`${id} to ${to} was reported ${telling.length} times: ${telling}`)
+    if (taken > 0 && (telling.length > 0 || ['bounced', 'expired'].includes(record?.state ?? ''))) verdict.deliveredAndBounced.push(`${id} to ${to}`)
+    if (taken > 0) verdict.outcomes.delivered++
+    else if (telling.length > 0) verdict.outcomes.reported++
+    else if (record?.deadLetter) verdict.outcomes.deadLetters++
+    else if (record && ['queued', 'bouncing'].includes(record.state)) verdict.outcomes.queued++
+    else verdict.lost.push(`${id} to ${to}: ${record ? `the record says ${record.state}` : 'no record'}`)
+  }
+
+  function judgeDuplicate(key: string, count: number): void {
+    const [id, to] = key.split(' ') as [string, string]
+    const n = records.get(id)?.find((record) => record.forwardPath === to)?.n ?? -1
+    const dots = (attempts.get(id) ?? []).filter((attempt) => attempt.dotSent && attempt.recipients.includes(n))
+    const open = dots.filter((attempt) => !attempt.givenUp && !attempt.replied.includes(n))
+    const told = dots.map((attempt) => `${attempt.number} ${attempt.replied.includes(n) ? 'replied' : attempt.givenUp ? 'given up' : 'no reply'}`)
+    const line = `${id} to ${to}: taken ${count} times; attempts that sent the dot: ${told.join(', ') || 'none'}`
+    verdict[count - 1 <= open.length ? 'duplicates' : 'unattributed'].push(line)
+  }
+}
+
+function group<T>(pairs: { key: string; value: T }[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const { key, value } of pairs) {
+    const list = groups.get(key)
+    if (list) list.push(value)
+    else groups.set(key, [value])
+  }
+  return groups
+}
+
+/** Whether the promise was kept. What is still queued is no loss, but a drain that did not end is a stall. */
+export function kept(verdict: Verdict): boolean {
+  const faults = [verdict.lost, verdict.deliveredAndBounced, verdict.deliveredThoughRefused, verdict.corrupt, verdict.unattributed]
+  return faults.every((list) => list.length === 0) && verdict.outcomes.queued === 0
+}

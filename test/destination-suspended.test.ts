@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startPeer } from '../smtp/testing.ts'
+import { readAttempts } from '../store/attempts.ts'
+import { readRecipients } from '../store/recipients.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+test('a suspension is seen by all workers within a second, survives their restart, costs no backoff, and ends by word or by time', async () => {
+  const peer = await startPeer()
+  const name = `[127.0.0.1]:${peer.port}`
+  const everpost = await prepareEverpost({ destinations: { resumeOver: '200ms' }, routes: [{ domain: 'partner.test', nextHop: name }] })
+  try {
+    const first = await everpost.start()
+    const second = await everpost.start('worker')
+    assert.equal((await everpost.command('destination', 'suspend', name, '--for', '1h', '--why', 'they are moving')).code, 0)
+    await sleep(1000)
+    const waiting = [await everpost.send('a@partner.test'), await everpost.send('b@partner.test'), await everpost.send('c@partner.test')]
+    const waits = (id: string) => until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]!.waits)
+    for (const id of waiting) assert.match(await waits(id), /is suspended until .* they are moving/)
+    for (const child of [first, second]) await everpost.stop(child, 'SIGKILL')
+    await everpost.start()
+    waiting.push(await everpost.send('d@partner.test'))
+    await waits(waiting[3]!)
+    assert.equal(peer.connections, 0)
+    const shown = JSON.parse((await everpost.command('destination', 'show', name, '--json')).stdout)
+    assert.deepEqual([shown.state, shown.queued, shown.waiting], ['suspended', 4, 4])
+
+    const { stdout } = await everpost.command('destination', 'resume', name)
+    assert.match(stdout, /4 messages that waited come within/)
+    for (const id of waiting) {
+      assert.deepEqual(await everpost.states(id), ['delivered'])
+      const [recipient] = await readRecipients(everpost.sql, id, 1)
+      assert.deepEqual([recipient!.attempts, recipient!.waits, (await readAttempts(everpost.sql, id, 9)).length], [1, null, 1])
+    }
+
+    await everpost.command('destination', 'suspend', name, '--for', '3s')
+    await until('it is in force', async () => {
+      const id = await everpost.send('e@partner.test')
+      await until('it is decided', async () => (await readRecipients(everpost.sql, id, 1))[0]!.waits || (await readRecipients(everpost.sql, id, 1))[0]!.state === 'delivered')
+      waiting.push(id)
+      return (await readRecipients(everpost.sql, id, 1))[0]!.waits
+    })
+    assert.deepEqual(await everpost.states(waiting.at(-1)!), ['delivered'])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
+test('a suspended message expires at its time all the same, and its report says why it waited', async () => {
+  const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: '[127.0.0.1]:1' }], retry: { maximalQueueLifetime: '3s' } })
+  try {
+    await everpost.start()
+    await everpost.command('destination', 'suspend', '[127.0.0.1]:1')
+    await sleep(1000)
+    const id = await everpost.send('a@partner.test', 'bob@example.test')
+    assert.deepEqual(await everpost.states(id), ['expired'])
+    const report = await until('the report arrives', () => everpost.maildir('bob')[0])
+    assert.match(report, /Status: 4\.4\.7\nDiagnostic-Code: X-Everpost; \[127\.0\.0\.1\]:1 is suspended/)
+  } finally {
+    await everpost.end()
+  }
+})
+
+test('a rule suspends a destination by what it says, and other destinations do not wait', async () => {
+  const peer = await startPeer({ rcpt: { '*': '421 4.7.0 your address is on our list for today' } })
+  const other = await startPeer()
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }, { domain: 'other.test', nextHop: `[127.0.0.1]:${other.port}` }],
+    retry: { rules: [{ name: 'listed', match: { text: 'on our list' }, then: { action: 'suspendDestination', for: '1h' } }] },
+  })
+  try {
+    await everpost.start()
+    const id = await everpost.send('a@partner.test')
+    await until('it is suspended', async () => JSON.parse((await everpost.command('destination', 'list', '--json')).stdout).some((each: { state: string }) => each.state === 'suspended'))
+    const { connections } = peer
+    await sleep(1000)
+    const second = await everpost.send('b@partner.test')
+    await until('it waits', async () => (await readRecipients(everpost.sql, second, 1))[0]!.waits)
+    assert.equal(peer.connections, connections)
+    assert.equal((await readRecipients(everpost.sql, id, 1))[0]!.outcome?.rule?.name, 'listed')
+    assert.deepEqual(await everpost.states(await everpost.send('a@other.test')), ['delivered'])
+  } finally {
+    await everpost.end()
+    await Promise.all([peer.close(), other.close()])
+  }
+})

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { startPeer } from '../smtp/testing.ts'
+import { readRecipients } from '../store/recipients.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const program = fileURLToPath(new URL('../../cli/everpost.mjs', import.meta.url))
+
+test('queue, qshape, trace and show tell what waits and why; watch tells what happens; each attempt is a line in the log', async () => {
+  const peer = await startPeer({ rcpt: { '*': '451 4.7.1 greylisted, come back' } })
+  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: '*', nextHop: `[127.0.0.1]:${peer.port}` }] })
+  const lines = async (...args: string[]) => {
+    const { code, stdout, stderr } = await everpost.command(...args)
+    assert.equal(code, 0, stderr)
+    return stdout.trimEnd().split('\n')
+  }
+  try {
+    const child = await everpost.start()
+    let log = ''
+    child.stdout!.on('data', (text) => { log += text })
+    const watching = spawn(process.execPath, [program, '--config', join(everpost.folder, 'everpost.yaml'), 'watch'], { cwd: everpost.folder, stdio: ['ignore', 'pipe', 'ignore'] })
+    let watched = ''
+    watching.stdout!.setEncoding('utf8').on('data', (text) => { watched += text })
+    await until('it watches', async () => (await everpost.sql`select from subscribers`).length === 1)
+
+    const ids: string[] = []
+    for (const [from, to] of [['a@one.test', 'x@big.test'], ['b@two.test', 'y@big.test'], ['a@one.test', 'z@small.test']] as const) ids.push(await everpost.send(to, from))
+    for (const id of ids) await until('deferred', async () => (await readRecipients(everpost.sql, id, 1))[0]?.outcome)
+    await everpost.command('hold', ids[1]!)
+
+    const queue = await lines('queue')
+    assert.equal(queue.length, 5)
+    assert.match(queue[1]!, new RegExp(`^${ids[0]!} .* a@one\\.test +x@big\\.test +in \\d+[hm].* 451 4\\.7\\.1 greylisted`))
+    assert.match(queue[2]!, /on hold/)
+    assert.equal(queue[4], '3 messages, 1 on hold.')
+    assert.deepEqual((await lines('queue', '--sort', 'newest', '--limit', '2', '--page', '2')).slice(1).map((line) => line.slice(0, 18)), [ids[0]!, 'Page 2 of 2: 1 of '])
+    assert.deepEqual((await lines('queue', '--domain', 'BIG.test', '--status', 'deferred')).slice(1).map((line) => line.split(' ')[0]), [ids[0], '1'])
+    assert.deepEqual(await lines('queue', '--reply', 'no such reply'), ['Nothing that is queued matches.'])
+    assert.match((await everpost.command('queue', '--sort', 'colour')).stderr, /Allowed choices are age, newest/)
+
+    const shape = await lines('qshape')
+    assert.match(shape[0]!, /^ +T +5 +10 +20 +40 +80 +160 +320 +640 +1280 +1280\+$/)
+    assert.match(shape[1]!, /^ +TOTAL +3 +3 +0/)
+    assert.match(shape[2]!, /^ +big\.test +2 +2 +0/)
+    assert.match((await lines('qshape', '--by', 'sender'))[2]!, /^ *one\.test +2 +2/)
+    const trace = await lines('trace', 'A@one.test')
+    assert.deepEqual(trace.slice(1).map((line) => line.slice(0, 18)), [ids[2], ids[0]])
+    assert.match((await lines('trace', 'y@big.test'))[1]!, /on hold/)
+    assert.deepEqual(await lines('trace', 'nobody@x.test'), ['No message from or to nobody@x.test is known.'])
+
+    await until('watch has told', () => watched.includes('held'))
+    assert.match(watched, new RegExp(`${ids[0]!}  accepted   from <a@one\\.test>`))
+    assert.match(watched, new RegExp(`${ids[0]!}  deferred   x@big\\.test  host .*greylisted`))
+    const ended = new Promise((resolve) => watching.once('exit', resolve))
+    watching.kill('SIGINT')
+    await ended
+    assert.equal((await everpost.sql`select from subscribers`).length, 0)
+
+    const attempt = log.split('\n').filter((line) => line.includes('greylisted')).map((line) => JSON.parse(line)).find((line) => line.id === ids[0])
+    const { from, to, relay, delay, delays, dsn, status } = attempt
+    assert.deepEqual([from, to, relay, dsn, status], ['a@one.test', 'x@big.test', '127.0.0.1[127.0.0.1]', '4.7.1', 'deferred'])
+    assert.match(delays, /^0\/[\d.]+\/0\/[\d.]+$/)
+    assert.ok(delay >= Math.max(...delays.split('/').map(Number)) - 0.02, `${delay} ${delays}`)
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { startPeer } from '../smtp/testing.ts'
+import { readRecipients } from '../store/recipients.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const commands = readFileSync(join(root, 'docs/operating.md'), 'utf8').split('\n').filter((line) => line.startsWith('    everpost ')).map((line) => line.trim().slice('everpost '.length))
+
+/** Splits as a shell does, as far as the guide needs it. */
+function words(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map((match) => match[1] ?? match[2]!)
+}
+
+test('every command of docs/operating.md does what it says on a queue that has something to do for it', async () => {
+  assert.ok(commands.length > 30)
+  const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user', '*': '451 4.7.1 not now' } })
+  const everpost = await prepareEverpost({
+    retry: { minimalBackoffTime: '1h' }, http: { address: '127.0.0.1', port: 20_000 + (process.pid % 10_000) }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+  })
+  const deferred = async () => {
+    const id = await everpost.send('x@partner.test', 'a@sender.test')
+    await until('deferred', async () => (await readRecipients(everpost.sql, id, 1))[0]?.outcome)
+    return id
+  }
+  const failed = async () => {
+    const id = await everpost.send('gone@partner.test', 'a@sender.test')
+    await everpost.states(id)
+    return id
+  }
+  try {
+    await everpost.start()
+    for (const command of commands) {
+      const [verb] = command.split(' ')
+      const id = verb === 'replay' ? await failed() : await deferred()
+      if (verb === 'release' || command.includes('--status held')) await everpost.command('hold', id)
+      const args = words(command).map((word) => word.replace('01KAV5X4T89H2M3N4P', id).replace(/^partner\.test$/, command.includes('--next-hop') ? `[127.0.0.1]:${peer.port}` : 'partner.test'))
+      const { code, stderr } = verb === 'watch' ? await interrupted(args) : await everpost.command(...args)
+      assert.equal(code, 0, `everpost ${command}: ${stderr}`)
+    }
+    const text = readFileSync(join(root, 'docs/operating.md'), 'utf8')
+    const statement = /psql "\$DATABASE_URL" -c "(.*)"/.exec(text)![1]!
+    const restored = await deferred()
+    await everpost.sql.unsafe(statement)
+    await everpost.sql`update recipients set next_attempt_at = now() where message_id = ${restored}`
+    assert.match((await everpost.command('queue', '--status', 'held')).stdout, new RegExp(restored))
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+
+  function interrupted(args: string[]): Promise<{ code: number; stderr: string }> {
+    return new Promise((resolve) => {
+      const child = execFile(process.execPath, [join(root, 'cli/everpost.mjs'), '--config', join(everpost.folder, 'everpost.yaml'), ...args],
+        { cwd: everpost.folder }, (error, _, stderr) => resolve({ code: typeof error?.code === 'number' ? error.code : 0, stderr }))
+      void until('it watches', async () => (await everpost.sql`select from subscribers`).length === 1).then(() => child.kill('SIGINT'))
+    })
+  }
+})

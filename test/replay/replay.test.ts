@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import protocol from '@temporalio/proto'
+import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker'
+
+Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
+
+const folder = fileURLToPath(new URL('../../../test/replay/histories/', import.meta.url))
+const bundle = fileURLToPath(new URL('../../worker/workflow-bundle.js', import.meta.url))
+const workflows = fileURLToPath(new URL('../../workflows/index.js', import.meta.url))
+const names = readdirSync(folder).filter((name) => name.endsWith('.json')).sort()
+const history = (name: string) => protocol.temporal.api.history.v1.History.fromObject(plain(JSON.parse(readFileSync(folder + name, 'utf8'))) as object)
+
+/** Times and durations as protobuf's JSON form writes them, as its messages hold them. (The SDK's own reader fails beside protobufjs 7.) */
+function plain(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(plain)
+  if (typeof value === 'object' && value !== null) return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, plain(inner)]))
+  if (typeof value !== 'string') return value
+  if (/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value)) {
+    const nanos = Number((/\.(\d+)Z/.exec(value)?.[1] ?? '').padEnd(9, '0'))
+    return { seconds: Math.floor(Date.parse(value) / 1000), nanos }
+  }
+  const [, whole, part = ''] = /^(\d+)(?:\.(\d+))?s$/.exec(value) ?? []
+  return whole === undefined ? value : { seconds: Number(whole), nanos: Number(part.padEnd(9, '0')) }
+}
+
+test('there is a history of each course that a message can take', () => {
+  const courses = ['bounced', 'dead-letter', 'deferred-then-delivered', 'delayed-then-expired', 'delivered-at-once', 'delivered-locally', 'reply-to-the-dot-lost', 'suspended-then-resumed']
+  assert.deepEqual(courses.filter((course) => !names.some((name) => name.startsWith(course))), [])
+})
+
+for (const name of names) {
+  test(`the workflow of today replays ${name}: if not, the change needs \`patched\`, or mail in flight would stop`, async () => {
+    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle } }, history(name), name)
+  })
+}
+
+test('a change of the workflow without `patched` is found', async () => {
+  const quiet = { trace() {}, debug() {}, info() {}, log() {}, warn() {}, error() {} }
+  const { code } = await bundleWorkflowCode({ workflowsPath: workflows, logger: quiet })
+  // A pause before the header fields are stamped: one timer more than the histories have.
+  const changed = code.replace(/const stamped = await /, 'await (0, _temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.sleep)(1)\n    const stamped = await ')
+  assert.notEqual(changed, code)
+  await assert.rejects(Worker.runReplayHistory({ workflowBundle: { code: changed } }, history('delivered-at-once.json')), /[Nn]ondetermin/)
+})

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Client, Connection } from '@temporalio/client'
+import { startPeer } from '../smtp/testing.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { testTemporal } from './support/temporal.ts'
+import { until } from './support/until.ts'
+
+test("Temporal's own list finds what waits by status, sender domain and destination, and says in words what for; what is delivered at once costs nothing more", async () => {
+  const temporal = await testTemporal()
+  await temporal.start()
+  const script = { rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }
+  const peer = await startPeer(script)
+  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] }, temporal.address)
+  const connection = await Connection.connect({ address: temporal.address })
+  const { workflow, workflowService } = new Client({ connection })
+  const found = async (query: string) => {
+    const ids: string[] = []
+    for await (const { workflowId } of workflow.list({ query })) ids.push(workflowId)
+    return ids
+  }
+  try {
+    await everpost.start()
+    const waiting = await everpost.send('x@partner.test', 'bob@sender.test')
+    const destination = `[127.0.0.1]:${peer.port}`
+    const query = `EverpostStatus = 'deferred' and EverpostSenderDomain = 'sender.test' and EverpostDestination = '${destination}'`
+    await until('it is found', async () => (await found(query)).join() === waiting)
+    const { currentDetails } = await workflow.getHandle(waiting).query<{ currentDetails: string }>('__temporal_workflow_metadata')
+    assert.match(currentDetails, /^Waits for: the next attempt at .*Z\.\n\nLast: host .* said: 451 4\.7\.1 not now .*\n\nFrom <bob@sender\.test>, 1 of 1 recipients not settled\.$/)
+
+    await everpost.command('hold', waiting)
+    await until('it is found as held', async () => (await found(`EverpostStatus = 'held'`)).join() === waiting)
+    script.rcpt = {}
+    await everpost.command('release', waiting)
+    await everpost.states(waiting)
+    await until('it is found as delivered', async () => (await found(`EverpostStatus = 'delivered'`)).join() === waiting)
+
+    const quick = await everpost.send('carol@example.test')
+    await everpost.states(quick)
+    await until('its workflow has ended', async () => (await workflow.getHandle(quick).describe()).status.name === 'COMPLETED')
+    const { workflowExecutionInfo: info } = await workflowService.describeWorkflowExecution({ namespace: 'default', execution: { workflowId: quick } })
+    assert.ok(Number(info!.historyLength) <= 10 && Number(info!.stateTransitionCount) <= 2, `${info!.historyLength} events, ${info!.stateTransitionCount} transitions`)
+    assert.deepEqual(Object.keys(info!.searchAttributes?.indexedFields ?? {}).filter((name) => name.startsWith('Everpost')), [])
+  } finally {
+    await connection.close()
+    await everpost.end()
+    await peer.close()
+    await temporal.end()
+  }
+})
