@@ -36,16 +36,28 @@ const textInHistory = 200
 export async function makeAttempt(
   deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
 ): Promise<Attempted> {
-  const { id, clock, group } = argument
-  const { sql, settings } = deps
-  const { lease } = settings.worker
-  const request = { id, nextHop: group.nextHop, recipients: group.recipients, worker: deps.worker, lease, clock: new Date(clock) }
+  const { id, group } = argument
+  const { sql } = deps
   if (deps.stopping.aborted) throw stopping()
+  const leaveLane = argument.fastLane ? deps.fastLane.enter(group.nextHop) : () => {}
+  if (!leaveLane) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
+  try {
+    return await passGate(deps, argument, deliver)
+  } finally {
+    leaveLane()
+  }
+}
+
+async function passGate(
+  deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
+): Promise<Attempted> {
+  const { id, clock, group } = argument
+  const { sql, worker, settings: { worker: { lease } } } = deps
   const entered = await deps.gate.enter(entryFor(id, group))
   if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
-    const claim = await claimAttempt(sql, request)
+    const claim = await claimAttempt(sql, { id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock) })
     if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
     return await tryClaimed(deps, argument, claim, async (delivery) => {
       const result = await deliver(delivery)

@@ -19,6 +19,8 @@ const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.u
 export interface Everpost {
   folder: string
   sql: Sql
+  /** postgres:// of its database. */
+  database: string
   temporal: string
   /** Of each kind of listener, and `http`; known once a process has said ready. */
   ports: Record<string, number>
@@ -56,7 +58,7 @@ export async function prepareEverpost(settings: SettingsFile = {}, address?: str
   }))
 
   const everpost: Everpost = {
-    folder, sql: database.sql, temporal, ports: {},
+    folder, sql: database.sql, database: database.url, temporal, ports: {},
     async start(role = 'serve', environment = {}) {
       const child = spawn(process.execPath, [program, '--config', config, role], {
         cwd: folder, stdio: ['ignore', 'pipe', 'inherit'], env: { ...cleanEnvironment(), ...environment },
