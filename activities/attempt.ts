@@ -6,9 +6,10 @@ import { domainOf } from '../mail/address.ts'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
 import { builtInRules } from '../mail/retry-rules.ts'
+import { local } from '../mail/verdict.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
-import { whenBack } from '../store/database.ts'
+import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients, suspendDestination } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
 import type { Entry, Refusal } from './gate.ts'
@@ -18,6 +19,8 @@ import type { AttemptArgument, Attempted, AttemptSummary, Group } from './types.
 export interface Delivery {
   message: MessageRow
   recipients: Claim['recipients']
+  /** Not the first attempt for this message: one before may have got further than its record says. */
+  again: boolean
   /** Aborted: break off, unless the final dot was sent. */
   signal: AbortSignal
   /** To be asked before the final dot, or before what corresponds to it: false means that it may not be sent. */
@@ -87,9 +90,11 @@ async function tryClaimed(
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
       const delivered = claim.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered')
       if (delivered.length === 0) return
-      await recordDelivered(sql, id, delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime())))
+      const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime()))
+      await whenBack(() => recordDelivered(sql, id, verdicts))
     }
-    const result = await deliver({ message, recipients: claim.recipients, signal, beforeDot, partly })
+    const again = claim.number > 1
+    const result = await deliver({ message, recipients: claim.recipients, again, signal, beforeDot, partly }).catch((error) => broken(deps, id, claim, error))
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
       await releaseAttempt(sql, id, claim.number, result.tries)
@@ -98,13 +103,21 @@ async function tryClaimed(
     }
     return await record(deps, { id, nextHop: group.nextHop, destination: group.destination, clock, claim, result })
   } catch (error) {
-    // Best effort: when the database is away the lease ends by itself.
+    // Best effort: when the database is away the lease ends by itself, as it does for an attempt whose dot may have gone out.
     await releaseAttempt(sql, id, claim.number, []).catch(() => {})
     throw error
   } finally {
     clearInterval(renewal)
     clearInterval(heartbeat)
   }
+}
+
+/** Whatever is wrong with this message or this agent must not keep it from expiring: it counts as an attempt. The database is rethrown. */
+function broken(deps: ActivityDeps, id: string, claim: Claim, error: unknown): AttemptResult {
+  if (isDatabaseError(error)) throw error
+  deps.log.error({ id, attempt: claim.number, error: String(error) }, 'an attempt broke')
+  const outcome = local('deferred', '4.3.0', `the attempt broke: ${(error as Error).message}`)
+  return { outcomes: Object.fromEntries(claim.recipients.map(({ n }) => [n, outcome])), tries: [], dotSent: false }
 }
 
 /** Thrown, not returned: Temporal then gives the attempt to another worker. */

@@ -14,6 +14,8 @@ export interface MaildirRequest {
   n: number
   acceptedAt: Date
   hostname: string
+  /** Whether an attempt before this one may have delivered it. */
+  again: boolean
   /** Return-Path first, CRLF line ends. */
   content: AsyncIterable<Uint8Array>
 }
@@ -25,7 +27,7 @@ export async function deliverMaildir(request: MaildirRequest): Promise<Outcome> 
   const temporary = join(path, 'tmp', name)
   try {
     for (const folder of ['tmp', 'new', 'cur']) await mkdir(join(path, folder), { recursive: true, mode: 0o700 })
-    if (await isThere(path, name)) return local('delivered', '2.0.0', `in ${path} already`)
+    if (request.again && (await isThere(path, name))) return local('delivered', '2.0.0', `in ${path} already`)
     const file = await open(temporary, 'w', 0o600)
     try {
       for await (const chunk of withLf(request.content)) await file.writeFile(chunk)

@@ -40,7 +40,7 @@ async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<Attem
   return result
 }
 
-async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
+async function handTo(deps: ActivityDeps, { message, signal, again }: Delivery, n: number, forwardPath: string): Promise<Outcome> {
   const whole = unquotedLocalPart(splitAddress(forwardPath).localPart)
   const user = withoutTag(whole, deps.settings.subaddressDelimiter)
   const values = { localpart: user, domain: domainOf(forwardPath), sender: message.reversePath }
@@ -48,7 +48,7 @@ async function handTo(deps: ActivityDeps, { message, signal }: Delivery, n: numb
   const content = deliveredContent(deps.sql, message)
   if (agent?.deliver === 'maildir') {
     const path = expandPath(agent.path, values)
-    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, content })
+    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, again, content })
   }
   if (agent?.deliver === 'pipe') {
     const command = expandArguments(agent.command, values)

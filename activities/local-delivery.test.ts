@@ -15,7 +15,7 @@ async function* content() {
   yield Buffer.from('\nA: 1\r\n\r\nbody\r\n')
 }
 const lf = 'Return-Path: <s@a.test>\nA: 1\n\nbody\n'
-const maildir = (path: string) => deliverMaildir({ path, id: 'ID', n: 0, acceptedAt: new Date(5000), hostname: 'mx.test', content: content() })
+const maildir = (path: string) => deliverMaildir({ path, id: 'ID', n: 0, acceptedAt: new Date(5000), hostname: 'mx.test', again: true, content: content() })
 
 test('a Maildir gets the message once, however often it is delivered, and after it was read', async () => {
   const path = join(folder, 'a')
@@ -59,7 +59,7 @@ test('a fault of the content is thrown, not taken for a delivery', async () => {
     throw new Error('database away')
   }
   await assert.rejects(pipe('cat >/dev/null', { content: broken() }), /database away/)
-  await assert.rejects(deliverMaildir({ path: join(folder, 'b'), id: 'ID', n: 0, acceptedAt: new Date(), hostname: 'h', content: broken() }), /database away/)
+  await assert.rejects(deliverMaildir({ path: join(folder, 'b'), id: 'ID', n: 0, acceptedAt: new Date(), hostname: 'h', again: false, content: broken() }), /database away/)
   assert.deepEqual([readdirSync(join(folder, 'b/new')), readdirSync(join(folder, 'b/tmp'))], [[], []])
 })
 

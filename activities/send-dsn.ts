@@ -3,7 +3,8 @@
 
 import { headerSection } from '../mail/headers.ts'
 import { readBody } from '../store/bodies.ts'
-import { readMessage } from '../store/messages.ts'
+import { isDatabaseError } from '../store/database.ts'
+import { type MessageRow, readMessage } from '../store/messages.ts'
 import { settleReports } from '../store/reports.ts'
 import { makeReport, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
@@ -15,15 +16,26 @@ const headersReturned = 64 * 1024
 export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }: DsnArgument): Promise<DsnSent> {
   const message = await readMessage(deps.sql, id)
   if (!message) throw new Error(`there is no message ${id}`)
-  const original = await headerSection(readBody(deps.sql, id, message.size), headersReturned)
+  // A body that is gone or damaged must not keep the sender from being told.
+  const original = await headerSection(readBody(deps.sql, id, message.size), headersReturned).catch((error) => {
+    if (isDatabaseError(error)) throw error
+    deps.log.error({ id, error: String(error) }, 'the header section cannot be returned with the report')
+    return Buffer.alloc(0)
+  })
   const at = new Date(Math.max(Date.now(), clock))
-  const { progress, reports, settled } = await settleReports(deps.sql, {
+  const settle = (message: MessageRow) => settleReports(deps.sql, {
     id,
     expire,
     delayed,
+    at,
     retention: deps.settings.retention,
     make: (event, recipients) => makeReport(deps, { event, message, original, recipients, at }),
     isDeadLetter: (recipient) => wants(recipient, 'failed'),
+  })
+  const { progress, reports, settled } = await settle(message).catch((error) => {
+    if (isDatabaseError(error)) throw error
+    deps.log.error({ id, error: String(error) }, 'the message cannot be returned in full')
+    return settle({ ...message, ret: 'HDRS' })
   })
   for (const { event, dsn, recipients } of [...reports, ...settled]) {
     deps.log.info({ id, event, recipients, dsn }, dsn ? 'a report is on its way' : `${event}: nobody is told${message.reversePath === '' ? ', since it has no reverse-path' : ''}`)

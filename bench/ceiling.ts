@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url'
 import { Client } from '@temporalio/client'
-import { NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
 import { type CeilingRequest, type Figures, reply } from './protocol.ts'
 
 process.once('message', (request: CeilingRequest) => {
@@ -10,7 +10,7 @@ process.once('message', (request: CeilingRequest) => {
 })
 
 async function run({ temporal, atOnce, seconds }: CeilingRequest): Promise<Figures> {
-  Runtime.install({ telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } } })
+  Runtime.install({ logger: new DefaultLogger('ERROR'), telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } } })
   const connection = await NativeConnection.connect({ address: temporal })
   const taskQueue = `ceiling-${process.pid}`
   const waiting = new Map<string, () => void>()

@@ -7,9 +7,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startPostgres } from '../dev/postgres.ts'
 import { startTemporal } from '../dev/temporal.ts'
+import { startDnsServer } from '../smtp/testing-dns.ts'
+import type { Sql } from '../store/database.ts'
 import { type Everpost, prepareEverpost } from '../test/support/everpost.ts'
 import { cpuOf, peakMemory } from './cpu.ts'
-import { type Figures, startChild } from './protocol.ts'
+import { until } from '../test/support/until.ts'
+import { startPostfix } from './postfix.ts'
+import { type Child, type Figures, startChild } from './protocol.ts'
 
 export interface Measured {
   /** A second. */
@@ -20,6 +24,11 @@ export interface Measured {
   cpu?: Record<string, number>
   /** MiB. */
   memory?: number
+  /** Transactions of Everpost's database for each message, reads included. */
+  transactions?: number
+  /** Of a message to many recipients: until all are settled, and how many attempts it took. */
+  seconds?: number
+  attempts?: number
 }
 
 export interface Bench {
@@ -31,6 +40,8 @@ export interface Bench {
 
 const clients = 20
 const size = 10 * 1024
+/** Recipients of the message to many. */
+const many = 1000
 
 export async function prepareBench(seconds: number, progress: (line: string) => void): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-bench-'))
@@ -48,15 +59,40 @@ export async function prepareBench(seconds: number, progress: (line: string) => 
   }
 }
 
+/** Measured in the first round alone: they vary little, and cost much. */
+export const firstRoundOnly = new Set(['memory', 'one-destination', 'many-destinations'])
+
 export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   /** What Temporal allows: empty workflows. */
-  async ceiling({ temporal, seconds }) {
-    return summary(await startChild('ceiling').ask({ temporal: temporal.address, atOnce: clients, seconds }))
+  async ceiling({ temporal, postgres, seconds }) {
+    const child = startChild('ceiling')
+    const processes = { ceiling: child.pid, temporal: temporal.pid, postgres: postgres.pid }
+    return await watched(processes, (measuring) => child.ask({ temporal: temporal.address, atOnce: clients, seconds }, measuring))
   },
   /** Accepted, driven by a workflow, taken by the sink: as many under way as in the ceiling. */
   async 'end-to-end'(bench) {
     return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 })
   },
+  /** The same with a queue of messages that wait for their next attempt. */
+  async 'queued-1000'(bench) {
+    return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 }, (sql) => fillQueue(sql, 1000))
+  },
+  async 'queued-100000'(bench) {
+    return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 }, (sql) => fillQueue(sql, 100_000))
+  },
+  /** The same by Postfix, when it is installed. */
+  async 'postfix-end-to-end'(bench) {
+    return await withPostfix(bench, { clients, size, untilDelivered: true, rate: 0 })
+  },
+  async 'postfix-accept'(bench) {
+    return await withPostfix(bench, { clients, size, untilDelivered: false, rate: 0 })
+  },
+  async 'postfix-latency'(bench) {
+    return await withPostfix(bench, { clients: 5, size, untilDelivered: true, rate: 10 })
+  },
+  /** One message to a thousand recipients at one destination, and at a thousand. */
+  'one-destination': () => toMany(1),
+  'many-destinations': () => toMany(many),
   /** Bare commits of the same bytes. */
   async commits({ postgres, seconds }) {
     return summary(await startChild('postgres-loop').ask({ database: postgres.url, connections: 10, seconds, size }))
@@ -89,20 +125,91 @@ interface Load {
   rate: number
 }
 
-async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessEnv, load: Load): Promise<Measured> {
+async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessEnv, load: Load, prepare?: (sql: Sql) => Promise<void>): Promise<Measured> {
   const child = startChild('load')
   const { sink } = await child.hello
   const everpost: Everpost = await prepareEverpost({ routes: [{ domain: 'sink.bench', nextHop: `[127.0.0.1]:${sink}` }], limits: { outbox: 1_000_000 } })
   try {
+    await prepare?.(everpost.sql)
     const process = await everpost.start(role, environment)
-    const processes = { [`everpost ${role}`]: process.pid!, temporal: bench.temporal.pid, postgres: bench.postgres.pid }
-    const used = () => Object.entries(processes).map(([name, pid]) => [name, cpuOf(pid)] as const)
-    let before = used()
-    const figures = await child.ask({ port: everpost.ports['smtp'], seconds: bench.seconds, ...load }, () => { before = used() })
-    const cpu = Object.fromEntries(used().map(([name, ms], i) => [name, (ms - before[i]![1]) / Math.max(1, figures.count)]))
-    return { ...summary(figures), cpu }
+    return await underLoad(bench, child, everpost.ports['smtp']!, load, { [`everpost ${role}`]: process.pid!, temporal: bench.temporal.pid, postgres: bench.postgres.pid },
+      () => transactions(everpost.sql))
   } finally {
     await everpost.end()
+  }
+}
+
+async function withPostfix(bench: Bench, load: Load): Promise<Measured> {
+  const child = startChild('load')
+  const { sink } = await child.hello
+  const postfix = await startPostfix(sink!)
+  try {
+    return await underLoad(bench, child, postfix.port, load, { postfix: postfix.pid })
+  } finally {
+    await postfix.stop()
+  }
+}
+
+/** Loads what listens at the port. */
+async function underLoad(
+  bench: Bench, child: Child, port: number, load: Load, processes: Record<string, number>, counted?: () => Promise<number>,
+): Promise<Measured> {
+  return await watched(processes, (measuring) => child.ask({ port, seconds: bench.seconds, ...load }, measuring), counted)
+}
+
+/** Sees what the work costs whom, from the moment at which its warm-up is over. */
+async function watched(
+  processes: Record<string, number>, work: (measuring: () => void) => Promise<Figures>, counted: () => Promise<number> = async () => 0,
+): Promise<Measured> {
+  const used = () => Object.entries(processes).map(([name, pid]) => [name, cpuOf(pid)] as const)
+  let before = used()
+  let countedBefore = counted()
+  const figures = await work(() => {
+    before = used()
+    countedBefore = counted()
+  })
+  const each = (total: number) => total / Math.max(1, figures.count)
+  const cpu = Object.fromEntries(used().map(([name, ms], i) => [name, each(ms - before[i]![1])]))
+  return { ...summary(figures), cpu, transactions: each((await counted()) - (await countedBefore)) }
+}
+
+async function transactions(sql: Sql): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select xact_commit as count from pg_stat_database where datname = current_database()`
+  return row!.count
+}
+
+/** Messages that are queued and due in a day. */
+async function fillQueue(sql: Sql, messages: number): Promise<void> {
+  await sql`
+    insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, expires_at, started_at)
+    select 'QUEUED' || lpad(i::text, 12, '0'), 'mail', 'a@sender.bench', '7BIT', false, false, 1000, '{}', now() + interval '5 days', now()
+    from generate_series(1, ${messages}::int) i`
+  await sql`
+    insert into recipients (message_id, n, forward_path, domain, notify, next_attempt_at)
+    select id, 0, 'r@waiting.bench', 'waiting.bench', '{}', now() + interval '1 day' from messages`
+  await sql`analyze`
+}
+
+/** A message to `many` recipients at so many destinations, all of which are one sink. */
+async function toMany(destinations: number): Promise<Measured> {
+  const child = startChild('load')
+  const { sink } = await child.hello
+  const dns = await startDnsServer(Object.fromEntries(Array.from({ length: destinations }, (_, i) => [`d${i}.bench/MX`, [{ preference: 10, exchange: '127.0.0.1' }]])))
+  const routes = Array.from({ length: destinations }, (_, i) => ({ domain: `d${i}.bench`, nextHop: destinations === 1 ? `[127.0.0.1]:${sink}` : `d${i}.bench:${sink}` }))
+  const everpost = await prepareEverpost({ routes, dns: { servers: [dns.server] }, limits: { recipients: many } })
+  try {
+    await everpost.start()
+    const begun = performance.now()
+    const id = await everpost.send(Array.from({ length: many }, (_, i) => `r${i}@d${i % destinations}.bench`))
+    const settled = () => everpost.sql`select from messages where id = ${id} and state = 'finished'`
+    await until('all recipients are settled', async () => (await settled()).length > 0, 180_000)
+    const seconds = (performance.now() - begun) / 1000
+    const [row] = await everpost.sql<{ attempts: number }[]>`select count(*) as attempts from attempts where message_id = ${id}`
+    return { seconds, attempts: row!.attempts }
+  } finally {
+    await everpost.end()
+    await dns.close()
+    child.end()
   }
 }
 

@@ -41,10 +41,13 @@ export function reply(message: object): void {
 }
 
 export interface Child {
+  pid: number
   /** What the child says first, when it has something to say before its request. */
   hello: Promise<Record<string, number>>
   /** Sends the request; resolves with the figures, and calls `measuring` when the warm-up is over. */
   ask(request: object, measuring?: () => void): Promise<Figures>
+  /** Ends a child that was only needed for what it said first. */
+  end(): void
 }
 
 /** Starts `bench/<name>.js` in a process of its own. It ends with its answer. */
@@ -69,11 +72,12 @@ export function startChild(name: string): Child {
   })
   child.once('exit', (code) => failed(new Error(`bench/${name} ended with exit code ${code}`)))
   return {
-    hello,
+    pid: child.pid!, hello,
     ask(request, measuring = () => {}) {
       onMeasuring = measuring
       child.send(request)
       return answer
     },
+    end: () => void child.kill(),
   }
 }

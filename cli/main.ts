@@ -255,6 +255,12 @@ program
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
 
+program
+  .command('doctor')
+  .description('look for what would lose or stall mail, and say what to do; exit code 1 when something is found')
+  .addOption(json)
+  .action(async (options) => (await import('./doctor.ts')).doctor(config(), options))
+
 const destination = program.command('destination').description('what next hops are owed and how they do; suspend, resume and limit them')
 
 destination

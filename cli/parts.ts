@@ -58,6 +58,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
+    stops.push(outbox.stop)
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null

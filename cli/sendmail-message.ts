@@ -30,7 +30,9 @@ export function prepareMessage(input: Buffer, context: MessageContext): { octets
   let kept = text
   if (context.fromMessage) {
     const named = fields.filter((field) => isNamed(field, /^(to|cc|bcc)$/i)).flatMap((field) => addressparser(textOf(field), { flatten: true }))
-    recipients.push(...named.map(({ address }) => address ?? '').filter((address) => address !== '').map(complete))
+    // `To: root`: a word alone is a local name.
+    const addresses = named.map(({ address, name }) => address || (/^[^\s@]+$/.test(name) ? name : ''))
+    recipients.push(...addresses.filter((address) => address !== '').map(complete))
     for (const field of fields.filter((each) => isNamed(each, /^bcc$/i))) kept = kept.replace(field, '')
   }
   const hasFrom = fields.some((field) => isNamed(field, /^from$/i))

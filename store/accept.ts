@@ -42,7 +42,8 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
              ${envelope.requireTls}, ${envelope.ret}, ${envelope.envid}, ${message.size}, ${sql.json(message.origin as never)},
              greatest(now(), ${sendAt}::timestamptz) + ${message.lifetime}::float8 * interval '1 millisecond', now() + ${outboxGrace}::interval,
              ${sendAt}
-      where ${inline !== null} or exists (select from upload)
+      where ${inline !== null}
+         or (select sum(octet_length(bytes)) from body_chunks where message_id in (select id from upload)) = ${message.size}
       returning id
     ),
     chunk as (

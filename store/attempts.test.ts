@@ -95,6 +95,26 @@ test('a stale attempt can still record a delivery, but no deferral', async () =>
   assert.equal(await markDot(sql, id, next.number, [0, 1], 1000), false, 'one of the two has its mail already')
 })
 
+test('a late yes is kept, whatever has become of the recipient meanwhile, and is never replayed', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  await sql`update recipients set state = 'expired', settled_at = now(), dead_letter = true where message_id = ${id}`
+  await recordAttempt(sql, id, held.number, result({ 0: outcome('delivered') }), [verdict(0, 'delivered')], retention)
+  const [recipient] = await readRecipients(sql, id, 1)
+  assert.deepEqual([recipient!.state, recipient!.deadLetter], ['delivered', false])
+})
+
+test('an attempt whose dot may have gone out is not released: it is lost when its lease ends', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0], 50))!
+  await markDot(sql, id, held.number, [0], 50)
+  await releaseAttempt(sql, id, held.number, [])
+  assert.equal(await claim(id, [0]), null)
+  await sleep(80)
+  assert.notEqual(await claim(id, [0]), null)
+  assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt !== null]), [[true, true], [false, false]])
+})
+
 test('a released attempt leaves its recipients due', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!

@@ -110,29 +110,31 @@ export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdicts: Verdict[],
   retention: Retention,
 ): Promise<Progress> {
-  return await sql.begin(async (transaction) => {
+  const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
-    await lockMessage(tx, id)
-    await tx`
+    // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
+    return [lockMessage(tx, id), tx`
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
         settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null,
-        waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end
+        dead_letter = false, waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
         ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
       ) as v (n, state, outcome, counts, next_attempt_at)
-      where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')
-        and (v.state in ('delivered', 'notifying') or (r.attempt = ${number} and exists (
-          select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`
-    await tx`
+      where r.message_id = ${id} and r.n = v.n
+        and ((v.state in ('delivered', 'notifying') and r.state not in ('delivered', 'notifying'))
+          or (r.state in ('queued', 'bouncing') and r.attempt = ${number} and exists (
+            select from attempts a where a.message_id = ${id} and a.number = ${number} and a.ended_at is null)))`.execute(),
+    tx`
       update attempts set ended_at = now(), lost = false, tries = ${tx.json(result.tries as never)},
         outcomes = ${tx.json(result.outcomes as never)}
-      where message_id = ${id} and number = ${number}`
-    return await settleProgress(tx, id, retention)
+      where message_id = ${id} and number = ${number}`.execute(),
+    settleProgress(tx, id, retention)] as const
   })
+  return progress
 }
 
 /**
@@ -141,21 +143,27 @@ export async function recordAttempt(
  */
 export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
   await sql`
-    update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null
+    update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
+      waits = null, destination = null
     from unnest(
       ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
     ) as v (n, state, outcome)
     where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
 }
 
-/** Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. */
+/**
+ * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
+ * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ */
 export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
   await sql`
-    with released as (
-      update recipients set leased_until = null where message_id = ${id} and attempt = ${number} and state = 'queued'
+    with ended as (
+      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      returning number
     )
-    update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-    where message_id = ${id} and number = ${number} and ended_at is null`
+    update recipients set leased_until = null
+    where message_id = ${id} and attempt = (select number from ended) and state = 'queued'`
 }
 
 export interface AttemptRow {

@@ -5,13 +5,16 @@ import type { Sql } from './database.ts'
 /** Octets in a chunk. A chunk is held in memory a few times over while it is sent, so this bounds memory per session. */
 export const chunkSize = 256 * 1024
 
-/** Stores one chunk of a body whose message is not accepted yet, and marks the upload as alive. */
+/**
+ * Stores one chunk of a body whose message is not accepted yet, and marks the upload as alive. The first begins the upload; throws
+ * when a later one finds it swept away.
+ */
 export async function appendChunk(sql: Sql, id: string, seq: number, bytes: Uint8Array): Promise<void> {
-  await sql`
-    with upload as (
-      insert into uploads (id) values (${id}) on conflict (id) do update set touched_at = now()
-    )
-    insert into body_chunks (message_id, seq, bytes) values (${id}, ${seq}, ${bytes as Buffer})`
+  const upload = seq === 0 ? sql`insert into uploads (id) values (${id}) returning id` : sql`update uploads set touched_at = now() where id = ${id} returning id`
+  const rows = await sql`
+    with upload as (${upload})
+    insert into body_chunks (message_id, seq, bytes) select id, ${seq}, ${bytes as Buffer} from upload returning seq`
+  if (rows.length === 0) throw new Error(`the upload of ${id} is no longer there`)
 }
 
 /** Forgets a body whose message was not accepted. */

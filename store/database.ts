@@ -40,6 +40,13 @@ function isPassing(error: unknown): boolean {
   return severity === undefined ? /^(CONNECT|E[A-Z]+$)/.test(code) && code !== 'CONNECTION_ENDED' : passing.test(code)
 }
 
+/** Whether it is the database that failed, rather than what was done with its answer. */
+export function isDatabaseError(error: unknown): boolean {
+  const { code = '', name } = error as { code?: string; name?: string }
+  return name === 'PostgresError' || code.startsWith('CONNECT')
+    || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
+}
+
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
   const { code = '' } = error as { code?: string }

@@ -26,6 +26,13 @@ test('an uploaded body comes back octet for octet, and a forgotten one leaves no
   for await (const chunk of readBody(sql, message.id, message.size)) read.push(chunk)
   assert.deepEqual(Buffer.concat(read), Buffer.concat(chunks))
 
+  const cut = newMessage(['a@x.test'], { body: 'uploaded', size: 19 })
+  await appendChunk(sql, cut.id, 0, chunks[0]!)
+  await assert.rejects(acceptMessage(sql, cut), /is no longer there/)
+  await sql`delete from uploads where id = ${cut.id}`
+  await assert.rejects(appendChunk(sql, cut.id, 1, chunks[1]!), /is no longer there/)
+  await sql`delete from body_chunks where message_id = ${cut.id}`
+
   const left = newMessage(['a@x.test'], { body: 'uploaded' })
   await appendChunk(sql, left.id, 0, chunks[0]!)
   await discardUpload(sql, left.id)

@@ -22,7 +22,7 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const request = (id: string, change: Partial<ReportRequest> = {}): ReportRequest => ({
-  id, expire: false, delayed: false, retention, make: () => null, isDeadLetter: () => true, ...change,
+  id, expire: false, delayed: false, retention, make: () => null, at: new Date(Date.now() + 86_400_000), isDeadLetter: () => true, ...change,
 })
 
 function report(change: Parameters<typeof newMessage>[1] = {}, whole = false, extra = 0): NewReport {
@@ -97,4 +97,13 @@ test('what only the postmaster is told of stays a dead letter', async () => {
   const id = await accepted('gone@x.test')
   await settleReports(sql, request(id, { expire: true, make: () => ({ ...report(), toPostmaster: true }) }))
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true]])
+})
+
+test('a stale look expires nobody whose lifetime has been made longer, nor one on hold', async () => {
+  const id = await accepted('a@x.test')
+  const early = await settleReports(sql, request(id, { expire: true, at: new Date() }))
+  assert.deepEqual([early.progress.queued, (await readRecipients(sql, id, 1))[0]?.state], [1, 'queued'])
+  await sql`update messages set held_at = now() where id = ${id}`
+  await settleReports(sql, request(id, { expire: true }))
+  assert.equal((await readRecipients(sql, id, 1))[0]?.state, 'queued')
 })

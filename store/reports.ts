@@ -26,6 +26,8 @@ export interface ReportRequest {
   expire: boolean
   /** Also report, once, on those that are still queued. */
   delayed: boolean
+  /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
+  at: Date
   retention: Retention
   /** Makes the report on those of the recipients that someone is to be told of; null: nobody is. */
   make: (event: ReportEvent, recipients: ReportedRow[]) => NewReport | null
@@ -51,9 +53,11 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
     const tx = transaction as unknown as Sql
     const { id } = request
     if (!(await lockMessage(tx, id))) throw new Error(`there is no message ${id}`)
-    const rows = await decided(tx, request)
-    const failed = rows.filter((row) => row.state === 'bouncing' || (request.expire && row.state === 'queued'))
-    const delayed = request.delayed && !request.expire && (await markDelayed(tx, id)) ? rows.filter((row) => row.state === 'queued') : []
+    // A replay or an operator may have given it more time since the workflow looked.
+    const expire = request.expire && (await isOver(tx, id, request.at))
+    const rows = await decided(tx, { ...request, expire })
+    const failed = rows.filter((row) => row.state === 'bouncing' || (expire && row.state === 'queued'))
+    const delayed = request.delayed && !expire && (await markDelayed(tx, id)) ? rows.filter((row) => row.state === 'queued') : []
     const succeeded = rows.filter((row) => row.state === 'notifying')
 
     const result: Pick<Settled, 'reports' | 'settled'> = { reports: [], settled: [] }
@@ -85,6 +89,11 @@ async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise
       and (state in ('bouncing', 'notifying')
         or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now())))
     order by n`
+}
+
+async function isOver(tx: Sql, id: string, at: Date): Promise<boolean> {
+  const rows = await tx`select from messages where id = ${id} and held_at is null and expires_at <= greatest(now(), ${at})`
+  return rows.length === 1
 }
 
 /** Whether the delay report is still to be made; from now on it is not. */

@@ -5,7 +5,7 @@ import { type Evidence, judge, kept } from './chaos/verdict.ts'
 import { planOf } from './chaos/plan.ts'
 import type { Taking } from './chaos/sink.ts'
 
-const options = { kills: 15, messages: 500, seed: 20_261_124, wipes: false, drain: 150_000, say: () => {} }
+const options = { kills: 12, messages: 400, seed: 20_261_124, wipes: false, drain: 150_000, say: () => {} }
 
 test('killed, paused and starved at random and at named points: what was answered 250 is delivered or reported, once, or the records say why', { timeout: 300_000 }, async () => {
   const { verdict } = await runChaos(options)
@@ -17,12 +17,12 @@ test('killed, paused and starved at random and at named points: what was answere
 })
 
 test('negative control: a 250 before COMMIT is found out', { timeout: 300_000 }, async () => {
-  const { verdict } = await runChaos({ ...options, kills: 6, messages: 200, sabotage: 'early-250' })
+  const { verdict } = await runChaos({ ...options, kills: 3, messages: 100, drain: 5000, sabotage: 'early-250' })
   assert.ok(verdict.lost.length > 0)
 })
 
 test('negative control: attempts whose dot is not recorded are found out', { timeout: 300_000 }, async () => {
-  const { verdict } = await runChaos({ ...options, kills: 10, messages: 300, sabotage: 'forget-dot' })
+  const { verdict } = await runChaos({ ...options, kills: 8, messages: 300, drain: 30_000, sabotage: 'forget-dot' })
   assert.ok(verdict.unattributed.length > 0)
 })
 

@@ -19,12 +19,12 @@ export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
 }
 
 /**
- * The SDK runs each call into a workflow under a time limit, for which Node starts a watchdog thread every time: a tenth of the
- * CPU of a message. Our workflows are our own, and none of them computes; so there is no limit.
+ * The SDK runs each call into a workflow under a time limit, for which Node starts a watchdog thread every time: 46 % of the workflow
+ * thread's CPU, 18 % of the process's (docs/performance.md). Our workflows are our own, and none of them computes; so there is no limit.
  */
 class PlainWorker extends Worker {
   protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
-    return super.createWorkflowCreator(code, process.env['WATCH'] ? options : { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+    return super.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
   }
 }
 

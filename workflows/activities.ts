@@ -13,13 +13,18 @@ const local = proxyLocalActivities<MessageActivities>({
 // A retry policy is for broken infrastructure alone: an activity throws when Postgres is away, never for what a peer does.
 const retry = { initialInterval: '1 second', backoffCoefficient: 2, maximumInterval: '1 minute' } as const
 
-const brief = proxyActivities<MessageActivities>({ startToCloseTimeout: '2 minutes', retry })
+// They do not heartbeat, so this is how long a message waits when the worker that has one of them dies; done twice, none does harm.
+const brief = proxyActivities<MessageActivities>({ startToCloseTimeout: '30 seconds', retry })
+
+// Where what is due cannot even be found, the message must be able to expire.
+const bounded = proxyActivities<MessageActivities>({ startToCloseTimeout: '2 minutes', scheduleToCloseTimeout: '10 minutes', retry })
 
 const long = proxyActivities<MessageActivities>({
   startToCloseTimeout: '2 hours',
   // Not for ever: an attempt that cannot even begin counts as deferred, so that expiry does not depend on it.
   scheduleToCloseTimeout: '4 hours',
-  heartbeatTimeout: '1 minute',
+  // Three times what the attempts keep to; and no longer than their leases, so that a dead worker's message does not wait for both.
+  heartbeatTimeout: '30 seconds',
   retry,
 })
 
@@ -36,15 +41,29 @@ function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A
 }
 
 export const stampHeaders = localFirst(local.stampHeaders, brief.stampHeaders)
-export const resolveNextHop = localFirst(local.resolveNextHop, brief.resolveNextHop)
+export const resolveNextHop = localFirst(local.resolveNextHop, bounded.resolveNextHop)
 export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
-export const control = localFirst(local.control, brief.control)
+// Never inside the workflow task: an operator's word may come while attempts are there, and two at a time are not replayed in order.
+export const { control } = brief
 
-/** One attempt for a group of recipients, by the agent that serves it; `fastLane` makes its first try in the workflow task. */
-export async function attempt(argument: AttemptArgument): Promise<Attempted> {
-  const name = argument.group.agent === 'smtp' ? 'attemptTransfer' : 'handOff'
+/** The first try for a group, inside the workflow task; null when it has to be made as an activity of its own. */
+export async function firstTry(argument: AttemptArgument): Promise<Attempted | null> {
   // A program may run for minutes and cannot be broken off half-way, so it never runs in the workflow task.
-  if (!argument.fastLane || argument.group.agent === 'pipe') return await long[name]({ ...argument, fastLane: false })
-  const result = await localFirst(local[name], long[name])(argument)
-  return result.moved ? await long[name]({ ...argument, fastLane: false }) : result
+  if (argument.group.agent === 'pipe') return null
+  try {
+    const result = await local[nameOf(argument)](argument)
+    return result.moved ? null : result
+  } catch (error) {
+    if (isCancellation(error)) throw error
+    return null
+  }
+}
+
+/** One attempt for a group of recipients, by the agent that serves it. */
+export async function attempt(argument: AttemptArgument): Promise<Attempted> {
+  return await long[nameOf(argument)](argument)
+}
+
+function nameOf({ group }: AttemptArgument): 'attemptTransfer' | 'handOff' {
+  return group.agent === 'smtp' ? 'attemptTransfer' : 'handOff'
 }

@@ -3,7 +3,7 @@
 
 import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
 import type { Group, Progress } from '../activities/types.ts'
-import { attempt, resolveNextHop, sendDsn, stampHeaders } from './activities.ts'
+import { attempt, firstTry, resolveNextHop, sendDsn, stampHeaders } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
 import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
@@ -15,6 +15,8 @@ const sideBySide = 20
 const longHistory = 2000
 /** Pause, in milliseconds, when an attempt could not even be made. */
 const troublePause = 60_000
+/** Longest pause, in milliseconds, after looks that found nothing, and while nothing is known that would end a wait. */
+const longestPause = 60_000
 
 export async function messageWorkflow({ id, attempts }: MessageInput): Promise<void> {
   const status = newStatus(id, attempts ?? [])
@@ -40,43 +42,77 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   let { delayAt } = stamped
   let untried = attempts === undefined // until the first attempt is made, attempts run inside the workflow task
   let troubleUntil = 0
+  let landed = 0 // attempts that have ended
+  let quiet = 0 // milliseconds to wait at the least, since nothing was found at the last look
 
-  async function tryGroup(group: Group, fastLane: boolean): Promise<void> {
+  /** Nothing could be tried: again later, and expiry does not wait for it. */
+  function trouble(what: string, error: unknown): void {
+    // A cancelled workflow ends in the main loop; the outbox sees to it that the message is driven on.
+    if (isCancellation(error)) throw error
+    log.warn(what, { error: String(error) })
+    troubleUntil = Date.now() + troublePause
+    look = true
+  }
+
+  async function tryGroup(group: Group): Promise<void> {
     try {
-      const result = await attempt({ id, clock: Date.now(), group, fastLane })
+      const result = await attempt({ id, clock: Date.now(), group, fastLane: false })
       progress = result.progress
-      untried &&= result.attempt === null
       noteAttempt(status, result.attempt)
     } catch (error) {
-      // A cancelled workflow ends in the main loop; the outbox sees to it that the message is driven on.
-      if (isCancellation(error)) return
-      log.warn('an attempt could not be made', { nextHop: group.nextHop, error: String(error) })
-      untried = false
-      troubleUntil = Date.now() + troublePause
-      look = true
+      if (!isCancellation(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
     } finally {
       inFlight.delete(group)
+      landed++
       stirred = true
     }
   }
 
+  /**
+   * The first attempts, inside the workflow task; returns the groups that go on as activities. All of them together and nothing else
+   * meanwhile: their results come one by one now and all at once in a replay, and a command in between would get another number.
+   */
+  async function fastLane(groups: Group[]): Promise<Group[]> {
+    const results = await Promise.all(groups.map((group) => firstTry({ id, clock: Date.now(), group, fastLane: true })))
+    for (const result of results) {
+      if (result === null) continue
+      noteAttempt(status, result.attempt)
+      untried &&= result.attempt === null
+      // Each was read when its attempt ended: the one with the least left to do knows most.
+      if (open(result.progress) <= open(progress)) progress = result.progress
+    }
+    // Which of several is the newest is not known: what is still due is looked up.
+    if (results.length > 1 && open(progress) > 0) look = true
+    return groups.filter((_, i) => results[i] === null)
+  }
+
   async function launchDue(): Promise<void> {
     const busy = [...inFlight].flatMap((group) => group.recipients)
+    const before = landed
     look = false
     const plan = await resolveNextHop({ id, clock: Date.now(), busy })
-    look ||= plan.more
+    // What has ended meanwhile knows more than a plan that left it out.
+    look ||= plan.more || landed !== before
+    const found = plan.groups.length + plan.attempts.length > 0
+    quiet = found ? 0 : Math.min(Math.max(quiet * 2, 1000), longestPause)
     progress = plan.progress
     for (const ended of plan.attempts) noteAttempt(status, ended)
-    for (const group of plan.groups) {
+    const groups = untried ? await fastLane(plan.groups) : plan.groups
+    if (groups.length > 0) untried = false
+    for (const group of groups) {
       inFlight.add(group)
-      void tryGroup(group, untried)
+      void tryGroup(group)
     }
   }
 
   for (;;) {
-    const draining = workflowInfo().historyLength > longHistory
+    const { historyLength, continueAsNewSuggested } = workflowInfo()
+    const draining = continueAsNewSuggested || historyLength > longHistory
     const troubled = Date.now() < troubleUntil
-    if (look && !draining && !troubled && inFlight.size < sideBySide) await launchDue()
+    if (look && !draining && !troubled && inFlight.size < sideBySide) {
+      await launchDue().catch((error) => trouble('what is due could not be found', error))
+      continue
+    }
 
     if (inFlight.size === 0) {
       if (draining) await condition(allHandlersFinished)
@@ -93,7 +129,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
         noteReport(status, expire)
         continue
       }
-      if (progress.queued + progress.unreported === 0 && !look) {
+      if (open(progress) === 0 && !look) {
         await condition(allHandlersFinished)
         if (look) continue
         break
@@ -111,13 +147,20 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   noteEnd(status)
   search?.ended()
 
-  /** When to look again though nothing has stirred; null while only the attempts under way can bring news. */
+  /** When to look again though nothing has stirred; null while an attempt under way, or an operator, must say something first. */
   function nextWake(): number | null {
-    if (Date.now() < troubleUntil) return inFlight.size > 0 ? null : troubleUntil
-    if (look) return inFlight.size < sideBySide ? Date.now() : null
-    // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
+    if (Date.now() < troubleUntil) return troubleUntil
+    if (look) return null // as many attempts as may be are under way
+    const alone = inFlight.size === 0
+    if (progress.heldAt && alone) return null
     const ends = progress.nextAt === null ? [] : [delayAt, progress.expiresAt].filter((at) => at !== null && at > Date.now())
-    const dues = [progress.nextAt, ...ends, inFlight.size === 0 ? progress.leasedUntil : null].filter((at) => at !== null)
-    return dues.length > 0 ? Math.min(...dues) : null
+    // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
+    const dues = [progress.nextAt, ...ends, alone ? progress.leasedUntil : null].filter((at) => at !== null)
+    if (dues.length > 0) return Math.max(Math.min(...dues), Date.now() + quiet)
+    return alone ? Date.now() + longestPause : null
   }
+}
+
+function open({ queued, unreported }: Progress): number {
+  return queued + unreported
 }

@@ -1,0 +1,85 @@
+// The doctor's look at Temporal: do workers poll, do the workflows of queued messages run, do they fail their tasks, what is its clock.
+
+import { randomBytes } from 'node:crypto'
+import { Client, type Connection, WorkflowNotFoundError } from '@temporalio/client'
+import type { Settings } from '../settings/schema.ts'
+import type { Examination } from './doctor.ts'
+import { clockTolerance } from './doctor-database.ts'
+import { span } from './format.ts'
+
+type Condition = 'runs' | 'is not there' | 'fails its task'
+
+/** Attempts at a workflow task after which it fails by itself, not by a worker that went away. */
+const failingAttempts = 3
+
+export async function checkTemporal(connection: Connection, settings: Settings, started: { id: string; overdue: boolean }[], examination: Examination): Promise<void> {
+  const client = new Client({ connection, namespace: settings.temporal.namespace })
+  await checkPollers(connection, settings, examination)
+  await checkClock(client, examination)
+  await checkWorkflows(client, started, examination)
+}
+
+async function checkPollers(connection: Connection, { temporal }: Settings, { findings, notes }: Examination): Promise<void> {
+  const { pollers } = await connection.workflowService.describeTaskQueue({ namespace: temporal.namespace, taskQueue: { name: temporal.taskQueue }, taskQueueType: 1 })
+  const count = pollers?.length ?? 0
+  if (count > 0) notes.push(`${count} worker${count === 1 ? ' polls' : 's poll'} the task queue ${temporal.taskQueue}.`)
+  else findings.push({ check: 'worker', what: `no worker polls the task queue ${temporal.taskQueue}`, todo: 'Start everpost worker or serve, with the same temporal.namespace and taskQueue.' })
+}
+
+/** Temporal tells its time only as the start of a workflow: one of ours is started where nobody polls, and ended. */
+async function checkClock(client: Client, { findings, notes }: Examination): Promise<void> {
+  const workflowId = `everpost-doctor-${randomBytes(6).toString('hex')}`
+  const before = Date.now()
+  const handle = await client.workflow.start('doctorClock', { workflowId, taskQueue: 'everpost-doctor', workflowExecutionTimeout: '1 minute' })
+  const middle = (before + Date.now()) / 2
+  const { startTime } = await handle.describe()
+  await handle.terminate('it has told the time').catch(() => {})
+  const apart = startTime.getTime() - middle
+  if (Math.abs(apart) <= clockTolerance) notes.push(`The clock of Temporal is within ${Math.max(1, Math.round(Math.abs(apart)))} ms of this machine's.`)
+  else {
+    findings.push({
+      check: 'clock', what: `the clock of Temporal is ${span(Math.abs(apart))} ${apart > 0 ? 'ahead of' : 'behind'} this machine's`,
+      todo: "Run a time service (chrony, systemd-timesyncd) on both: retries wait on Temporal's timers.",
+    })
+  }
+}
+
+async function checkWorkflows(client: Client, started: { id: string; overdue: boolean }[], { findings, notes }: Examination): Promise<void> {
+  const conditions = new Map<string, Condition>()
+  for (let i = 0; i < started.length; i += 20) {
+    await Promise.all(started.slice(i, i + 20).map(async ({ id }) => conditions.set(id, await conditionOf(client, id))))
+  }
+  const those = (condition: Condition) => started.filter(({ id }) => conditions.get(id) === condition).map(({ id }) => id)
+  const [missing, failing] = [those('is not there'), those('fails its task')]
+  if (missing.length > 0) {
+    findings.push({
+      check: 'workflow', ids: missing, what: `${missing.length} queued message${missing.length === 1 ? ' has' : 's have'} no open workflow`,
+      todo: 'The outbox of any running Everpost starts them again within minutes of their next attempt. If none runs, start one.',
+    })
+  }
+  if (failing.length > 0) {
+    findings.push({
+      check: 'task', ids: failing, what: `${failing.length} workflow${failing.length === 1 ? ' fails its task' : 's fail their tasks'} again and again: most often the code has changed under mail in flight`,
+      todo: "Run the version that these messages were started with beside the new one, or go back to it; Temporal's UI shows the failure. Nothing is lost: the mail waits.",
+    })
+  }
+  const late = started.filter(({ id, overdue }) => overdue && conditions.get(id) === 'runs').map(({ id }) => id)
+  if (late.length > 0) {
+    findings.push({
+      check: 'workflow', ids: late, what: `${late.length} message${late.length === 1 ? ' is' : 's are'} overdue, though the workflow runs`,
+      todo: 'Workers may be too few or too busy: start more, and look at their logs.',
+    })
+  }
+  notes.push(`${started.length} workflow${started.length === 1 ? '' : 's'} of queued messages looked at.`)
+}
+
+async function conditionOf(client: Client, id: string): Promise<Condition> {
+  try {
+    const { status, raw } = await client.workflow.getHandle(id).describe()
+    if (status.name !== 'RUNNING') return 'is not there'
+    return (raw.pendingWorkflowTask?.attempt ?? 0) >= failingAttempts ? 'fails its task' : 'runs'
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'is not there'
+    throw error
+  }
+}
