@@ -34,7 +34,7 @@ function line(row: QueueRow): string[] {
   const due = row.nextAttemptAt ? row.nextAttemptAt.getTime() - Date.now() : 0
   const next = row.active ? 'under way' : row.held ? 'on hold' : due <= 0 ? 'now' : `in ${span(due)}`
   return [
-    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath}${more}`,
+    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath ?? '(a report is due)'}${more}`,
     next, row.outcome?.text ?? '',
   ]
 }

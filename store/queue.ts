@@ -14,8 +14,8 @@ export interface QueueRow {
   /** Recipients not yet settled, and how many in all. */
   waiting: number
   recipients: number
-  /** The first of those waiting, with its last outcome. */
-  forwardPath: string
+  /** The first of those waiting, with its last outcome; null while only a report is due. */
+  forwardPath: string | null
   outcome: Outcome | null
   nextAttemptAt: Date | null
   /** Attempts that hold recipients now. */

@@ -43,7 +43,8 @@ test(`${count} messages queued: no listing takes longer than five times what cou
     const slow: string[] = []
     const fast = async (what: string, ask: () => Promise<unknown>) => {
       await ask() // the tables are in memory, as on a machine that serves them
-      const took = await timed(what, ask)
+      // The better of two: others use this machine, too.
+      const took = Math.min(await timed(what, ask), await timed(what, ask))
       if (took > 5 * yard) slow.push(`${what}: ${took} ms, ${took / yard} times the count of all`)
     }
     for (const order of queueOrders) await fast(`queue by ${order}`, () => listQueue(sql, { limit: 100, order }))
@@ -51,7 +52,7 @@ test(`${count} messages queued: no listing takes longer than five times what cou
     await fast('queue of the large domain', () => listQueue(sql, { limit: 100, filter: { domain: 'big.test' } }))
     await fast('queue of a domain without mail', () => listQueue(sql, { limit: 100, filter: { domain: 'none.test' } }))
     await fast('queue of a sender', () => listQueue(sql, { limit: 100, filter: { sender: 'u7@d7.test' } }))
-    await fast('queue of a recipient', () => listQueue(sql, { limit: 100, filter: { recipient: row!.forwardPath } }))
+    await fast('queue of a recipient', () => listQueue(sql, { limit: 100, filter: { recipient: row!.forwardPath! } }))
     await fast('queue on hold', () => listQueue(sql, { limit: 100, filter: { status: 'held' } }))
     await fast('queue by reply', () => listQueue(sql, { limit: 100, filter: { reply: 'greylisted' } }))
     await fast('queue under way', () => listQueue(sql, { limit: 100, filter: { status: 'active' } }))

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { after, before, test } from 'node:test'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { until } from '../test/support/until.ts'
+import { acceptMessage } from './accept.ts'
+import { controlMessage } from './control.ts'
+import type { Sql } from './database.ts'
+import { discardEvents, endStream, presentCursor, readEvents, renewStream } from './events.ts'
+import { replayMessage } from './replay.ts'
+
+const { sql, drop } = await testDatabase()
+before(() => renewStream(sql, 'test', 600))
+after(drop)
+
+const retention = { delivered: 0, failed: 60_000 }
+
+async function accepted(...recipients: string[]): Promise<string> {
+  const message = newMessage(recipients)
+  await acceptMessage(sql, message)
+  return message.id
+}
+
+/** A transaction of whomever on this server may hold back the reading for a moment. */
+async function told(from: string, id: string, count: number) {
+  return await until('the events can be read', async () => {
+    const events = await readEvents(sql, from, 99, id)
+    return events.length >= count && events
+  })
+}
+
+test('a delivery is told of once, at once, though its report comes later; a failure with its report', async () => {
+  const from = await presentCursor(sql)
+  const id = await accepted('a@x.test', 'b@x.test')
+  for (const [n, ...states] of [[0, 'notifying', 'delivered'], [1, 'bouncing', 'bounced']] as const) {
+    for (const state of states) await sql`update recipients set state = ${state}, outcome = ${sql.json({ text: 'said so' })} where message_id = ${id} and n = ${n}`
+  }
+  const events = await told(from, id, 3)
+  assert.deepEqual(events.map(({ event, detail }) => [event, detail['to']]), [['accepted', undefined], ['delivered', 'a@x.test'], ['bounced', 'b@x.test']])
+})
+
+test('what is rolled back was never told; the same deferral again is told again; a replay says who and why', async () => {
+  const from = await presentCursor(sql)
+  const id = await accepted('a@x.test')
+  await sql.begin(async (tx) => {
+    await tx`update recipients set state = 'delivered' where message_id = ${id}`
+    throw new Error('back')
+  }).catch(() => {})
+  for (let i = 1; i <= 2; i++) await sql`update recipients set state = 'queued', attempts = ${i}, outcome = ${sql.json({ text: 'later' })} where message_id = ${id}`
+  await controlMessage(sql, id, { action: 'drop', who: 'me', why: 'spam' }, 'one', Date.now(), retention)
+  await replayMessage(sql, { id, given: true, who: 'me', why: 'no spam', lifetime: 1000, retention })
+  const events = await told(from, id, 6)
+  assert.deepEqual(events.map(({ event }) => event), ['accepted', 'deferred', 'deferred', 'bounced', 'action', 'replayed'])
+  assert.deepEqual([events[3]!.detail['dropped'], events[4]!.detail['action'], events[5]!.detail['why']], [true, 'drop', 'no spam'])
+})
+
+test('a stream that reads on misses nothing that an older transaction commits later', async () => {
+  let cursor = await presentCursor(sql)
+  const early = newMessage(['a@x.test'])
+  const seen: string[] = []
+  const read = async () => {
+    const events = await readEvents(sql, cursor, 99)
+    cursor = events.at(-1)?.cursor ?? cursor
+    seen.push(...events.map((event) => event.messageId))
+  }
+  let late = ''
+  await sql.begin(async (tx) => {
+    await acceptMessage(tx as unknown as Sql, early)
+    late = await accepted('b@x.test')
+    await read()
+  })
+  await until('both are read', async () => {
+    await read()
+    return seen.length >= 2
+  })
+  assert.deepEqual(seen, [early.id, late])
+})
+
+test('without a subscriber nothing is written, and what is old goes', async () => {
+  await endStream(sql, 'test')
+  const id = await accepted('a@x.test')
+  assert.equal((await sql`select from events where message_id = ${id}`).length, 0)
+  await sql`update events set at = now() - interval '2 days'`
+  assert.ok((await discardEvents(sql, 86_400_000, 1000)) > 5)
+  assert.equal((await sql`select from events`).length, 0)
+})
