@@ -30,7 +30,7 @@ const names: Record<string, string> = {
   ceiling: 'the ceiling: an empty workflow, eager start, one local activity', 'end-to-end': 'Everpost end to end, 10 KiB, 20 clients',
   'queued-1000': 'the same with 1,000 queued', 'queued-100000': 'the same with 100,000 queued', commits: 'bare commits of the same bytes, 10 connections',
   accept: 'Everpost, accept only, Temporal away', latency: 'Everpost, 10 messages a second', memory: 'ingress with 50 messages of 50 MiB at once',
-  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 1,000 destinations',
+  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 200 destinations',
   'postfix-end-to-end': 'Postfix end to end', 'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
 }
 
