@@ -25,7 +25,7 @@ export interface WorkerDeps extends Omit<ActivityDeps, 'stopping' | 'fastLane'> 
  */
 class PlainWorker extends Worker {
   protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
-    return super.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+    return Worker.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
   }
 }
 
