@@ -39,6 +39,7 @@ export async function makeAttempt(
   if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
+    if (argument.fastLane && entered.slow) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
     const claim = await claimAttempt(sql, request)
     if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
     return await tryClaimed(deps, argument, claim, async (delivery) => {

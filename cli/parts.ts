@@ -45,7 +45,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
     const name = workerName()
-    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     const worker = destinations ? keepWorker({ settings, sql, dns, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })

@@ -122,11 +122,14 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; port: number }[] }> {
   return new Promise((resolve, reject) => {
     let text = ''
-    child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
+    const read = (chunk: string) => {
       text = (text + chunk).slice(-100_000)
       const line = text.split('\n').find((line) => line.includes('"msg":"ready"') && line.endsWith('}'))
-      if (line) resolve(JSON.parse(line))
-    })
+      if (!line) return
+      child.stdout!.off('data', read).resume()
+      resolve(JSON.parse(line))
+    }
+    child.stdout!.setEncoding('utf8').on('data', read)
     child.once('exit', (code) => reject(new Error(`everpost ended with exit code ${code}:\n${text}`)))
   })
 }
