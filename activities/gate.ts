@@ -13,7 +13,7 @@ export interface Entry {
   id: string
   destination: string
   nextHop: string
-  /** Over a network: then the default limit holds as well. */
+  /** Over a network: then the limit for slow destinations holds. */
   network: boolean
 }
 
@@ -57,7 +57,7 @@ export interface GateLink {
 export interface Limit {
   concurrency: number | null
   rate: number | null
-  /** The default, which guards the other destinations rather than this one: it need not be made full use of. */
+  /** The default for slow ones, which guards the others rather than this one: it need not be made full use of. */
   guard?: boolean
 }
 
@@ -97,8 +97,9 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     }
     const limited = limitFor(names, rows)
     const name = limited?.name ?? entry.destination
-    const limit = limited ? await link.share(name, limited.limit) : { concurrency: entry.network ? settings.concurrency : null, rate: null, guard: true }
     const meter = meterOf(name)
+    const slow = entry.network && meter.longest(now) > fastLane
+    const limit = limited ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
     const wait = meter.wait(limit, Date.now())
     if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
     return { meter, probed: rows.find((row) => row.circuitUntil)?.name }
