@@ -57,6 +57,7 @@ async function passGate(
   if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
+    if (argument.fastLane && entered.slow) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
     const claim = await claimAttempt(sql, { id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock) })
     if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
     return await tryClaimed(deps, argument, claim, async (delivery) => {
@@ -76,7 +77,7 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 
 /** No attempt is possible: the recipients wait on a timer, and their backoff does not advance. */
 export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<AttemptArgument, 'fastLane'>, { name, until, why }: Refusal): Promise<Progress> {
-  deps.log.info({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
+  deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
   return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, retention: deps.settings.retention })
 }

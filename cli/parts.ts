@@ -54,7 +54,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
     const name = workerName()
-    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })

@@ -124,15 +124,14 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; port: number }[]; http: number }> {
   return new Promise((resolve, reject) => {
     let text = ''
-    let ready = false
-    child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
-      if (ready) return
+    const read = (chunk: string) => {
       text = (text + chunk).slice(-100_000)
       const line = text.split('\n').find((line) => line.startsWith('{') && line.includes('"msg":"ready"') && line.endsWith('}'))
       if (!line) return
-      ready = true
+      child.stdout!.off('data', read).resume()
       resolve(JSON.parse(line))
-    })
+    }
+    child.stdout!.setEncoding('utf8').on('data', read)
     child.once('exit', (code) => reject(new Error(`everpost ended with exit code ${code}:\n${text}`)))
   })
 }
