@@ -9,13 +9,13 @@ interface SlowHost {
   port: number
   /** When each message was taken, in milliseconds. */
   taken: number[]
-  /** Integral of the sessions under way over time, in session milliseconds, and the most at once. */
+  /** Integral of the transactions under way over time, in milliseconds, and the most at once; a connection that waits for the next is none. */
   sessionTime: () => number
   most: () => number
   close(): Promise<void>
 }
 
-/** A host that takes `pause` milliseconds to answer the final dot, and measures how many sessions it has. */
+/** A host that takes `pause` milliseconds to answer the final dot, and measures how many transactions it has. */
 async function startSlowHost(pause: number): Promise<SlowHost> {
   const sockets = new Set<Socket>()
   const taken: number[] = []
@@ -29,10 +29,14 @@ async function startSlowHost(pause: number): Promise<SlowHost> {
   }
   const server = createServer((socket) => {
     sockets.add(socket)
-    change(1)
+    let inTransaction = 0
+    const transact = (now: 0 | 1) => {
+      change(now - inTransaction)
+      inTransaction = now
+    }
     socket.on('close', () => {
       sockets.delete(socket)
-      change(-1)
+      transact(0)
     }).on('error', () => {})
     let inData = false
     const say = (line: string) => socket.write(`${line}\r\n`)
@@ -44,10 +48,14 @@ async function startSlowHost(pause: number): Promise<SlowHost> {
           inData = false
           await sleep(pause)
           taken.push(performance.now())
+          transact(0)
           say('250 2.0.0 taken')
         } else if (line === 'DATA') {
           inData = true
           say('354 go on')
+        } else if (line.startsWith('MAIL')) {
+          transact(1)
+          say('250 ok')
         } else if (line === 'QUIT') socket.end('221 bye\r\n')
         else say('250 ok')
       }
