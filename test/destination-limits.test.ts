@@ -122,7 +122,7 @@ test('two workers on separate processes share the rate of one destination, withi
 })
 
 test('two workers on separate processes share the concurrency of one destination, never above it and within a tenth below', async () => {
-  const [host, limit] = [await startSlowHost(2000), 6]
+  const [host, limit] = [await startSlowHost(4000), 4]
   const everpost = await prepareEverpost({ routes: [{ domain: 'slow.test', nextHop: `[127.0.0.1]:${host.port}` }] })
   try {
     await everpost.start('ingress')
@@ -130,11 +130,11 @@ test('two workers on separate processes share the concurrency of one destination
     await everpost.start('worker')
     assert.equal((await everpost.command('destination', 'limit', `[127.0.0.1]:${host.port}`, '--concurrency', String(limit))).code, 0)
     await sleep(1000)
-    await Promise.all(Array.from({ length: 80 }, (_, i) => everpost.send(`x${i}@slow.test`)))
+    await Promise.all(Array.from({ length: 60 }, (_, i) => everpost.send(`x${i}@slow.test`)))
     await untilUnderWay(everpost)
     await heldTo('concurrency', async () => {
       const [spent, begun] = [host.sessionTime(), performance.now()]
-      await sleep(7000)
+      await sleep(12_000)
       return (host.sessionTime() - spent) / (performance.now() - begun) / limit
     })
     assert.ok(host.most() <= limit * 1.5, `${host.most()} sessions at once, of ${limit}`)
