@@ -36,16 +36,29 @@ const textInHistory = 200
 export async function makeAttempt(
   deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
 ): Promise<Attempted> {
-  const { id, clock, group } = argument
-  const { sql, settings } = deps
-  const { lease } = settings.worker
-  const request = { id, nextHop: group.nextHop, recipients: group.recipients, worker: deps.worker, lease, clock: new Date(clock) }
+  const { id, group } = argument
+  const { sql } = deps
   if (deps.stopping.aborted) throw stopping()
+  const leaveLane = argument.fastLane ? deps.fastLane.enter(group.nextHop) : () => {}
+  if (!leaveLane) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
+  try {
+    return await passGate(deps, argument, deliver)
+  } finally {
+    leaveLane()
+  }
+}
+
+async function passGate(
+  deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
+): Promise<Attempted> {
+  const { id, clock, group } = argument
+  const { sql, worker, settings: { worker: { lease } } } = deps
   const entered = await deps.gate.enter(entryFor(id, group))
   if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
-    const claim = await claimAttempt(sql, request)
+    if (argument.fastLane && entered.slow) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
+    const claim = await claimAttempt(sql, { id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock) })
     if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
     return await tryClaimed(deps, argument, claim, async (delivery) => {
       const result = await deliver(delivery)
@@ -64,7 +77,7 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 
 /** No attempt is possible: the recipients wait on a timer, and their backoff does not advance. */
 export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<AttemptArgument, 'fastLane'>, { name, until, why }: Refusal): Promise<Progress> {
-  deps.log.info({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
+  deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
   return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, retention: deps.settings.retention })
 }

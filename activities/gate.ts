@@ -13,7 +13,7 @@ export interface Entry {
   id: string
   destination: string
   nextHop: string
-  /** Over a network: then the default limit holds as well. */
+  /** Over a network: then the limit for slow destinations holds. */
   network: boolean
 }
 
@@ -21,6 +21,8 @@ export type Entered = Pass | Refusal
 
 export interface Pass {
   kind: 'pass'
+  /** Attempts at this destination have lasted longer than `fastLane` allows: this one will, too. */
+  slow: boolean
   /** To be called once, with what came of the attempt; null when it came to no verdict. */
   leave(outcomes: Outcome[] | null): void
 }
@@ -55,12 +57,14 @@ export interface GateLink {
 export interface Limit {
   concurrency: number | null
   rate: number | null
+  /** The default for slow ones, which guards the others rather than this one: it need not be made full use of. */
+  guard?: boolean
 }
 
 /** Milliseconds to wait while another probes. */
 const probeWait = 15_000
 
-export function createGate({ settings, link, log }: { settings: Settings['destinations']; link: GateLink; log: Logger }): Gate & { busy(): Map<string, Busy> } {
+export function createGate({ settings, fastLane, link, log }: { settings: Settings['destinations']; fastLane: number; link: GateLink; log: Logger }): Gate & { busy(): Map<string, Busy> } {
   const meters = new Map<string, Meter>()
 
   async function look(entry: Entry): Promise<Refusal | null> {
@@ -72,13 +76,14 @@ export function createGate({ settings, link, log }: { settings: Settings['destin
     const found = await admit(entry)
     if ('kind' in found) return found
     const { meter, probed } = found
-    meter.take()
+    const now = Date.now()
+    const slow = meter.longest(now) > fastLane
+    const end = meter.take(now)
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
-      meter.leave(null)
+      end(false)
       return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
     }
-    const begun = performance.now()
-    return { kind: 'pass', leave: (outcomes) => leave(entry, meter, probed, outcomes, performance.now() - begun) }
+    return { kind: 'pass', slow, leave: (outcomes) => leave(entry, end, probed, outcomes) }
   }
 
   /** What an attempt may go by, or why not now. */
@@ -92,16 +97,17 @@ export function createGate({ settings, link, log }: { settings: Settings['destin
     }
     const limited = limitFor(names, rows)
     const name = limited?.name ?? entry.destination
-    const limit = limited ? await link.share(name, limited.limit) : { concurrency: entry.network ? settings.concurrency : null, rate: null }
     const meter = meterOf(name)
+    const slow = entry.network && meter.longest(now) > fastLane
+    const limit = limited ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
     const wait = meter.wait(limit, Date.now())
     if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
     return { meter, probed: rows.find((row) => row.circuitUntil)?.name }
   }
 
-  function leave({ id, destination }: Entry, meter: Meter, probed: string | undefined, outcomes: Outcome[] | null, took: number): void {
+  function leave({ id, destination }: Entry, end: (telling: boolean) => void, probed: string | undefined, outcomes: Outcome[] | null): void {
     const health = outcomes ? healthOf(outcomes) : 'unknown'
-    meter.leave(outcomes && health !== 'unknown' ? took : null)
+    end(health !== 'unknown')
     if (outcomes && health !== 'unknown') link.count(destination, trafficOf(outcomes))
     const { failing } = meterOf(destination)
     if (health === 'well') failing.clear()

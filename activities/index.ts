@@ -12,6 +12,7 @@ import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
+import type { FastLane } from './fast-lane.ts'
 import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
@@ -25,6 +26,7 @@ export interface ActivityDeps {
   hopOptions: (nextHop: string) => HopOptions
   log: Logger
   gate: Gate
+  fastLane: FastLane
   /** Names this process in attempt records. */
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */

@@ -5,10 +5,10 @@ import type { Limit } from './gate.ts'
 export interface Meter {
   /** Milliseconds to wait before the next try, or null: an attempt may go now. */
   wait(limit: Limit, now: number): number | null
-  /** An attempt goes. */
-  take(): void
-  /** It has ended; `took` milliseconds, or null when that tells nothing of the destination. */
-  leave(took: number | null): void
+  /** An attempt goes; the function is to be called when it has ended, with whether its time tells something of the destination. */
+  take(now: number): (telling: boolean) => void
+  /** Milliseconds that the longest attempt under way has lasted. */
+  longest(now: number): number
   /** Messages whose attempts failed by the host's fault, since the last that did not. */
   failing: Set<string>
   busy(): Busy
@@ -28,12 +28,12 @@ const eager = 2
 const cheap = 4
 /** Nobody is asked back later than this; with a longer queue they look again. */
 const longestWait = 3_600_000
-/** Of the tokens of a rate, those of so many seconds are kept for a burst. */
+/** Of the tokens of a rate, those of so many seconds are kept for a burst, and two at least: whoever comes late finds its own. */
 const burstSeconds = 0.5
 const remembered = 600_000
 
 export function createMeter(): Meter {
-  let underWay = 0
+  const underWay = new Set<{ begun: number }>()
   let refused = 0 // lately
   let took = 500 // milliseconds, a running mean
   let promisedUntil = 0
@@ -43,40 +43,51 @@ export function createMeter(): Meter {
   let takes = 0 // tokens that the next attempt costs: none without a rate
   const failing = new Set<string>()
 
-  function wait({ concurrency, rate }: Limit, now: number): number | null {
+  function wait({ concurrency, rate, guard }: Limit, now: number): number | null {
     usedAt = now
     takes = rate === null ? 0 : 1
     if (rate !== null) {
-      tokens = Math.min(tokens + ((now - filledAt) / 1000) * rate, Math.max(1, rate * burstSeconds))
+      tokens = Math.min(tokens + ((now - filledAt) / 1000) * rate, Math.max(2, rate * burstSeconds))
       filledAt = now
     }
-    const full = concurrency !== null && underWay >= concurrency
+    const full = concurrency !== null && underWay.size >= concurrency
     if (!full && (rate === null || tokens >= 1)) return null
     refused++
-    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, concurrency === null ? Number.POSITIVE_INFINITY : (concurrency * 1000) / Math.max(took, 10))
-    promisedUntil = Math.max(promisedUntil, now) + 1000 / Math.max(perSecond * eager, Math.min(perSecond * 10, cheap), 0.1)
+    // Attempts that have not ended tell how long they take at least: a tar pit ends none.
+    const each = Math.max(took, 10, longest(now) / 2)
+    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, concurrency === null ? Number.POSITIVE_INFINITY : (concurrency * 1000) / each)
+    const asked = guard ? Math.min(perSecond, cheap) : Math.max(perSecond * eager, Math.min(perSecond * 10, cheap))
+    promisedUntil = Math.max(promisedUntil, now) + 1000 / Math.max(asked, 0.01)
     if (promisedUntil - now <= longestWait) return promisedUntil - now
     promisedUntil = now + longestWait
     return longestWait * (0.5 + Math.random() / 2)
   }
 
+  /** A set keeps the order of what was added, so the first is the oldest. */
+  function longest(now: number): number {
+    const [oldest] = underWay
+    return oldest ? now - oldest.begun : 0
+  }
+
   return {
     wait,
     failing,
-    take() {
-      underWay++
+    longest,
+    take(now) {
+      const attempt = { begun: now }
+      underWay.add(attempt)
       tokens -= takes
-    },
-    leave(milliseconds) {
-      underWay--
-      usedAt = Date.now()
-      if (milliseconds !== null) took = took * 0.8 + milliseconds * 0.2
+      return (telling) => {
+        underWay.delete(attempt)
+        usedAt = Date.now()
+        if (telling) took = took * 0.8 + (usedAt - attempt.begun) * 0.2
+      }
     },
     busy() {
-      const wants = underWay + refused
+      const wants = underWay.size + refused
       refused = Math.floor(refused * 0.7)
-      return { underWay, wants }
+      return { underWay: underWay.size, wants }
     },
-    idle: (now) => underWay === 0 && refused === 0 && now - usedAt > remembered && promisedUntil < now,
+    idle: (now) => underWay.size === 0 && refused === 0 && now - usedAt > remembered && promisedUntil < now,
   }
 }

@@ -2,9 +2,9 @@
 
 import { receivedField } from '../mail/trace.ts'
 import { type MessageRow, readMessage, stampMessage } from '../store/messages.ts'
-import { countRecipients, readRecipients } from '../store/recipients.ts'
+import { countRecipients, readRecipients, type RecipientRow } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
-import type { MessageArgument, Stamped } from './types.ts'
+import type { MessageArgument, Stamped, StampedRecipient } from './types.ts'
 
 /** Recipients that a workflow knows by address; the others it only counts. */
 const recipientsShown = 100
@@ -29,9 +29,17 @@ export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument):
     expiresAt: message.expiresAt.getTime(),
     delayAt: delayAt(deps, message),
     reversePath: message.reversePath,
-    recipients: recipients.slice(0, recipientsShown).map(({ n, forwardPath }) => ({ n, forwardPath })),
+    recipients: recipients.slice(0, recipientsShown).map(known),
     recipientCount: recipients.length > recipientsShown ? await countRecipients(deps.sql, id) : recipients.length,
   }
+}
+
+/** After a replay, or a history that was cut, some recipients have a past. */
+function known({ n, forwardPath, state, outcome, nextAttemptAt }: RecipientRow): StampedRecipient {
+  if (!outcome) return { n, forwardPath }
+  const text = outcome.text.slice(0, 200)
+  if (state === 'queued') return { n, forwardPath, text, nextAttemptAt: nextAttemptAt.toISOString() }
+  return { n, forwardPath, text, state: state === 'bouncing' ? 'bouncing' : state === 'delivered' || state === 'notifying' ? 'delivered' : 'failed' }
 }
 
 /** RFC 3461 section 4.1: a message that is not delivered for a while is reported once. Reports themselves are not. */

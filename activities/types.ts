@@ -35,6 +35,15 @@ export interface MessageArgument {
   clock: number
 }
 
+/** A recipient as the tables know it; what is null is left out of the history. */
+export interface StampedRecipient {
+  n: number
+  forwardPath: string
+  state?: 'delivered' | 'bouncing' | 'failed'
+  text?: string
+  nextAttemptAt?: string
+}
+
 export interface Stamped {
   /** Nothing is left to be done, or there is no such message: the workflow ends. */
   finished: boolean
@@ -44,7 +53,7 @@ export interface Stamped {
   delayAt: number | null
   reversePath: string
   /** The first recipients of the envelope; more stay in Postgres. */
-  recipients: { n: number; forwardPath: string }[]
+  recipients: StampedRecipient[]
   recipientCount: number
   /** Whether Temporal holds our search attributes, so that they may be set; left out by older workers. */
   searchable?: boolean

@@ -30,7 +30,7 @@ const names: Record<string, string> = {
   ceiling: 'the ceiling: an empty workflow, eager start, one local activity', 'end-to-end': 'Everpost end to end, 10 KiB, 20 clients',
   'queued-1000': 'the same with 1,000 queued', 'queued-100000': 'the same with 100,000 queued', commits: 'bare commits of the same bytes, 10 connections',
   accept: 'Everpost, accept only, Temporal away', latency: 'Everpost, 10 messages a second', memory: 'ingress with 50 messages of 50 MiB at once',
-  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 1,000 destinations',
+  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 200 destinations',
   'postfix-end-to-end': 'Postfix end to end', 'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
 }
 
@@ -72,12 +72,14 @@ export function writeFigures(results: Results, conditions: Conditions): void {
     ].filter(Boolean).join(', ')
     return `| ${names[name] ?? name} | ${show(of(rounds, (each) => each.rate), 0)} | ${p('p50')} | ${p('p99')} | ${cpu} | ${more} |`
   })
+  const when = conditions.at.slice(0, 16).replace('T', ' ')
   const text = [
-    `${conditions.at.slice(0, 16).replace('T', ' ')} UTC, ${machine}; ${conditions.rounds} rounds of ${conditions.seconds} s, medians; load of the machine before the run: ${conditions.load.toFixed(1)}.`,
+    `${when} UTC, ${machine}; ${conditions.rounds} rounds of ${conditions.seconds} s, medians; load of the machine before the run: ${conditions.load.toFixed(1)}.`,
     '', '| measure | a second | p50 ms | p99 ms | CPU ms each | more |', '|---|--:|--:|--:|---|---|', ...rows,
-    '', '| aim | found |', '|---|--:|', ...aims(results).filter(([, value]) => value !== null).map(([what, value]) => `| ${what} | ${value} |`), '', '![rates](performance.svg)',
+    '', '| aim | found |', '|---|--:|',
+    ...aims(results).filter(([, value]) => value !== null).map(([what, value]) => `| ${what} | ${value} |`), '', '![rates](performance.svg)',
   ].join('\n')
-  writeFileSync(page, readFileSync(page, 'utf8').replace(/(<!-- figures -->\n)[^]*(<!-- end -->)/, (_, before, after) => `${before}${text}\n${after}`))
+  writeFileSync(page, readFileSync(page, 'utf8').replace(/(<!-- figures -->\n)[\s\S]*(<!-- end -->)/, (_, before, after) => `${before}${text}\n${after}`))
   writeFileSync('docs/performance.json', `${JSON.stringify({ ...conditions, machine, results }, null, 1)}\n`)
   writeFileSync('docs/performance.svg', plot(results))
 }
@@ -91,11 +93,13 @@ function plot(results: Results): string {
     const lines = [`<text x="0" y="${y + 12}">${names[name] ?? name}</text>`]
     for (const { rate } of rounds) {
       y += 16
-      lines.push(`<rect x="0" y="${y}" width="${((rate! / most) * 560).toFixed(1)}" height="12"/><text x="${((rate! / most) * 560 + 6).toFixed(1)}" y="${y + 10}">${rate!.toFixed(0)}/s</text>`)
+      const width = (rate! / most) * 560
+      lines.push(`<rect x="0" y="${y}" width="${width.toFixed(1)}" height="12"/><text x="${(width + 6).toFixed(1)}" y="${y + 10}">${rate!.toFixed(0)}/s</text>`)
     }
     y += 28
     return lines.join('\n')
   })
   const style = 'text{font:11px sans-serif;fill:#333}rect{fill:#3b6ea5}'
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="660" height="${y}" viewBox="-10 0 660 ${y}">\n<style>${style}</style>\n<rect x="-10" y="0" width="660" height="${y}" style="fill:#fff"/>\n${bars.join('\n')}\n</svg>\n`
+  const open = `<svg xmlns="http://www.w3.org/2000/svg" width="660" height="${y}" viewBox="-10 0 660 ${y}">`
+  return `${open}\n<style>${style}</style>\n<rect x="-10" y="0" width="660" height="${y}" style="fill:#fff"/>\n${bars.join('\n')}\n</svg>\n`
 }

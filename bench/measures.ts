@@ -40,8 +40,9 @@ export interface Bench {
 
 const clients = 20
 const size = 10 * 1024
-/** Recipients of the message to many. */
-const many = 1000
+/** Recipients of the message to one destination, and of that to many. */
+const manyRecipients = 1000
+const manyDestinations = 200
 
 export async function prepareBench(seconds: number, progress: (line: string) => void): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-bench-'))
@@ -90,9 +91,9 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   async 'postfix-latency'(bench) {
     return await withPostfix(bench, { clients: 5, size, untilDelivered: true, rate: 10 })
   },
-  /** One message to a thousand recipients at one destination, and at a thousand. */
-  'one-destination': () => toMany(1),
-  'many-destinations': () => toMany(many),
+  /** One message to a thousand recipients at one destination, and one to two hundred at as many. */
+  'one-destination': () => toMany(manyRecipients, 1),
+  'many-destinations': () => toMany(manyDestinations, manyDestinations),
   /** Bare commits of the same bytes. */
   async commits({ postgres, seconds }) {
     return summary(await startChild('postgres-loop').ask({ database: postgres.url, connections: 10, seconds, size }))
@@ -190,17 +191,17 @@ async function fillQueue(sql: Sql, messages: number): Promise<void> {
   await sql`analyze`
 }
 
-/** A message to `many` recipients at so many destinations, all of which are one sink. */
-async function toMany(destinations: number): Promise<Measured> {
+/** A message to so many recipients at so many destinations, all of which are one sink. */
+async function toMany(recipients: number, destinations: number): Promise<Measured> {
   const child = startChild('load')
   const { sink } = await child.hello
   const dns = await startDnsServer(Object.fromEntries(Array.from({ length: destinations }, (_, i) => [`d${i}.bench/MX`, [{ preference: 10, exchange: '127.0.0.1' }]])))
   const routes = Array.from({ length: destinations }, (_, i) => ({ domain: `d${i}.bench`, nextHop: destinations === 1 ? `[127.0.0.1]:${sink}` : `d${i}.bench:${sink}` }))
-  const everpost = await prepareEverpost({ routes, dns: { servers: [dns.server] }, limits: { recipients: many } })
+  const everpost = await prepareEverpost({ routes, dns: { servers: [dns.server] }, limits: { recipients } })
   try {
     await everpost.start()
     const begun = performance.now()
-    const id = await everpost.send(Array.from({ length: many }, (_, i) => `r${i}@d${i % destinations}.bench`))
+    const id = await everpost.send(Array.from({ length: recipients }, (_, i) => `r${i}@d${i % destinations}.bench`))
     const settled = () => everpost.sql`select from messages where id = ${id} and state = 'finished'`
     await until('all recipients are settled', async () => (await settled()).length > 0, 180_000)
     const seconds = (performance.now() - begun) / 1000

@@ -18,13 +18,13 @@ export async function startPostfix(sink: number): Promise<{ port: number; pid: n
   for (const name of ['etc', 'queue', 'data']) mkdirSync(at(name), { mode: 0o755 })
   execFileSync('/bin/chmod', ['755', folder])
   chownSync(at('data'), Number(execFileSync('/usr/bin/id', ['-u', 'postfix'])), -1)
-  const services = ['pickup', 'cleanup', 'qmgr', 'rewrite', 'bounce', 'trace', 'verify', 'proxymap', 'smtp', 'relay', 'error', 'retry', 'discard', 'anvil', 'scache']
-  const line = (name: string) => {
-    const program = { rewrite: 'trivial-rewrite', relay: 'smtp', trace: 'bounce', retry: 'error' }[name] ?? name
-    const type = name === 'pickup' || name === 'qmgr' ? 'unix n - n 60 1' : `unix ${['cleanup', 'qmgr'].includes(name) ? 'n' : '-'} - n - ${name === 'cleanup' ? 0 : '-'}`
-    return `${name} ${type} ${program}`
-  }
-  writeFileSync(at('etc/master.cf'), [`${port} inet n - n - 100 smtpd`, ...services.map(line), 'defer unix - - n - 0 bounce', 'flush unix n - n 1000? 0 flush', ''].join('\n'))
+  // As Debian's master.cf has them, without chroot: service, private, wake-up, process limit, program.
+  const services = [
+    'pickup n 60 1 pickup', 'cleanup n - 0 cleanup', 'qmgr n 300 1 qmgr', 'rewrite - - - trivial-rewrite', 'bounce - - 0 bounce', 'defer - - 0 bounce', 'trace - - 0 bounce',
+    'verify - - 1 verify', 'flush n 1000? 0 flush', 'proxymap - - - proxymap', 'smtp - - - smtp', 'relay - - - smtp', 'error - - - error', 'retry - - - error', 'discard - - - discard',
+    'anvil - - 1 anvil', 'scache - - 1 scache',
+  ].map((line) => line.split(' ')).map(([name, isPrivate, wakeUp, limit, program]) => `${name} unix ${isPrivate} - n ${wakeUp} ${limit} ${program}`)
+  writeFileSync(at('etc/master.cf'), [`${port} inet n - n - 100 smtpd`, ...services, ''].join('\n'))
   writeFileSync(at('etc/main.cf'), [
     'compatibility_level = 3.6', 'myhostname = postfix.bench', 'mydestination =', 'inet_interfaces = 127.0.0.1', 'inet_protocols = ipv4', 'mynetworks = 127.0.0.0/8',
     `queue_directory = ${at('queue')}`, `data_directory = ${at('data')}`, `relayhost = [127.0.0.1]:${sink}`, 'alias_maps =', 'alias_database =', 'maillog_file =', 'syslog_name = everpost-bench',

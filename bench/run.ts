@@ -26,6 +26,7 @@ const conditions = { at: new Date().toISOString(), rounds, seconds, load: loadav
 
 const results: Results = {}
 const bench: Bench = await prepareBench(seconds, (line) => console.log(line))
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void bench.end().finally(() => process.exit(130)))
 try {
   for (let round = 1; round <= rounds; round++) {
     for (const name of chosen.filter((name) => round === 1 || !firstRoundOnly.has(name))) {

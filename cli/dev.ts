@@ -25,6 +25,7 @@ async function devDefaults(): Promise<SettingsFile> {
     users: [{ name: user, passwordHash: await hashPassword(password) }],
     localDomains: { 'example.test': { deliver: 'maildir', path: './var/mail/{localpart}' } },
     retry: { minimalBackoffTime: '10s', maximalBackoffTime: '5m' },
+    destinations: { circuitPause: '10s', circuitMaximalPause: '1m' },
   }
 }
 

@@ -21,7 +21,8 @@ export async function checkDatabase(sql: Sql, _settings: Settings, { findings, n
   const server = await readServer(sql)
   const apart = server.now.getTime() - (before + Date.now()) / 2
   for (const { name, setting } of server.unsafe) {
-    findings.push({ check: 'postgres', what: `${name} is ${setting}: a power cut would lose accepted mail`, todo: `Set ${name} = on in postgresql.conf and reload; Everpost refuses to start until then.` })
+    const todo = `Set ${name} = on in postgresql.conf and reload; Everpost refuses to start until then.`
+    findings.push({ check: 'postgres', what: `${name} is ${setting}: a power cut would lose accepted mail`, todo })
   }
   if (Math.abs(apart) > clockTolerance) {
     findings.push({
@@ -56,22 +57,27 @@ async function checkDisk(what: string, folder: string, { findings, notes }: Exam
   const { bavail, blocks, bsize, ffree, files } = await statfs(folder)
   const [free, size] = [bavail * bsize, blocks * bsize]
   const text = `${(free / 1024 ** 3).toFixed(1)} GiB of ${(size / 1024 ** 3).toFixed(1)} free under ${folder} (${what})`
-  if (free < Math.min(size * 0.05, 1024 ** 3)) findings.push({ check: 'disk', what: `only ${text}`, todo: 'Free some, or enlarge it: a full disk defers all mail with 452.' })
-  else if (files > 0 && ffree < files * 0.02) findings.push({ check: 'disk', what: `only ${ffree} of ${files} inodes free under ${folder} (${what})`, todo: 'Remove small files: without inodes no mail is delivered there.' })
-  else notes.push(`${text[0]!.toUpperCase()}${text.slice(1)}.`)
+  if (free < Math.min(size * 0.05, 1024 ** 3)) {
+    findings.push({ check: 'disk', what: `only ${text}`, todo: 'Free some, or enlarge it: a full disk defers all mail with 452.' })
+  } else if (files > 0 && ffree < files * 0.02) {
+    const todo = 'Remove small files: without inodes no mail is delivered there.'
+    findings.push({ check: 'disk', what: `only ${ffree} of ${files} inodes free under ${folder} (${what})`, todo })
+  } else notes.push(`${text[0]!.toUpperCase()}${text.slice(1)}.`)
 }
 
 /** What waits; returns messages whose workflows are worth a look. */
 export async function checkQueue(sql: Sql, settings: Settings, { findings, notes }: Examination): Promise<{ id: string; overdue: boolean }[]> {
   const backlog = await readBacklog(sql, grace)
   if (backlog.unstarted > 0) {
+    const age = span(Date.now() - backlog.oldestUnstarted!.getTime())
     findings.push({
-      check: 'outbox', what: `${backlog.unstarted} accepted message${backlog.unstarted === 1 ? ' waits' : 's wait'} for a workflow, the oldest for ${span(Date.now() - backlog.oldestUnstarted!.getTime())}`,
+      check: 'outbox', what: `${backlog.unstarted} accepted message${backlog.unstarted === 1 ? ' waits' : 's wait'} for a workflow, the oldest for ${age}`,
       todo: 'Start everpost ingress, worker or serve: each starts what waits. If one runs, its log says why it cannot (most often Temporal is away).',
     })
   }
   if (backlog.unstarted >= settings.limits.outbox * 0.8) {
-    findings.push({ check: 'backlog', what: `limits.outbox (${settings.limits.outbox}) is nearly reached: then mail is deferred with 451`, todo: 'Bring Temporal and the workers back, or raise limits.outbox.' })
+    const todo = 'Bring Temporal and the workers back, or raise limits.outbox.'
+    findings.push({ check: 'backlog', what: `limits.outbox (${settings.limits.outbox}) is nearly reached: then mail is deferred with 451`, todo })
   }
   if (backlog.overExpired > 0) {
     findings.push({
@@ -80,6 +86,8 @@ export async function checkQueue(sql: Sql, settings: Settings, { findings, notes
     })
   }
   notes.push(`${backlog.queued} message${backlog.queued === 1 ? '' : 's'} queued.`)
-  if (backlog.deadLetters > 0) notes.push(`${backlog.deadLetters} dead letter${backlog.deadLetters === 1 ? '' : 's'}: failed, and nobody could be told (everpost replay --all-failed --dry-run lists what failed).`)
+  if (backlog.deadLetters > 0) {
+    notes.push(`${backlog.deadLetters} dead letter${backlog.deadLetters === 1 ? '' : 's'}: nobody could be told (everpost replay --all-failed --dry-run lists what failed).`)
+  }
   return await readStarted(sql, looked)
 }

@@ -59,7 +59,8 @@ async function checkWorkflows(client: Client, started: { id: string; overdue: bo
   }
   if (failing.length > 0) {
     findings.push({
-      check: 'task', ids: failing, what: `${failing.length} workflow${failing.length === 1 ? ' fails its task' : 's fail their tasks'} again and again: most often the code has changed under mail in flight`,
+      check: 'task', ids: failing,
+      what: `${failing.length} workflow${failing.length === 1 ? ' fails its task' : 's fail their tasks'} again and again: most often the code has changed under mail in flight`,
       todo: "Run the version that these messages were started with beside the new one, or go back to it; Temporal's UI shows the failure. Nothing is lost: the mail waits.",
     })
   }

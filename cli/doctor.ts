@@ -50,7 +50,12 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     connection = await connect(settings, examination)
     await checkDisks(settings, examination)
     const started = serverNow ? await checkQueue(sql, settings, examination) : []
-    if (connection) await checkTemporal(connection, settings, started, examination)
+    if (connection) {
+      await checkTemporal(connection, settings, started, examination).catch((error: Error & { details?: string }) => {
+        const todo = 'Check temporal.namespace, and the log of Temporal itself.'
+        examination.findings.push({ check: 'temporal', what: `Temporal refused to say how its workflows are: ${error.details ?? error.message}`, todo })
+      })
+    }
   } finally {
     await connection?.close()
     await sql.end({ timeout: 1 })

@@ -17,7 +17,7 @@ import { migrate } from '../store/migrate.ts'
 import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import { type KeptWorker, keepWorker } from '../worker/keep.ts'
-import { workflowStarter } from '../worker/starter.ts'
+import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
 import { CommandError } from './errors.ts'
@@ -54,10 +54,10 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
     const name = workerName()
-    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings: settings.destinations, log, worker: name })
+    const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
-    const outbox = startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
+    const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
@@ -97,7 +97,7 @@ async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
 }
 
 /** For a process without a worker: workflows start the ordinary way. The connection is made when it is first needed. */
-async function plainStarter(settings: Settings, stops: (() => Promise<unknown>)[]): Promise<(id: string) => Promise<void>> {
+async function plainStarter(settings: Settings, stops: (() => Promise<unknown>)[]): Promise<StartMessage> {
   const connection = Connection.lazy({ address: settings.temporal.address })
   stops.push(() => connection.close())
   return workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, false)

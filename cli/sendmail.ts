@@ -51,7 +51,7 @@ async function passThrough(settings: Settings): Promise<void> {
 
 /** A connection to the first smtp listener of the settings. */
 async function open({ listeners }: Settings): Promise<Socket> {
-  const listener = listeners.find(({ kind }) => kind === 'smtp')
+  const listener = listeners.find(({ kind, proxyProtocol }) => kind === 'smtp' && !proxyProtocol)
   if (!listener) throw new CommandError('the settings have no smtp listener for local mail to go to', 78)
   const { address, port, path } = listener
   const host = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address

@@ -16,12 +16,14 @@ interface Command {
   last?: boolean
   /** It takes no argument. */
   bare?: boolean
+  /** It brings no message nearer: so many without one are too many. */
+  idle?: boolean
 }
 
 const commands: Record<string, Command> = {
-  HELO: { run: (session, argument) => hello(session, 'HELO', argument), last: true },
-  EHLO: { run: (session, argument) => hello(session, 'EHLO', argument), last: true },
-  LHLO: { run: (session, argument) => hello(session, 'LHLO', argument), last: true },
+  HELO: { run: (session, argument) => hello(session, 'HELO', argument), last: true, idle: true },
+  EHLO: { run: (session, argument) => hello(session, 'EHLO', argument), last: true, idle: true },
+  LHLO: { run: (session, argument) => hello(session, 'LHLO', argument), last: true, idle: true },
   MAIL: { run: mail },
   RCPT: { run: rcpt },
   DATA: { run: data, last: true, bare: true },
@@ -29,14 +31,16 @@ const commands: Record<string, Command> = {
   AUTH: { run: auth, last: true },
   STARTTLS: { run: startTls, bare: true },
   XCLIENT: { run: xclient, last: true },
-  RSET: { run: rset, bare: true },
-  NOOP: { run: () => ok },
+  RSET: { run: rset, bare: true, idle: true },
+  NOOP: { run: () => ok, idle: true },
   QUIT: { run: () => reply(221, '2.0.0', 'Bye'), bare: true },
-  HELP: { run: () => reply(214, '2.0.0', 'RFC 5321 says what may be said here') },
+  HELP: { run: () => reply(214, '2.0.0', 'RFC 5321 says what may be said here'), idle: true },
   // Whether an address is good is said at RCPT, to whoever sends mail.
-  VRFY: { run: (_, argument) => (argument === '' ? syntaxError('VRFY needs an address') : reply(252, '2.0.0', 'Send mail to it, and see')) },
+  VRFY: { run: (_, argument) => (argument === '' ? syntaxError('VRFY needs an address') : reply(252, '2.0.0', 'Send mail to it, and see')), idle: true },
 }
 
+/** As Postfix bounds them (smtpd_junk_command_limit). */
+const mostIdleCommands = 100
 const notHere = ['EXPN', 'ETRN', 'TURN', 'ATRN', 'SEND', 'SOML', 'SAML']
 
 /** Reads the next command and answers it. Throws ConversationOver when the client is gone. */
@@ -44,7 +48,7 @@ export async function runCommand(session: Session): Promise<Reply[]> {
   const { counters, settings } = session.edge
   const line = await session.wire.line(longestLine)
   if ('problem' in line) {
-    if (line.problem === 'too long') return [reply(500, '5.5.2', 'The line is too long')]
+    if (line.problem === 'too long') return [tooLong(session)]
     counters.count('protocol.bareLf')
     // Who ends lines otherwise than we do would be understood otherwise than it means.
     return [farewell(521, '5.5.2', 'Lines end with CRLF, not with LF alone')]
@@ -55,7 +59,7 @@ export async function runCommand(session: Session): Promise<Reply[]> {
   const text = isAscii(octets) ? octets.toString('latin1') : octets.toString('utf8')
   const [, word, argument] = /^([^ ]*) *(.*?) *$/s.exec(text) as unknown as [string, string, string]
   const verb = word.toUpperCase()
-  if (octets.length > settings.limits.commandLength && verb !== 'AUTH') return [reply(500, '5.5.2', 'The line is too long')]
+  if (octets.length > settings.limits.commandLength && verb !== 'AUTH') return [tooLong(session)]
   const command = Object.hasOwn(commands, verb) ? commands[verb]! : undefined
   if (!command) return [notHere.includes(verb) ? reply(502, '5.5.1', `${verb} is not implemented`) : reply(500, '5.5.1', 'There is no such command')]
   // Before EHLO nothing may be pipelined, since nothing was offered.
@@ -64,9 +68,18 @@ export async function runCommand(session: Session): Promise<Reply[]> {
     counters.count('protocol.unsynchronised')
     return [farewell(554, '5.5.1', 'Wait for the reply before you go on')]
   }
+  if (command.idle && ++session.idleCommands > mostIdleCommands) {
+    counters.count('limited.errors')
+    return [reply(421, '4.7.0', 'Too many commands without a message')]
+  }
   if (command.bare && argument !== '') return [syntaxError(`${verb} takes no argument`)]
   const answer = await command.run(session, argument)
   return Array.isArray(answer) ? answer : [answer]
+}
+
+function tooLong({ edge }: Session): Reply {
+  edge.counters.count('limited.length')
+  return reply(500, '5.5.2', 'The line is too long')
 }
 
 async function hello(session: Session, verb: 'HELO' | 'EHLO' | 'LHLO', name: string): Promise<Reply> {

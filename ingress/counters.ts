@@ -3,7 +3,7 @@
 /** Names end up in metrics: nouns and past participles, told apart by a dot. */
 export type CounterName =
   | 'connections' | 'connections.refused' | 'tls.handshakes' | 'tls.failed' | 'auth.succeeded' | 'auth.failed' | 'messages.accepted' | 'messages.refused'
-  | 'recipients.accepted' | 'recipients.refused' | 'octets.accepted' | 'limited.connections' | 'limited.messages' | 'limited.recipients' | 'limited.errors' | 'limited.time'
+  | 'recipients.accepted' | 'recipients.refused' | 'octets.accepted' | 'limited.connections' | 'limited.messages' | 'limited.recipients' | 'limited.errors' | 'limited.length' | 'limited.time'
   | 'protocol.earlyTalker' | 'protocol.unsynchronised' | 'protocol.bareLf' | 'relaying.denied'
 
 export interface Counters {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
@@ -126,19 +126,25 @@ test('a client that half-closes after its last word still hears our replies', as
   for (const code of ['250', '250', '221', 'closed']) assert.ok((await client.reply()).startsWith(code))
 })
 
-test('a client that asks and never reads is let go, and costs no memory', async () => {
+test('a client that asks and asks, and never reads, is let go', async () => {
   const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.5' })
   await client.reply()
   client.send('EHLO c.test\r\n')
   await client.reply()
-  client.socket.pause()
   const closed = once(client.socket, 'close')
-  const flood = setInterval(() => client.socket.writableNeedDrain || client.send('HELP\r\n'.repeat(10_000)), 1)
-  await until('what it sends is no longer taken', () => client.socket.writableNeedDrain)
-  await sleep(800)
-  clearInterval(flood)
-  client.socket.resume()
+  client.send('HELP\r\n'.repeat(10_000))
+  for (let i = 0; i < 99; i++) assert.match(await client.reply(), /^214/)
+  assert.match(await client.reply(), /^421 4\.7\.0/)
   await closed
+})
+
+test('a command that trickles in does not keep the session alive', async () => {
+  const client = openClient(edge.port('smtp'), { localAddress: '127.0.0.6' })
+  await client.reply()
+  const trickle = setInterval(() => client.send('x'), 50)
+  assert.match(await client.reply(), /^421 4\.4\.2/)
+  clearInterval(trickle)
+  client.close()
 })
 
 test('a listener that stops finishes the message on its way in, and tells idle clients', async () => {
@@ -159,5 +165,27 @@ test('a listener that stops finishes the message on its way in, and tells idle c
   assert.match(await busy.reply(), /^250 2\.0\.0 Ok: queued/)
   assert.match(await busy.reply(), /^421 4\.3\.2/)
   await stopped
+  await other.end()
+})
+
+test('the reply to a message does not wait for what was pipelined behind it', async () => {
+  let over = 0
+  const slow = createServer((socket) => void socket.on('error', () => {}).on('close', () => over++).resume()) // an LMTP server that never greets
+  await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve))
+  const { port } = slow.address() as { port: number }
+  const other = await testIngress({
+    localDomains: { 'slow.test': { deliver: 'lmtp', host: '127.0.0.1', port, callout: true }, 'example.test': { deliver: 'maildir', path: '/nowhere' } },
+  })
+  const client = openClient(other.port('smtp'))
+  await client.reply()
+  for (const line of ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA']) {
+    client.send(`${line}\r\n`)
+    await client.reply()
+  }
+  client.send('.\r\nMAIL FROM:<s@a.test>\r\nRCPT TO:<r@slow.test>\r\n')
+  assert.match(await client.reply(), /^250 2\.0\.0 Ok: queued/)
+  assert.equal(over, 0, 'the callout is still waited for')
+  client.close()
+  slow.close()
   await other.end()
 })

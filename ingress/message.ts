@@ -64,26 +64,30 @@ async function take(session: Session, transaction: Transaction, octets: AsyncIte
 }
 
 /** The message is whole: commits it, and answers, by LMTP for each recipient. */
-async function finish(session: Session, transaction: Transaction): Promise<Reply | Reply[]> {
-  const { edge, client, user } = session
+async function finish(session: Session, transaction: Transaction): Promise<Reply[]> {
+  const { edge, client, user, wire } = session
+  const { counters, log } = edge
   const intake = transaction.intake!
   const envelope = envelopeOf(transaction)
   const stored = await intake.commit(envelope, await originOf(session), transaction.parameters.releaseAt)
   session.transaction = null
-  let answer: Reply
+  const toEach = (answer: Reply) => Array.from({ length: session.greeted === 'LHLO' ? transaction.accepted : 1 }, () => answer)
   if ('refused' in stored) {
-    answer = stored.refused
-    edge.counters.count('messages.refused')
-    edge.log.info({ from: envelope.reversePath, client: client.address, user: user?.name, reply: `${answer.code} ${answer.enhanced} ${answer.lines[0]}` }, 'message refused')
-  } else {
-    answer = reply(250, '2.0.0', `Ok: queued as ${stored.id}`)
-    session.errors = 0
-    edge.counters.count('messages.accepted')
-    edge.counters.count('octets.accepted', intake.size())
-    edge.log.info({ id: stored.id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: client.address, user: user?.name }, 'accepted')
-    edge.accepted(stored.id)
+    const { code, enhanced, lines } = stored.refused
+    counters.count('messages.refused')
+    log.info({ from: envelope.reversePath, client: client.address, user: user?.name, reply: `${code} ${enhanced} ${lines[0]}` }, 'message refused')
+    return toEach(stored.refused)
   }
-  return session.greeted === 'LHLO' ? Array.from({ length: transaction.accepted }, () => answer) : answer
+  session.errors = 0
+  session.idleCommands = 0
+  counters.count('messages.accepted')
+  counters.count('octets.accepted', intake.size())
+  log.info({ id: stored.id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: client.address, user: user?.name }, 'accepted')
+  edge.accepted(stored.id)
+  // Out at once, whatever was pipelined behind it: until the client has this reply, it may send the message again.
+  for (const answer of toEach(reply(250, '2.0.0', `Ok: queued as ${stored.id}`))) wire.say(answer)
+  await wire.flush()
+  return []
 }
 
 /** Milliseconds that reverse DNS, asked when the client came, may still take. */

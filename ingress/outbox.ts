@@ -15,7 +15,8 @@ export interface Outbox {
 
 export interface OutboxDeps {
   sql: Sql
-  startMessage: (id: string) => Promise<void>
+  /** `anew`: ends the workflow that is there, and starts another. */
+  startMessage: (id: string, anew?: boolean) => Promise<void>
   /** Messages that may wait for their start. */
   limit: number
   log: Logger
@@ -25,8 +26,9 @@ export interface OutboxDeps {
 
 const startsAtOnce = 50
 
-export function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Outbox {
-  let waiting = 0
+/** Resolves when it knows how many messages wait. */
+export async function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Promise<Outbox> {
+  let waiting = await countOutbox(sql, limit)
   let stopped = false
   let troubled = false
   let timer: NodeJS.Timeout | undefined
@@ -35,14 +37,16 @@ export function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: 
   async function look(): Promise<void> {
     let again = false
     try {
+      waiting = await countOutbox(sql, limit)
       const due = await claimDue(sql, startsAtOnce)
-      const starts = await Promise.allSettled(due.map(startMessage))
-      const failed = due.filter((_, i) => starts[i]!.status === 'rejected')
-      if (due.length > 0) await putOff(sql, due.filter((id) => !failed.includes(id)), failed)
+      for (const { id } of due.filter(({ stuck }) => stuck)) log.error({ id }, 'overdue, and its workflow does nothing: it is made anew')
+      const starts = await Promise.allSettled(due.map(({ id, stuck }) => startMessage(id, stuck)))
+      const ids = due.map(({ id }) => id)
+      const failed = ids.filter((_, i) => starts[i]!.status === 'rejected')
+      if (due.length > 0) await putOff(sql, ids.filter((id) => !failed.includes(id)), failed)
       const fault = starts.find((start) => start.status === 'rejected')
       if (fault) throw fault.reason
       again = due.length === startsAtOnce
-      waiting = await countOutbox(sql, limit)
       troubled = false
     } catch (error) {
       // Told once for each outage; the rows stay due.

@@ -67,6 +67,8 @@ export interface Session {
   user: User | null
   transaction: Transaction | null
   errors: number
+  /** Commands since the last message that bring none nearer. */
+  idleCommands: number
   authFailures: number
   /** Octets of a message are being read: a stop waits for its end. */
   inMessage: boolean
@@ -101,7 +103,7 @@ export function tlsOf(socket: Socket): Tls | null {
 export function createSession(edge: Edge, socket: Socket, address: string, port: number): Session {
   return {
     edge, wire: createWire(socket, edge.settings.limits.idleTime), client: { address, port, name: edge.reverse(address).catch(() => null) },
-    greeted: null, helo: '', tls: tlsOf(socket), user: null, transaction: null, errors: 0, authFailures: 0, inMessage: false, stopping: false,
+    greeted: null, helo: '', tls: tlsOf(socket), user: null, transaction: null, errors: 0, idleCommands: 0, authFailures: 0, inMessage: false, stopping: false,
   }
 }
 

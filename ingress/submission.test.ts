@@ -125,6 +125,21 @@ test('messages of a user in a minute are limited, wherever the user comes from',
   await removeUser(edge.sql, 'busy@example.test')
 })
 
+test('by setting: AUTH in the clear, and any sender', async () => {
+  const other = await testIngress({ users: [{ name: 'alice@example.test', passwordHash }], submission: { clearTextAuth: true, anySender: true, futureRelease: '0s' } })
+  after(other.end)
+  const [ehlo] = await dialogue(other.port('submission'), `
+    > EHLO c.test
+    <- AUTH PLAIN LOGIN
+    > AUTH PLAIN ${plain('alice@example.test', 'wonderland')}
+    < 235 2.7.0
+    > MAIL FROM:<bob@elsewhere.test> HOLDFOR=1
+    < 555 5.5.4
+    > MAIL FROM:<bob@elsewhere.test>
+    < 250 2.1.0`)
+  assert.doesNotMatch(ehlo!, /FUTURERELEASE/)
+})
+
 test('users in Postgres: added, changed and removed, at once', async () => {
   const auth = (password: string, reply: string) => submit(`> EHLO c.test\n< 250\n> AUTH PLAIN ${plain('Carol@example.test', password)}\n< ${reply}`)
   assert.ok(await addUser(edge.sql, 'carol@example.test', await hashPassword('one'), ['@carol.test']))

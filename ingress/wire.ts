@@ -42,8 +42,9 @@ export const longestLine = 12_288
 /** Octets of a line without end that are thrown away before we hang up. */
 const mostDiscarded = 256 * 1024
 const nothing = Buffer.alloc(0)
+const tooSlow = reply(421, '4.4.2', 'Idle for too long')
 
-/** `idleTime`: milliseconds that the client may stay silent, or not read our replies. */
+/** `idleTime`: milliseconds that the client may stay silent, take for a line, or not read our replies. */
 export function createWire(socket: Socket, idleTime: number): Wire {
   let held: Buffer = nothing
   let out = ''
@@ -55,7 +56,7 @@ export function createWire(socket: Socket, idleTime: number): Wire {
     ended = true
     settle()
   }
-  const timer = setTimeout(() => settle(new ConversationOver(reply(421, '4.4.2', 'Idle for too long'))), idleTime)
+  const timer = setTimeout(() => settle(new ConversationOver(tooSlow)), idleTime)
   const listeners = [['readable', wake], ['drain', wake], ['end', end], ['close', end], ['error', end]] as const
   for (const [event, listener] of listeners) socket.on(event, listener)
 
@@ -100,6 +101,7 @@ export function createWire(socket: Socket, idleTime: number): Wire {
     socket,
     pending: () => held.length > 0 || socket.readableLength > 0,
     async line(limit) {
+      const begun = Date.now()
       let looked = 0
       let discarded = 0
       for (;;) {
@@ -118,6 +120,8 @@ export function createWire(socket: Socket, idleTime: number): Wire {
           if (discarded > mostDiscarded) throw new ConversationOver(reply(421, '4.7.0', 'A line without end'))
         }
         await more()
+        // Octets that trickle in do not keep a session alive: the whole line has that time.
+        if (Date.now() - begun > idleTime) throw new ConversationOver(tooSlow)
       }
     },
     async *dotted() {

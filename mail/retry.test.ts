@@ -30,7 +30,7 @@ test('a rule fits when all that it names fits', () => {
     assert.equal(findRule(other, to, [rule]), undefined)
   }
   assert.equal(findRule(said(451, '4.7.1 later'), { ...to, domain: 'y.test' }, [rule]), undefined)
-  assert.equal(findRule(said(250, '2.0.0 later'), to, [{ ...rule, match: {} }]), undefined)
+  assert.equal(findRule(said(250, '2.0.0 later', 'dot'), to, [{ ...rule, match: {} }]), undefined)
 })
 
 test('an action turns the outcome, and its code keeps to the class', () => {

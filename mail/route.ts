@@ -45,7 +45,7 @@ export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
 }
 
 function findRule(domain: string, rules: RouteRule[]): RouteRule | undefined {
-  const byDomain = new Map(rules.map((rule) => [canonicalDomain(rule.domain), rule]))
+  const byDomain = index(rules)
   const exact = byDomain.get(domain)
   if (exact) return exact
   const labels = domain.split('.')
@@ -55,6 +55,17 @@ function findRule(domain: string, rules: RouteRule[]): RouteRule | undefined {
   }
   return byDomain.get('*')
 }
+
+/** Rules by canonical domain, made once for a list: a message to a thousand recipients asks a thousand times. */
+function index(rules: RouteRule[]): Map<string, RouteRule> {
+  const known = indexes.get(rules)
+  if (known?.length === rules.length) return known.byDomain
+  const byDomain = new Map(rules.map((rule) => [canonicalDomain(rule.domain), rule]))
+  indexes.set(rules, { length: rules.length, byDomain })
+  return byDomain
+}
+
+const indexes = new WeakMap<RouteRule[], { length: number; byDomain: Map<string, RouteRule> }>()
 
 /** The form that names a next hop in groups, logs and listings: recipients with equal keys share a transaction. */
 export function nextHopKey(hop: NextHop): string {

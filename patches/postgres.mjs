@@ -21,6 +21,8 @@ const changes = {
     socket.removeListener('data', data)
     socket.removeListener('connect', connected)
     idleTimer.cancel()`],
+    // A connection lost while it is being made fails nothing, since it is made anew; but the rejection was nobody's, and ended the process.
+    [`        return fetchArrayTypes()`, `        return fetchArrayTypes().catch(() => {})`],
   ],
   'src/index.js': [
     // A transaction whose connection is lost is over: its further statements fail, rather than run elsewhere.

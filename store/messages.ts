@@ -47,6 +47,7 @@ export async function readMessage(sql: Sql, id: string): Promise<MessageRow | nu
 /** Keeps the header fields to prepend, and notes that the workflow runs: the message has left the outbox. */
 export async function stampMessage(sql: Sql, id: string, trace: Uint8Array): Promise<void> {
   await sql`
-    update messages set trace = ${trace as Buffer}, started_at = coalesce(started_at, now()), drive_at = case when held_at is null then now() + interval '2 minutes' end
+    update messages set trace = ${trace as Buffer}, started_at = coalesce(started_at, now()), driven = 0,
+      drive_at = case when held_at is null then now() + interval '2 minutes' end
     where id = ${id} and state = 'queued'`
 }

@@ -6,13 +6,24 @@ import type { Sql } from './database.ts'
  * Messages that are due to be driven, at most `limit`. Each is put off a little, so that several processes take turns, and
  * comes back when the start of its workflow fails.
  */
-export async function claimDue(sql: Sql, limit: number): Promise<string[]> {
-  const rows = await sql<{ id: string }[]>`
-    update messages set drive_at = now() + interval '15 seconds'
+export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
+  return await sql<Due[]>`
+    update messages m set drive_at = now() + interval '15 seconds', driven = driven + 1
     where id in (select id from messages where drive_at <= now() order by drive_at limit ${limit} for update skip locked)
-    returning id`
-  return rows.map((row) => row.id)
+    returning id, started_at is not null and driven > ${patience}
+      and not exists (select from recipients r where r.message_id = m.id and r.leased_until > now())
+      and exists (select from recipients r where r.message_id = m.id
+        and (r.state in ('bouncing', 'notifying') or (r.state = 'queued' and r.next_attempt_at < now() - interval '10 minutes'))) as stuck`
 }
+
+export interface Due {
+  id: string
+  /** Overdue, driven again and again, and nothing has come of it: its workflow does not work. */
+  stuck: boolean
+}
+
+/** How often a workflow is told, five minutes apart, before it counts as stuck. */
+const patience = 3
 
 /** After the starts: Temporal drives the started ones, so they are looked at again later; the failed ones come back soon. */
 export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {

@@ -127,6 +127,7 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
       state = case when kept.time is null then 'queued' else 'finished' end,
       finished_at = case when kept.time is null then null else coalesce(finished_at, now()) end,
       body_release_at = now() + kept.time,
+      driven = 0,
       held_at = case when kept.time is null then held_at end,
       drive_at = case when kept.time is null and (held_at is null or open.unreported > 0)
                       then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end

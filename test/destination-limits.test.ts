@@ -85,7 +85,7 @@ async function heldTo(what: string, measure: () => Promise<number>): Promise<voi
     const ratio = await measure()
     ratios.push(ratio.toFixed(3))
     assert.ok(ratio <= 1.1, `${what}: ${ratios} of the limit`)
-    assert.ok(ratio >= 0.9 || ratios.length < 5, `${what}: ${ratios} of the limit`)
+    assert.ok(ratio >= 0.9 || ratios.length < 4, `${what}: ${ratios} of the limit`)
     best = Math.max(best, ratio)
   }
   console.log(`${what} over two workers: ${ratios} of the limit`)
@@ -104,7 +104,7 @@ test('two workers on separate processes share the rate of one destination, withi
     await untilUnderWay(everpost)
     await heldTo('rate', async () => {
       const [from, begun] = [host.taken.length, performance.now()]
-      await sleep(7000)
+      await sleep(10_000)
       return (host.taken.length - from) / ((performance.now() - begun) / 1000) / rate
     })
   } finally {

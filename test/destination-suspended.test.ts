@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../dev/ports.ts'
 import { startPeer } from '../smtp/testing.ts'
+import { startDnsServer } from '../smtp/testing-dns.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { prepareEverpost } from './support/everpost.ts'
@@ -34,6 +36,11 @@ test('a suspension is seen by all workers within a second, survives their restar
       const [recipient] = await readRecipients(everpost.sql, id, 1)
       assert.deepEqual([recipient!.attempts, recipient!.waits, (await readAttempts(everpost.sql, id, 9)).length], [1, null, 1])
     }
+
+    await until('the traffic is counted', async () => {
+      const [listed] = JSON.parse((await everpost.command('destination', 'list', '--json')).stdout)
+      return listed.name === name && listed.delivered === 4 && listed.success === 1 && listed.queued === 0 && /250 2\.0\.0 taken/.test(listed.lastText)
+    })
 
     await everpost.command('destination', 'suspend', name, '--for', '3s')
     await until('it is in force', async () => {
@@ -85,5 +92,34 @@ test('a rule suspends a destination by what it says, and other destinations do n
   } finally {
     await everpost.end()
     await Promise.all([peer.close(), other.close()])
+  }
+})
+
+test('domains with the same MX hosts are one destination; one of them alone is suspended as a next hop', async () => {
+  const port = await freePort()
+  const peer = await startPeer({}, '127.0.0.2', port)
+  const mx = [{ preference: 10, exchange: 'mx1.host.test' }, { preference: 20, exchange: 'mx2.host.test' }]
+  const dns = await startDnsServer({ 'a.test/MX': mx, 'b.test/MX': [...mx].reverse(), 'mx1.host.test/A': ['127.0.0.2'], 'mx2.host.test/A': ['127.0.0.2'] })
+  const everpost = await prepareEverpost({
+    dns: { servers: [dns.server] }, destinations: { resumeOver: '100ms' }, routes: ['a.test', 'b.test'].map((domain) => ({ domain, nextHop: `${domain}:${port}` })),
+  })
+  const waits = (id: string) => until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]!.waits)
+  try {
+    await everpost.start()
+    const both = `mx1.host.test,mx2.host.test:${port}`
+    await everpost.command('destination', 'suspend', both)
+    await sleep(1000)
+    const ids = [await everpost.send('x@a.test'), await everpost.send('x@b.test')]
+    for (const id of ids) assert.match(await waits(id), /mx1\.host\.test,mx2\.host\.test/)
+    await everpost.command('destination', 'resume', both)
+    for (const id of ids) assert.deepEqual(await everpost.states(id), ['delivered'])
+
+    await everpost.command('destination', 'suspend', `a.test:${port}`)
+    await sleep(1000)
+    await waits(await everpost.send('y@a.test'))
+    assert.deepEqual(await everpost.states(await everpost.send('y@b.test')), ['delivered'])
+  } finally {
+    await everpost.end()
+    await Promise.all([peer.close(), dns.close()])
   }
 })

@@ -57,3 +57,33 @@ test('five days with the default schedule, on a server that skips time: 5 min do
     await environment.teardown()
   }
 })
+
+test("five days by a rule: a full mailbox has the operator's own schedule, whatever the backoff of other causes", async () => {
+  const path = await findTimeSkippingServer(console.log)
+  const environment = await TestWorkflowEnvironment.createTimeSkipping({ server: { executable: { type: 'existing-path', path } } })
+  const peer = await startPeer({ rcpt: { '*': '452 4.2.2 mailbox full' } })
+  const everpost = await prepareEverpost({
+    retry: { rules: [{ match: { enhanced: '4.2.2' }, then: { schedule: ['30m', '2h', '6h', '1d'] } }] },
+    reports: { delayAfter: '0s' }, worker: {}, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+  }, environment.address)
+  try {
+    await everpost.start()
+    const id = await everpost.send('x@partner.test', 'bob@example.test')
+    await until('the first attempt', async () => (await readAttempts(everpost.sql, id, 1))[0]?.endedAt)
+    await environment.connection.testService!.unlockTimeSkipping({})
+    assert.deepEqual(await everpost.states(id), ['expired'])
+    const report = await until('the report arrives', () => everpost.maildir('bob')[0])
+    assert.match(report, /Action: failed\nStatus: 4\.4\.7\n[\s\S]*452 4\.2\.2 mailbox full/)
+    const handle = environment.client.workflow.getHandle(id)
+    await until('the workflow ends', async () => (await handle.describe()).status.name === 'COMPLETED')
+    const { events } = await handle.fetchHistory()
+    const hours = events!.flatMap(({ timerStartedEventAttributes: timer }) => (timer?.startToFireTimeout ? [Number(timer.startToFireTimeout.seconds) / 3600] : []))
+    for (const [i, nominal] of [0.5, 2, 6, 24, 24, 24].entries()) {
+      assert.ok(hours[i]! >= nominal * 0.99 && hours[i]! <= nominal * 1.11, `pause ${i + 1} is ${hours[i]} h, nominal ${nominal}`)
+    }
+  } finally {
+    await everpost.end()
+    await peer.close()
+    await environment.teardown()
+  }
+})

@@ -20,8 +20,9 @@ export interface Destinations {
 const interval = 1000
 const probeTime = 120_000
 
-export function keepDestinations(deps: { sql: Sql; settings: Settings['destinations']; log: Logger; worker: string }): Destinations {
-  const { sql, settings, log, worker } = deps
+export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logger; worker: string }): Destinations {
+  const { sql, log, worker } = deps
+  const settings = deps.settings.destinations
   let rows = new Map<string, DestinationRow>()
   let shares = new Map<string, ShareRow[]>() // by destination, of each worker
   const limited = new Map<string, Limit>() // of destinations that asked for a share
@@ -40,7 +41,7 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings['destinati
     closeCircuit: (name) => tell(closeCircuit(sql, name).then(() => releaseWaiting(sql, name, settings.resumeOver)).then(look)),
     count,
   }
-  const gate = createGate({ settings, link, log })
+  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, link, log })
 
   async function share(name: string, limit: Limit): Promise<Limit> {
     limited.set(name, limit)

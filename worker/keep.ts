@@ -5,13 +5,13 @@ import { Client } from '@temporalio/client'
 import { NativeConnection } from '@temporalio/worker'
 import { searchAttributes } from '../mail/search.ts'
 import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
-import { workflowStarter } from './starter.ts'
+import { type StartMessage, workflowStarter } from './starter.ts'
 
 export interface KeptWorker {
   /** Settles when the worker polls for the first time. */
   ready: Promise<void>
   /** Starts the workflow of a message, eagerly on this very worker; rejects while Temporal is away. */
-  startMessage(id: string): Promise<void>
+  startMessage: StartMessage
   /** Whether Temporal is connected and the worker polls. */
   polling(): boolean
   stop(): Promise<void>
@@ -23,16 +23,16 @@ const pause = 2000
 export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' | 'searchable'>): KeptWorker {
   const { settings, log } = deps
   const stopped = new AbortController()
-  let starter: ((id: string) => Promise<void>) | null = null
+  let starter: StartMessage | null = null
   let running: RunningWorker | null = null
   let becameReady = () => {}
   const ready = new Promise<void>((resolve) => {
     becameReady = resolve
   })
 
-  async function startMessage(id: string): Promise<void> {
+  async function startMessage(id: string, anew?: boolean): Promise<void> {
     if (!starter) throw new Error('Temporal is not connected')
-    await starter(id)
+    await starter(id, anew)
   }
 
   async function runOnce(): Promise<void> {

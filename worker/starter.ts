@@ -4,12 +4,16 @@ import { type Client, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundErro
 import type { Settings } from '../settings/schema.ts'
 import { messageWorkflowType, type MessageInput, wakeSignal } from '../workflows/interface.ts'
 
+/** `anew`: ends the workflow that is there first; Postgres holds the truth, so nothing is lost with it. */
+export type StartMessage = (id: string, anew?: boolean) => Promise<void>
+
 /**
  * `eager` asks Temporal to hand the first workflow task to the worker of this very process: it needs a client whose
  * NativeConnection is the worker's. Rejects when Temporal cannot be reached within ten seconds.
  */
-export function workflowStarter(client: Client, settings: Settings, eager: boolean): (id: string) => Promise<void> {
-  return async (id) => {
+export function workflowStarter(client: Client, settings: Settings, eager: boolean): StartMessage {
+  return async (id, anew = false) => {
+    if (anew) await ignoringGone(client.workflow.getHandle(id).terminate('overdue: started anew from the tables'))
     const input: MessageInput = { id }
     try {
       await client.withDeadline(Date.now() + 10_000, () =>
@@ -23,9 +27,13 @@ export function workflowStarter(client: Client, settings: Settings, eager: boole
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
       // Postgres says that something is due: its times were moved, or a timer is late. One that has just ended needs no word.
-      await client.workflow.getHandle(id).signal(wakeSignal).catch((gone) => {
-        if (!(gone instanceof WorkflowNotFoundError)) throw gone
-      })
+      await ignoringGone(client.workflow.getHandle(id).signal(wakeSignal))
     }
   }
+}
+
+async function ignoringGone(call: Promise<unknown>): Promise<void> {
+  await call.catch((error) => {
+    if (!(error instanceof WorkflowNotFoundError)) throw error
+  })
 }

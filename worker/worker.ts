@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
+import { createFastLane } from '../activities/fast-lane.ts'
 import { createActivities, type ActivityDeps } from '../activities/index.ts'
 
 export interface RunningWorker {
@@ -12,7 +13,7 @@ export interface RunningWorker {
   stop(): Promise<void>
 }
 
-export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
+export interface WorkerDeps extends Omit<ActivityDeps, 'stopping' | 'fastLane'> {
   connection: NativeConnection
   /** Milliseconds for attempts that have sent their final dot to get the reply. */
   grace: number
@@ -24,7 +25,7 @@ export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
  */
 class PlainWorker extends Worker {
   protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
-    return super.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+    return Worker.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
   }
 }
 
@@ -40,7 +41,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     namespace: settings.temporal.namespace,
     taskQueue: settings.temporal.taskQueue,
     workflowBundle: { codePath: bundle },
-    activities: createActivities({ ...deps, stopping: stopping.signal }),
+    activities: createActivities({ ...deps, stopping: stopping.signal, fastLane: createFastLane(settings.worker.activities) }),
     maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
     maxConcurrentLocalActivityExecutions: settings.worker.activities,
     maxConcurrentActivityTaskExecutions: settings.worker.activities,

@@ -40,7 +40,7 @@ export function newStatus(id: string, attempts: AttemptSummary[]): MessageStatus
 export function noteStamped(status: MessageStatus, stamped: Stamped): void {
   status.reversePath = stamped.reversePath
   status.recipientCount = stamped.recipientCount
-  status.recipients = stamped.recipients.map((r) => ({ ...r, state: 'queued', text: null, nextAttemptAt: null }))
+  status.recipients = stamped.recipients.map((r) => ({ state: 'queued', text: null, nextAttemptAt: null, ...r }))
   status.acceptedAt = iso(stamped.acceptedAt)
   status.expiresAt = iso(stamped.expiresAt)
 }

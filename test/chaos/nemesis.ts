@@ -109,7 +109,10 @@ export function createNemesis(cluster: Cluster, random: Random, { wipes, deadly 
   return {
     async act() {
       let at = random.next() * total
-      const [name, { act }] = table.find(([, { weight }]) => (at -= weight) < 0)!
+      const [name, { act }] = table.find(([, { weight }]) => {
+        at -= weight
+        return at < 0
+      })!
       // A database that is just coming back refuses some acts; that is no fault of anyone.
       await act(cluster, random).catch((error) => console.error(`chaos: ${name}: ${error}`))
       return name

@@ -128,7 +128,7 @@ async function converse(socket: Socket, sink: Sink): Promise<void> {
 }
 
 function takingOf(seed: number, recipients: string[], text: string, replied: boolean): Taking {
-  const id = /^Received: [^]*? id (\w+)/.exec(text)?.[1] ?? ''
+  const id = /^Received: [\s\S]*? id (\w+)/.exec(text)?.[1] ?? ''
   const mark = /^X-Mark: (\d+)$/m.exec(text.slice(text.indexOf('X-Mark')).split('\r\n', 1)[0]!)?.[1]
   const failed = text.includes('report-type=delivery-status') ? [...text.matchAll(/^Final-Recipient: rfc822; ?(\S+)/gm)].map((match) => match[1]!) : null
   const sent = planOf(seed, Number(mark ?? markOf(recipients[0]!))).body.toString('latin1')

@@ -1,10 +1,8 @@
 // What is known of a message that does not come out of the queue: by Postgres, and by Temporal.
 
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { Client, Connection } from '@temporalio/client'
 import { openDatabase } from '../../store/database.ts'
-import { type Cluster, roles } from './cluster.ts'
+import type { Cluster } from './cluster.ts'
 
 /** A line for each of the oldest messages in the queue. */
 export async function describeStalled(cluster: Cluster): Promise<string[]> {
@@ -22,9 +20,7 @@ export async function describeStalled(cluster: Cluster): Promise<string[]> {
     const activity = await sql`
       select application_name as who, state, wait_event_type as wait, now() - query_start as since, left(query, 80) as query from pg_stat_activity
       where application_name like 'everpost %' and state <> 'idle'`
-    const unanswered = roles.flatMap((role) => readFileSync(join(cluster.folder, `${role}.log`), 'utf8').split('\n').slice(-400).filter((line) => line.startsWith('unanswered:')).slice(-12).map((line) => `${role} ${line}`))
-    const known = [...activity.map((row) => JSON.stringify(row)), ...unanswered]
-    return [...known, ...await Promise.all(rows.map(async (row) => {
+    return [...activity.map((row) => JSON.stringify(row)), ...await Promise.all(rows.map(async (row) => {
       const handle = client.workflow.getHandle(row.id)
       const { raw } = await handle.describe().catch((error) => ({ raw: { error: String(error) } as never }))
       const history = await handle.fetchHistory().catch(() => null)

@@ -73,7 +73,7 @@ export function judge(evidence: Evidence): Verdict {
     if (result === 'accepted') {
       const id = /queued as (\w+)/.exec(reply)![1]!
       for (const other of ids.filter((each) => each !== id)) verdict.unattributed.push(`message ${i} is here as ${other}, too`)
-      planOf(seed, i).recipients.forEach((to, n) => judgeRecipient(id, n, to))
+      for (const [n, to] of planOf(seed, i).recipients.entries()) judgeRecipient(id, n, to)
     } else if (result === 'unknown') {
       if (ids.length > 0) verdict.unknownTaken++
       if (ids.length > 1) verdict.unattributed.push(`message ${i} is here ${ids.length} times`)

@@ -67,6 +67,7 @@ test('reports: whatever a peer, a client or an address says, the report is 7-bit
       id: 'ID', dsnId: 'DSN', hostname: 'mx.example.test', to, envid, arrivedAt: at, at, receivedFrom: to, recipients: recipients as never, original,
     })
     const body = Buffer.concat([head, tail]).toString('latin1')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: all of ASCII but NUL
     assert.doesNotMatch(body, /[^\x00-\x7f]|\r(?!\n)|(?<!\r)\n|\0/)
     assert.ok(body.split('\r\n').every((line) => line.length <= 998))
     const [, , status] = body.split('--DSN/mx.example.test\r\n')

@@ -29,6 +29,7 @@ test('record', { timeout: 240_000 }, async () => {
     const courses: Record<string, string> = {}
     courses['delivered-at-once'] = await everpost.send('friend@partner.test')
     courses['delivered-locally'] = await everpost.send(['bob@example.test', 'alice@example.test'])
+    courses['several-next-hops'] = await everpost.send(['friend@partner.test', 'bob@example.test', 'gone@partner.test', 'x@tarpit.test'], 'brief@example.test')
     courses['bounced'] = await everpost.send(['gone@partner.test', 'friend@partner.test', 'bob@example.test'], 'brief@example.test')
     courses['dead-letter'] = await everpost.send('gone@partner.test', '')
     courses['delayed-then-expired'] = await everpost.send(['never@partner.test', 'friend@partner.test'], 'brief@example.test')

@@ -27,7 +27,7 @@ function plain(value: unknown): unknown {
 }
 
 test('there is a history of each course that a message can take', () => {
-  const courses = ['bounced', 'dead-letter', 'deferred-then-delivered', 'delayed-then-expired', 'delivered-at-once', 'delivered-locally', 'reply-to-the-dot-lost', 'suspended-then-resumed']
+  const courses = ['bounced', 'dead-letter', 'deferred-then-delivered', 'delayed-then-expired', 'delivered-at-once', 'delivered-locally', 'reply-to-the-dot-lost', 'several-next-hops', 'suspended-then-resumed']
   assert.deepEqual(courses.filter((course) => !names.some((name) => name.startsWith(course))), [])
 })
 

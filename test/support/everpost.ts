@@ -19,6 +19,8 @@ const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.u
 export interface Everpost {
   folder: string
   sql: Sql
+  /** postgres:// of its database. */
+  database: string
   temporal: string
   /** Of each kind of listener, and `http`; known once a process has said ready. */
   ports: Record<string, number>
@@ -56,7 +58,7 @@ export async function prepareEverpost(settings: SettingsFile = {}, address?: str
   }))
 
   const everpost: Everpost = {
-    folder, sql: database.sql, temporal, ports: {},
+    folder, sql: database.sql, database: database.url, temporal, ports: {},
     async start(role = 'serve', environment = {}) {
       const child = spawn(process.execPath, [program, '--config', config, role], {
         cwd: folder, stdio: ['ignore', 'pipe', 'inherit'], env: { ...cleanEnvironment(), ...environment },
@@ -122,15 +124,14 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
 function untilReady(child: ChildProcess): Promise<{ listeners: { kind: string; port: number }[]; http: number }> {
   return new Promise((resolve, reject) => {
     let text = ''
-    let ready = false
-    child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
-      if (ready) return
+    const read = (chunk: string) => {
       text = (text + chunk).slice(-100_000)
       const line = text.split('\n').find((line) => line.startsWith('{') && line.includes('"msg":"ready"') && line.endsWith('}'))
       if (!line) return
-      ready = true
+      child.stdout!.off('data', read).resume()
       resolve(JSON.parse(line))
-    })
+    }
+    child.stdout!.setEncoding('utf8').on('data', read)
     child.once('exit', (code) => reject(new Error(`everpost ended with exit code ${code}:\n${text}`)))
   })
 }

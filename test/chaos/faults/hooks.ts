@@ -5,7 +5,7 @@ interface Resolved {
 }
 
 const standIns = new Map([
-  ['/store/accept.js', './accept.js'], ['/store/database.js', './database.js'], ['/store/attempts.js', './attempts.js'], ['/store/bodies.js', './bodies.js'],
+  ['/store/accept.js', './accept.js'], ['/store/attempts.js', './attempts.js'], ['/store/bodies.js', './bodies.js'],
   ['/store/reports.js', './reports.js'], ['/worker/starter.js', './starter.js'], ['/ingress/accept.js', './ingress.js'],
 ])
 
