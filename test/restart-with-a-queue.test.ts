@@ -11,7 +11,9 @@ test('everything is stopped with mail in the queue and started again: the queue,
   const port = await freePort()
   const temporal = await testTemporal()
   await temporal.start()
-  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '2s' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${port}` }] }, temporal.address)
+  const everpost = await prepareEverpost({
+    retry: { minimalBackoffTime: '2s' }, destinations: { circuitPause: '2s' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${port}` }],
+  }, temporal.address)
   let peer: Awaited<ReturnType<typeof startPeer>> | undefined
   try {
     const child = await everpost.start()

@@ -27,13 +27,15 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     stirred = true
     look = true
   })
-  handleControl(status, () => {
+  const controls = handleControl(status, () => {
     stirred = true
-    look = true
   })
 
   const stamped = await stampHeaders({ id, clock: Date.now() })
-  if (stamped.finished) return await condition(allHandlersFinished)
+  if (stamped.finished) {
+    await controls.run()
+    return await condition(allHandlersFinished)
+  }
   noteStamped(status, stamped)
   const search = stamped.searchable ? searchable(status) : null
 
@@ -109,6 +111,11 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const { historyLength, continueAsNewSuggested } = workflowInfo()
     const draining = continueAsNewSuggested || historyLength > longHistory
     const troubled = Date.now() < troubleUntil
+    if (controls.waiting()) {
+      await controls.run()
+      look = true
+      continue
+    }
     if (look && !draining && !troubled && inFlight.size < sideBySide) {
       await launchDue().catch((error) => trouble('what is due could not be found', error))
       continue
@@ -130,8 +137,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
         continue
       }
       if (open(progress) === 0 && !look) {
-        await condition(allHandlersFinished)
-        if (look) continue
+        await condition(() => allHandlersFinished() || controls.waiting())
+        if (look || controls.waiting()) continue
         break
       }
     }

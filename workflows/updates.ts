@@ -6,27 +6,55 @@ import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
 import type { MessageStatus } from './status.ts'
 
+interface Asked {
+  update: string
+  request: ControlRequest
+  answer: (result: ControlResult) => void
+  fail: (error: unknown) => void
+}
+
+export interface Controls {
+  /** Whether something is asked that is not done yet. */
+  waiting(): boolean
+  /** Does what is asked, one after the other. Then something may be due, since Postgres has changed. */
+  run(): Promise<void>
+}
+
 /**
- * Registers the updates; to be called before the workflow waits for anything. `look` is called after each, since Postgres
- * has changed. What the validator cannot know, the activity refuses.
+ * Registers the updates; to be called before the workflow waits for anything. `stir` is called when something is asked: the main
+ * loop is to `run` it, between its own steps. Beside them it would be done in another order when the workflow is replayed, where
+ * the results of local activities come all at once. What the validator cannot know, the activity refuses.
  */
-export function handleControl(status: MessageStatus, look: () => void): void {
+export function handleControl(status: MessageStatus, stir: () => void): Controls {
+  const asked: Asked[] = []
   for (const action of controlActions) {
-    const asked = (request: Omit<ControlRequest, 'action'>): ControlRequest => ({ ...request, action })
+    const whole = (request: Omit<ControlRequest, 'action'>): ControlRequest => ({ ...request, action })
     setHandler(
       controlUpdates[action],
-      async (request): Promise<ControlResult> => {
-        const result = await control({ id: status.id, clock: Date.now(), update: currentUpdateInfo()!.id, request: asked(request) })
-        if ('refused' in result) throw ApplicationFailure.nonRetryable(result.refused, 'Refused')
-        look()
-        return result
-      },
+      (request) => new Promise<ControlResult>((answer, fail) => {
+        asked.push({ update: currentUpdateInfo()!.id, request: whole(request), answer, fail })
+        stir()
+      }),
       {
         validator(request) {
-          const refusal = refusalOf(asked(request ?? {}), status.held)
+          const refusal = refusalOf(whole(request ?? {}), status.held)
           if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'Refused')
         },
       },
     )
+  }
+  return {
+    waiting: () => asked.length > 0,
+    async run() {
+      for (let next = asked.shift(); next; next = asked.shift()) {
+        try {
+          const result = await control({ id: status.id, clock: Date.now(), update: next.update, request: next.request })
+          if ('refused' in result) next.fail(ApplicationFailure.nonRetryable(result.refused, 'Refused'))
+          else next.answer(result)
+        } catch (error) {
+          next.fail(error)
+        }
+      }
+    },
   }
 }
