@@ -43,6 +43,9 @@ test('the verdict tells loss, contradiction, falsehood and duplicates', () => {
   assert.equal(told('accepted', { takings: [], recipients: [] }).lost.length, 1)
   assert.equal(told('accepted', { takings: [taking, report], recipients: [record, about] }).deliveredAndBounced.length, 1)
   assert.ok(kept(told('accepted', { takings: [report], recipients: [{ ...record, state: 'bounced' }, about] })))
+  const untold = { recipients: [{ ...record, state: 'bounced' as const }, about], takings: [] }
+  assert.equal(told('accepted', untold).lost.length, 1, 'a report that is delivered, and was never taken')
+  assert.equal(told('accepted', { ...untold, recipients: [untold.recipients[0]!, { ...about, state: 'queued' }] }).outcomes.queued, 1)
   assert.equal(told('refused').deliveredThoughRefused.length, 1)
   assert.equal(told('unknown').unknownTaken, 1)
   assert.equal(told('accepted', { takings: [taking, taking] }).duplicates.length, 1)

@@ -93,8 +93,13 @@ export function judge(evidence: Evidence): Verdict {
     if (taken > 0) verdict.outcomes.delivered++
     else if (telling.length > 0) verdict.outcomes.reported++
     else if (record?.deadLetter) verdict.outcomes.deadLetters++
-    else if (record && ['queued', 'bouncing'].includes(record.state)) verdict.outcomes.queued++
+    else if (record && (['queued', 'bouncing'].includes(record.state) || waiting(id))) verdict.outcomes.queued++
     else verdict.lost.push(`${id} to ${to}: ${record ? `the record says ${record.state}` : 'no record'}`)
+  }
+
+  /** Whether a report on the message is itself safely queued. */
+  function waiting(id: string): boolean {
+    return (reports.get(id) ?? []).some((report) => records.get(report)!.some((record) => ['queued', 'bouncing'].includes(record.state)))
   }
 
   function judgeDuplicate(key: string, count: number): void {
