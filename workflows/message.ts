@@ -32,10 +32,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   })
 
   const stamped = await stampHeaders({ id, clock: Date.now() })
-  if (stamped.finished) {
-    await controls.run()
-    return await condition(allHandlersFinished)
-  }
+  if (stamped.finished) return await answerLast()
   noteStamped(status, stamped)
   const search = stamped.searchable ? searchable(status) : null
 
@@ -46,6 +43,16 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   let troubleUntil = 0
   let landed = 0 // attempts that have ended
   let quiet = 0 // milliseconds to wait at the least, since nothing was found at the last look
+
+  /** Before this run ends: whoever has asked for something gets an answer. */
+  async function answerLast(): Promise<void> {
+    while (!allHandlersFinished()) {
+      await condition(() => allHandlersFinished() || controls.waiting())
+      if (!controls.waiting()) return
+      await controls.run()
+      look = true
+    }
+  }
 
   /** Nothing could be tried: again later, and expiry does not wait for it. */
   function trouble(what: string, error: unknown): void {
@@ -122,7 +129,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     }
 
     if (inFlight.size === 0) {
-      if (draining) await condition(allHandlersFinished)
+      if (draining) await answerLast()
       if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: status.attempts.slice(-10) })
       // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
       const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
@@ -137,9 +144,9 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
         continue
       }
       if (open(progress) === 0 && !look) {
-        await condition(() => allHandlersFinished() || controls.waiting())
-        if (look || controls.waiting()) continue
-        break
+        await answerLast()
+        if (!look) break
+        continue
       }
     }
 
