@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 /** What a local part does; every other one is taken at once. */
 export const sinkFaults = {
   greylist: '450 at RCPT the first time, taken afterwards',
-  '4xx, 5xx': 'that reply at RCPT, such as 451 or 550',
-  'data-4xx, data-5xx': 'that reply after the final dot',
+  '451, 550, ...': 'that reply at RCPT',
+  'data-451, data-554, ...': 'that reply after the final dot',
   full: '452 4.2.2 at RCPT',
   '421': 'the service closes at RCPT',
   slow: 'taken after 10 s',
