@@ -62,3 +62,8 @@ test('a path that was read reads the same again, whatever follows it; and no tex
   for (const piece of ['a', '"\\a', 'a.', '@a,', 'a@', '\\"']) parsePath(`<${piece.repeat(20_000)}`)
   assert.ok(performance.now() - begun < 1000)
 })
+
+test('what the URL parser would read as something else is no domain, and stays as it is', () => {
+  for (const domain of ['\u00ad.\\', 'é/x', 'é?x', 'é#x', 'é:25', 'é%41', 'a@é']) assert.equal(canonicalDomain(domain), domain)
+  assert.equal(canonicalDomain('bücher.test。'), 'xn--bcher-kva.test')
+})

@@ -21,7 +21,8 @@ export function canonicalDomain(domain: string): string {
   const lower = domain.toLowerCase().replace(/\.+$/, '')
   if (isAddressLiteral(lower) || isAscii(lower)) return lower
   // The URL parser is the only IDNA (UTS 46) implementation that every JavaScript runtime carries.
-  const ascii = toAscii(lower)
+  // What means something else to it is no domain, and stays as it is.
+  const ascii = /[\s\\/?#@:%[\]]/.test(lower) ? '' : toAscii(lower).replace(/\.+$/, '')
   return ascii === '' ? lower : ascii
 }
 

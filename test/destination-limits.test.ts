@@ -123,7 +123,8 @@ test('two workers on separate processes share the rate of one destination, withi
 
 test('two workers on separate processes share the concurrency of one destination, never above it and within a tenth below', async () => {
   const [host, limit] = [await startSlowHost(4000), 4]
-  const everpost = await prepareEverpost({ routes: [{ domain: 'slow.test', nextHop: `[127.0.0.1]:${host.port}` }] })
+  // Each on a connection of its own: what is held is what is measured.
+  const everpost = await prepareEverpost({ transfer: { connectionMessages: 1 }, routes: [{ domain: 'slow.test', nextHop: `[127.0.0.1]:${host.port}` }] })
   try {
     await everpost.start('ingress')
     await everpost.start('worker')

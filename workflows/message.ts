@@ -42,7 +42,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   let untried = attempts === undefined // until the first attempt is made, attempts run inside the workflow task
   let troubleUntil = 0
   let landed = 0 // attempts that have ended
-  let quiet = 0 // milliseconds to wait at the least, since nothing was found at the last look
+  let quiet = 0 // milliseconds to wait before what is due is asked for again, since it was not found
 
   /** Before this run ends: whoever has asked for something gets an answer. */
   async function answerLast(): Promise<void> {
@@ -102,9 +102,9 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const plan = await resolveNextHop({ id, clock: Date.now(), busy })
     // What has ended meanwhile knows more than a plan that left it out.
     look ||= plan.more || landed !== before
-    const found = plan.groups.length + plan.attempts.length > 0
-    quiet = found ? 0 : Math.min(Math.max(quiet * 2, 1000), longestPause)
     progress = plan.progress
+    const found = plan.groups.length + plan.attempts.length > 0 || (progress.nextAt ?? 0) > Date.now()
+    quiet = found ? 0 : Math.min(Math.max(quiet * 2, 1000), longestPause)
     for (const ended of plan.attempts) noteAttempt(status, ended)
     const groups = untried ? await fastLane(plan.groups) : plan.groups
     if (groups.length > 0) untried = false
@@ -170,7 +170,9 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const ends = progress.nextAt === null ? [] : [delayAt, progress.expiresAt].filter((at) => at !== null && at > Date.now())
     // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
     const dues = [progress.nextAt, ...ends, alone ? progress.leasedUntil : null].filter((at) => at !== null)
-    if (dues.length > 0) return Math.max(Math.min(...dues), Date.now() + quiet)
+    const due = Math.min(...dues)
+    // What is due and was not found (by the clock of Postgres it may not be yet, or it is held by a lease) is not asked for without a pause.
+    if (dues.length > 0) return due > Date.now() ? due : Date.now() + quiet
     return alone ? Date.now() + longestPause : null
   }
 }
