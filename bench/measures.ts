@@ -102,6 +102,16 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   async accept(bench) {
     return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { clients, size, untilDelivered: false, rate: 0 })
   },
+  /** The same by a bare smtp-server that throws messages away. */
+  async 'bare-accept'(bench) {
+    const [bare, child] = [startChild('bare'), startChild('load')]
+    try {
+      const { port } = await bare.hello
+      return await underLoad(bench, child, port!, { clients, size, untilDelivered: false, rate: 0 }, { 'bare smtp-server': bare.pid })
+    } finally {
+      bare.end()
+    }
+  },
   /** From the 250 to the sink at ten messages a second. */
   async latency(bench) {
     return await withLoad(bench, 'serve', {}, { clients: 5, size, untilDelivered: true, rate: 10 })
