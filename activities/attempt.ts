@@ -104,7 +104,7 @@ async function tryClaimed(
       const delivered = claim.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered')
       if (delivered.length === 0) return
       const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime()))
-      await whenBack(() => recordDelivered(sql, id, verdicts))
+      await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
     }
     const again = claim.number > 1
     const result = await deliver({ message, recipients: claim.recipients, again, signal, beforeDot, partly }).catch((error) => broken(deps, id, claim, error))
@@ -154,7 +154,7 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, claim.expiresAt.getTime()))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
-  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention))
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)
   for (const recipient of claim.recipients) {
     const outcome = outcomes[recipient.n]!
     deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)

@@ -73,12 +73,9 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
   }
 
   async function enter(entry: Entry): Promise<Entered> {
-    const found = await admit(entry)
+    const found = await admit(entry, true)
     if ('kind' in found) return found
-    const { meter, probed } = found
-    const now = Date.now()
-    const slow = meter.longest(now) > fastLane
-    const end = meter.take(now)
+    const { probed, slow, end } = found
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
       end(false)
       return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
@@ -87,7 +84,7 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
   }
 
   /** What an attempt may go by, or why not now. */
-  async function admit(entry: Entry): Promise<{ meter: Meter; probed: string | undefined } | Refusal> {
+  async function admit(entry: Entry, take = false): Promise<{ probed: string | undefined; slow: boolean; end: (telling: boolean) => void } | Refusal> {
     const names = [...new Set([entry.destination, entry.nextHop])]
     const now = Date.now()
     const rows = names.map((name) => link.rows().get(name)).filter((row) => row !== undefined)
@@ -102,7 +99,9 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     const limit = limited ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
     const wait = meter.wait(limit, Date.now())
     if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
-    return { meter, probed: rows.find((row) => row.circuitUntil)?.name }
+    // Taken here, where nothing is awaited between: two that come together must not both find the last place.
+    const late = meter.longest(Date.now()) > fastLane
+    return { probed: rows.find((row) => row.circuitUntil)?.name, slow: late, end: take ? meter.take(Date.now()) : () => {} }
   }
 
   function leave({ id, destination }: Entry, end: (telling: boolean) => void, probed: string | undefined, outcomes: Outcome[] | null): void {

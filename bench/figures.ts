@@ -31,7 +31,8 @@ const names: Record<string, string> = {
   'queued-1000': 'the same with 1,000 queued', 'queued-100000': 'the same with 100,000 queued', commits: 'bare commits of the same bytes, 10 connections',
   accept: 'Everpost, accept only, Temporal away', latency: 'Everpost, 10 messages a second', memory: 'ingress with 50 messages of 50 MiB at once',
   'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 200 destinations',
-  'bare-accept': 'a bare smtp-server that throws messages away', 'postfix-end-to-end': 'Postfix end to end', 'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
+  'bare-accept': 'a bare smtp-server that throws messages away', 'postfix-end-to-end': 'Postfix end to end',
+  'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
 }
 
 const of = (rounds: Measured[], value: (measured: Measured) => number | undefined) => {

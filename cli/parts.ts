@@ -47,7 +47,11 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
   const stop = async () => {
-    for (const stopPart of stops.reverse()) await stopPart()
+    const inOrder = async () => {
+      for (const stopPart of stops.reverse()) await stopPart()
+    }
+    // Whatever hangs in a database or a Temporal that does not answer: the process ends in time, and what it held is taken over.
+    await Promise.race([inOrder(), sleep(9000, undefined, { ref: false })])
     stops.length = 0
   }
   try {

@@ -1,5 +1,6 @@
 // The HTTP API as a whole: its routes below /v1, each for a token with the right scope, and its OpenAPI document.
 
+import { bodyLimit } from 'hono/body-limit'
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
@@ -51,13 +52,13 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
       context.header('allow', [...known].join(', '))
       return context.json({ error: `${context.req.method} is not for this path` }, 405)
     }
-    if (Number(context.req.header('content-length') ?? 0) > deps.maximalSize) return context.json({ error: `larger than ${deps.maximalSize} octets` }, 413)
     const { method } = context.req
     const type = context.req.header('content-type') ?? ''
     const raw = context.req.path === '/v1/messages/raw'
     if (method === 'POST' && !raw && !/^application\/json\b/i.test(type)) return context.json({ error: 'send JSON, as application/json' }, 415)
     return await next()
   })
+  app.use('/v1/*', bodyLimit({ maxSize: deps.maximalSize, onError: (context) => context.json({ error: `larger than ${deps.maximalSize} octets` }, 413) }))
   submitRoutes(app, deps)
   destinationRoutes(app, deps)
   messageRoutes(app, deps)

@@ -2,7 +2,7 @@
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+import { type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
 
 export interface Claim {
   /** Unique in its message, counting from 1. */
@@ -113,7 +113,7 @@ export async function recordAttempt(
   const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
     // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
-    return [lockMessage(tx, id), tx`
+    return [tx`select from messages where id = ${id} for no key update`.execute(), tx`
       update recipients r set
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),

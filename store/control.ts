@@ -63,6 +63,8 @@ const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'bounce', 'drop'])
  * the forward-paths whose dot was sent: only the reply can tell what becomes of them.
  */
 async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promise<string[]> {
+  // Taken before it is judged by its attempt: a dot that is being marked is waited for, and then seen.
+  await tx`select from recipients r where message_id = ${id} and state = 'queued' and ${chosen(tx, recipients)} order by n for no key update`
   await tx`
     update recipients r set attempt = null, leased_until = null from attempts a
     where r.message_id = ${id} and r.state = 'queued' and r.leased_until > now() and ${chosen(tx, recipients)}
@@ -105,7 +107,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
   },
   async reroute(tx, { id, recipients, request }) {
     return paths(await tx`
-      update recipients r set route = ${request.nextHop ?? null}, next_attempt_at = now()
+      update recipients r set route = ${request.nextHop ?? null}, next_attempt_at = greatest(now(), (select send_at from messages where id = ${id}))
       where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
       returning forward_path as path`)
   },
@@ -132,7 +134,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
   /** The last attempt is made when the lifetime ends, so it may come earlier now. */
   async 'set-lifetime'(tx, { id, request }) {
     const [message] = await tx<{ expiresAt: Date }[]>`
-      update messages set expires_at = accepted_at + ${request.lifetime!}::float8 * interval '1 millisecond' where id = ${id}
+      update messages set expires_at = greatest(accepted_at, send_at) + ${request.lifetime!}::float8 * interval '1 millisecond' where id = ${id}
       returning expires_at as "expiresAt"`
     await tx`
       update recipients set next_attempt_at = least(next_attempt_at, ${message!.expiresAt}) where message_id = ${id} and state = 'queued'`

@@ -31,7 +31,7 @@ export async function checkDurability(sql: Sql): Promise<void> {
 }
 
 /** What a server says that shuts down, starts, has no room or lost a race (SQLSTATE classes), or nobody says since it is gone. */
-const passing = /^(08|40|53|57)/
+const passing = /^(08|25006|40|53|57|58|XX)/
 
 /** Whether this error of a statement is one of the moment: the same statement may succeed later. */
 function isPassing(error: unknown): boolean {

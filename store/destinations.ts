@@ -108,7 +108,7 @@ export async function releaseWaiting(sql: Sql, name: string, spread: number): Pr
       update recipients r set next_attempt_at = least(r.next_attempt_at, w.at) from waiting w
       where r.message_id = w.message_id and r.destination = ${name} and r.state = 'queued' and r.waits is not null
     )
-    update messages m set drive_at = w.at from waiting w where m.id = w.message_id and m.state = 'queued' returning m.id`
+    update messages m set drive_at = w.at from waiting w where m.id = w.message_id and m.state = 'queued' and m.held_at is null returning m.id`
   return rows.length
 }
 

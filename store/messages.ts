@@ -48,6 +48,6 @@ export async function readMessage(sql: Sql, id: string): Promise<MessageRow | nu
 export async function stampMessage(sql: Sql, id: string, trace: Uint8Array): Promise<void> {
   await sql`
     update messages set trace = ${trace as Buffer}, started_at = coalesce(started_at, now()), driven = 0,
-      drive_at = case when held_at is null then now() + interval '2 minutes' end
+      drive_at = case when held_at is null then greatest(now(), send_at) + interval '2 minutes' end
     where id = ${id} and state = 'queued'`
 }

@@ -8,9 +8,9 @@ import type { Sql } from './database.ts'
  */
 export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
   return await sql<Due[]>`
-    update messages m set drive_at = now() + interval '15 seconds', driven = driven + 1
+    update messages m set drive_at = now() + interval '15 seconds', driven = case when driven > ${patience} then 1 else driven + 1 end
     where id in (select id from messages where drive_at <= now() order by drive_at limit ${limit} for update skip locked)
-    returning id, started_at is not null and driven > ${patience}
+    returning id, started_at is not null and held_at is null and driven > ${patience}
       and not exists (select from recipients r where r.message_id = m.id and r.leased_until > now())
       and exists (select from recipients r where r.message_id = m.id
         and (r.state in ('bouncing', 'notifying') or (r.state = 'queued' and r.next_attempt_at < now() - interval '10 minutes'))) as stuck`

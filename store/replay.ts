@@ -113,5 +113,6 @@ async function redirect(tx: Sql, id: string, to: string, rows: FailedRecipient[]
     returning n`
   const others = rows.map((row) => row.n).filter((n) => n !== made!.n)
   await tx`update recipients set redirected_to = ${made!.n} where message_id = ${id} and n = any(${others}::int[])`
+  await tx`update recipients set redirected_to = null where message_id = ${id} and n = ${made!.n}`
   return [made!.n]
 }

@@ -13,7 +13,8 @@ export type StartMessage = (id: string, anew?: boolean) => Promise<void>
  */
 export function workflowStarter(client: Client, settings: Settings, eager: boolean): StartMessage {
   return async (id, anew = false) => {
-    if (anew) await ignoringGone(client.workflow.getHandle(id).terminate('overdue: started anew from the tables'))
+    const terminate = () => ignoringGone(client.workflow.getHandle(id).terminate('overdue: started anew from the tables'))
+    if (anew) await client.withDeadline(Date.now() + 10_000, terminate)
     const input: MessageInput = { id }
     try {
       await client.withDeadline(Date.now() + 10_000, () =>
@@ -27,7 +28,7 @@ export function workflowStarter(client: Client, settings: Settings, eager: boole
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
       // Postgres says that something is due: its times were moved, or a timer is late. One that has just ended needs no word.
-      await ignoringGone(client.workflow.getHandle(id).signal(wakeSignal))
+      await client.withDeadline(Date.now() + 10_000, () => ignoringGone(client.workflow.getHandle(id).signal(wakeSignal)))
     }
   }
 }
