@@ -103,5 +103,6 @@ function plot(results: Results): string {
   })
   const style = 'text{font:11px sans-serif;fill:#333}rect{fill:#3b6ea5}'
   const open = `<svg xmlns="http://www.w3.org/2000/svg" width="660" height="${y}" viewBox="-10 0 660 ${y}">`
-  return `${open}\n<title>Messages a second by measure, a bar for each round</title>\n<style>${style}</style>\n<rect x="-10" y="0" width="660" height="${y}" style="fill:#fff"/>\n${bars.join('\n')}\n</svg>\n`
+  const title = 'Messages a second by measure, a bar for each round'
+  return `${open}\n<title>${title}</title>\n<style>${style}</style>\n<rect x="-10" y="0" width="660" height="${y}" style="fill:#fff"/>\n${bars.join('\n')}\n</svg>\n`
 }
