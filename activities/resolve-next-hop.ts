@@ -9,7 +9,8 @@ import { resolveHosts } from '../smtp/hosts.ts'
 import { claimAttempt } from '../store/attempts.ts'
 import { dueRecipients, readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
-import { entryFor, putOff, record } from './attempt.ts'
+import { entryFor, putOff } from './attempt.ts'
+import { record } from './record-attempt.ts'
 import type { AttemptSummary, Group, MessageArgument, Plan } from './types.ts'
 
 /** Recipients looked at in one plan, and next hops in it: bounds of its size in the history, and of its time. */
