@@ -21,7 +21,7 @@ export type Entered = Pass | Refusal
 
 export interface Pass {
   kind: 'pass'
-  /** Attempts at this destination have lasted longer than `fastLane` allows: this one will, too. */
+  /** Attempts at this destination last long, so this one is not made inside a workflow task. */
   slow: boolean
   /** To be called once, with what came of the attempt; null when it came to no verdict. */
   leave(outcomes: Outcome[] | null): void
@@ -61,6 +61,8 @@ export interface Limit {
   guard?: boolean
 }
 
+/** With many attempts under way, so many milliseconds for one of them tell already that the destination is slow. */
+const sluggish = 1000
 /** Milliseconds to wait while another probes. */
 const probeWait = 15_000
 
@@ -100,7 +102,8 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     const wait = meter.wait(limit, Date.now())
     if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
     // Taken here, where nothing is awaited between: two that come together must not both find the last place.
-    const late = meter.longest(Date.now()) > fastLane
+    const oldest = meter.longest(Date.now())
+    const late = oldest > fastLane || (oldest > sluggish && meter.underWay() >= settings.concurrency)
     return { probed: rows.find((row) => row.circuitUntil)?.name, slow: late, end: take ? meter.take(Date.now()) : () => {} }
   }
 

@@ -7,6 +7,7 @@ export interface Meter {
   wait(limit: Limit, now: number): number | null
   /** An attempt goes; the function is to be called when it has ended, with whether its time tells something of the destination. */
   take(now: number): (telling: boolean) => void
+  underWay(): number
   /** Milliseconds that the longest attempt under way has lasted. */
   longest(now: number): number
   /** Messages whose attempts failed by the host's fault, since the last that did not. */
@@ -72,6 +73,7 @@ export function createMeter(): Meter {
   return {
     wait,
     failing,
+    underWay: () => underWay.size,
     longest,
     take(now) {
       const attempt = { begun: now }

@@ -29,6 +29,8 @@ export interface ClaimRequest {
   /** Milliseconds until the claim lapses unless it is renewed. */
   lease: number
   clock: Date
+  /** In the first pass: the header fields to prepend, kept with the claim; later null. */
+  trace: Buffer | null
 }
 
 /**
@@ -38,7 +40,9 @@ export interface ClaimRequest {
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
+      update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
+        drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
+      where id = ${request.id} and state = 'queued' and held_at is null
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (

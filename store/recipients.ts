@@ -28,13 +28,18 @@ export async function readRecipients(sql: Sql, id: string, limit: number): Promi
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
 
+export interface DueRecipient extends Pick<RecipientRow, 'n' | 'domain'> {
+  /** The next hop that an operator chose; null: by the routes. */
+  route: string | null
+}
+
 /**
  * Recipients that are due at `clock` (or now, whichever is later: a workflow's clock and ours may differ), not held by a
  * live attempt, and not among `busy`; in envelope order, at most `limit`.
  */
 export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: number[], limit: number) {
-  return await sql<{ n: number; forwardPath: string; domain: string; route: string | null }[]>`
-    select n, forward_path as "forwardPath", domain, route from recipients
+  return await sql<DueRecipient[]>`
+    select n, domain, route from recipients
     where message_id = (select id from messages where id = ${id} and held_at is null) and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
       and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
     order by n limit ${limit}`
