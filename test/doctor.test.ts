@@ -50,7 +50,7 @@ test('the doctor finds nothing while all is well, and by name what is not: the o
     const code = readFileSync(fileURLToPath(new URL('../worker/workflow-bundle.js', import.meta.url)), 'utf8')
     const worker = await Worker.create({
       connection: native, taskQueue: everpost.folder, stickyQueueScheduleToStartTimeout: '1s',
-      workflowBundle: { code: code.replace(/const stamped = await /, 'throw new TypeError("not as it was"); const stamped = await ') },
+      workflowBundle: { code: code.replace(/const begun = await /, 'throw new TypeError("not as it was"); const begun = await ') },
     })
     const polled = worker.run()
     await client.workflow.getHandle(broken).signal('wake')

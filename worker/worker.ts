@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
+import { globalHandlers } from '@temporalio/worker/lib/workflow/vm-shared.js'
 import { createActivities, type ActivityDeps } from '../activities/index.ts'
 
 export interface RunningWorker {
@@ -19,12 +20,15 @@ export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
 }
 
 /**
- * The SDK runs each call into a workflow under a time limit, for which Node starts a watchdog thread every time: 46 % of the workflow
- * thread's CPU, 18 % of the process's (docs/performance.md). Our workflows are our own, and none of them computes; so there is no limit.
+ * The SDK runs workflows in a thread of their own, each call under a time limit, and takes a stack at every promise that they make. For
+ * strangers' code that is right. Ours is short and computes nothing, so it runs here: to hand every activation to a thread and back, and
+ * the watchdog thread that Node starts for each time limit, cost more than the workflow does (docs/performance.md). The stacks served
+ * the stack trace query alone; what a message waits for, its status query and its details in Temporal's UI say in words.
  */
 class PlainWorker extends Worker {
   protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
-    return Worker.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+    globalHandlers.installed = true
+    return Worker.createWorkflowCreator(code, { ...options, debugMode: true, isolateExecutionTimeoutMs: undefined as never }, logger)
   }
 }
 
