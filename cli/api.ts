@@ -9,6 +9,7 @@ import { openIntake } from '../ingress/accept.ts'
 import type { Outbox } from '../ingress/outbox.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
+import { acceptMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
 import { wakeSignal } from '../workflows/interface.ts'
 
@@ -40,7 +41,7 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
     version,
     async submit(sql, content, envelope, origin, sendAt) {
       if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
-      const intake = openIntake({ settings, sql, log }, { binary: false, submission: true })
+      const intake = openIntake({ settings, sql, log, store: (message) => acceptMessage(sql, message) }, { binary: false, submission: true })
       await intake.write(content)
       const taken = await intake.commit(envelope, origin, sendAt)
       if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))

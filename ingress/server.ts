@@ -6,6 +6,7 @@ import type { Sql } from '../store/database.ts'
 import { keepAliases } from './aliases.ts'
 import { createCallout } from './callout.ts'
 import { createCounters, type Counters } from './counters.ts'
+import { createGroupCommit } from './group-commit.ts'
 import { createLimits } from './limits.ts'
 import { type Listening, startListener } from './listener.ts'
 import { inNetworks } from './networks.ts'
@@ -49,7 +50,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
-    settings, sql, log, counters, trusts, isProxy: isTrustedProxy,
+    settings, sql, log, counters, trusts, store: createGroupCommit(sql), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     authenticate: authenticator(settings, sql),
