@@ -1,6 +1,6 @@
 // Group commit: messages that come at the same time are stored in one transaction. One that comes alone is stored at once.
 
-import { acceptMessages, type NewMessage } from '../store/accept.ts'
+import { acceptMessage, acceptMessages, type NewMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
 
 /** Resolves when the message is committed; rejects as acceptMessage does. */
@@ -43,11 +43,8 @@ export function createGroupCommit(sql: Sql): Store {
 
   async function commit(group: Waiting[]): Promise<void> {
     try {
-      const stored = new Set(await acceptMessages(sql, group.map(({ message }) => message)))
-      for (const each of group) {
-        if (stored.has(each.message.id)) each.stored()
-        else each.failed(new Error(`the body of ${each.message.id} is no longer there`))
-      }
+      await acceptMessages(sql, group.map(({ message }) => message))
+      for (const each of group) each.stored()
     } catch (error) {
       // What is wrong with the data of one message is not the others' business.
       if (group.length > 1 && isOfData(error)) for (const each of group) await commit([each])
@@ -55,10 +52,11 @@ export function createGroupCommit(sql: Sql): Store {
     }
   }
 
-  return (message) => new Promise((stored, failed) => {
+  // A large body has its own transaction: what it costs, it costs by its size.
+  return (message) => (message.body === 'uploaded' ? acceptMessage(sql, message) : new Promise((stored, failed) => {
     waiting.push({ message, stored, failed })
     go()
-  })
+  }))
 }
 
 /** SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */
