@@ -75,7 +75,8 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<AttemptArgument, 'fastLane'>, { name, until, why }: Refusal): Promise<Progress> {
   deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
-  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, retention: deps.settings.retention })
+  const { retention } = deps.settings
+  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, clock: new Date(clock), retention })
 }
 
 async function tryClaimed(
@@ -106,7 +107,7 @@ async function tryClaimed(
     const result = await deliver({ message, recipients: claim.recipients, again, signal, beforeDot, partly }).catch((error) => broken(deps, id, claim, error))
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
-      await releaseAttempt(sql, id, claim.number, result.tries)
+      await releaseAttempt(sql, id, claim.number, result.tries, !result.dotSent)
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
       return { moved: true, attempt: null, progress: await readProgress(sql, id) }
     }

@@ -139,27 +139,27 @@ export async function recordAttempt(
 
 /**
  * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
- * finds them settled.
+ * finds them settled. The message is locked first, as by all that change recipients: two that lock them in another order would wait for each other.
  */
 export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
-  await sql`
+  await sql.begin((tx) => [tx`select from messages where id = ${id} for no key update`, tx`
     update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
       waits = null, destination = null
     from unnest(
       ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
     ) as v (n, state, outcome)
-    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`])
 }
 
 /**
  * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
- * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ * marked is left to the end of its lease, and counts as lost, since it may have been delivered; unless `noDot`: it surely was not sent.
  */
-export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
+export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[], noDot = false): Promise<void> {
   await sql`
     with ended as (
-      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      update attempts set ended_at = now(), dot_at = null, tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and (dot_at is null or ${noDot})
       returning number
     )
     update recipients set leased_until = null
