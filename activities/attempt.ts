@@ -49,7 +49,10 @@ async function passGate(
 ): Promise<Attempted> {
   const { id, clock, group } = argument
   const { sql, worker, settings: { worker: { lease } } } = deps
-  const entered = await deps.gate.enter(entryFor(id, group))
+  const patient = AbortSignal.any([Context.current().cancellationSignal, deps.stopping])
+  const entered = await deps.gate.enter(entryFor(id, group), argument.fastLane ? null : patient)
+  if (entered.kind === 'line') return { moved: true, attempt: null, progress: await readProgress(sql, id) }
+  if (deps.stopping.aborted && entered.kind === 'refused') throw stopping()
   if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
