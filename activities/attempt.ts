@@ -9,6 +9,7 @@ import { type MessageRow, readMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
+import { eachReversePath } from './each-reverse-path.ts'
 import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
 import { record } from './record-attempt.ts'
@@ -107,7 +108,7 @@ async function tryClaimed(
       await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
     }
     const again = claim.number > 1
-    const result = await deliver({ message, recipients: claim.recipients, again, signal, beforeDot, partly }).catch((error) => broken(deps, id, claim, error))
+    const result = await eachReversePath({ message, recipients: claim.recipients, again, signal, beforeDot, partly }, deliver).catch((error) => broken(deps, id, claim, error))
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
       await releaseAttempt(sql, id, claim.number, result.tries, !result.dotSent)

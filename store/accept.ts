@@ -2,6 +2,7 @@
 
 import { domainOf } from '../mail/address.ts'
 import type { Envelope, Origin } from '../mail/envelope.ts'
+import { expandedTo } from '../mail/verdict.ts'
 import type { Sql } from './database.ts'
 
 export interface NewMessage {
@@ -50,13 +51,15 @@ export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void
       insert into body_chunks (message_id, seq, bytes)
       select id, 0, ${inline} from message where ${inline !== null}
     )
-    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, next_attempt_at)
-    select message.id, r.n, r.forward_path, r.domain, string_to_array(r.notify, ','), r.orcpt, greatest(now(), ${sendAt}::timestamptz)
+    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, verp, next_attempt_at, state, outcome, settled_at)
+    select message.id, r.n, r.forward_path, r.domain, string_to_array(r.notify, ','), r.orcpt, r.verp, greatest(now(), ${sendAt}::timestamptz),
+           case when r.outcome is null then 'queued' else 'notifying' end, r.outcome, case when r.outcome is not null then now() end
     from message, unnest(
       ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
       ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
-      ${recipients.map((r) => r.orcpt)}::text[]
-    ) as r (n, forward_path, domain, notify, orcpt)
+      ${recipients.map((r) => r.orcpt)}::text[], ${recipients.map((r) => r.verp ?? null)}::text[],
+      ${recipients.map((r) => (r.expanded === undefined ? null : JSON.stringify(expandedTo(r.expanded))))}::text[]::jsonb[]
+    ) as r (n, forward_path, domain, notify, orcpt, verp, outcome)
     returning message_id`
   if (!stored) throw new Error(`the body of ${message.id} is no longer there`)
 }

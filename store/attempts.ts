@@ -15,7 +15,7 @@ export interface Claim {
   recipients: ClaimedRecipient[]
 }
 
-export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'> {
+export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'verp' | 'attempts'> {
   /** How often each retry rule has decided so far. */
   ruledBefore: Record<string, number>
 }
@@ -46,7 +46,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -57,7 +57,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+           notify, orcpt, verp, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null
