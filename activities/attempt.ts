@@ -5,7 +5,7 @@ import { Context } from '@temporalio/activity'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { local } from '../mail/verdict.ts'
 import { type Claim, claimAttempt, markDot, recordDelivered, releaseAttempt, renewLease } from '../store/attempts.ts'
-import { type MessageRow, readMessage } from '../store/messages.ts'
+import { readMessage, type WholeMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
@@ -17,7 +17,7 @@ import type { AttemptArgument, Attempted, Group } from './types.ts'
 import { verdictOn } from './verdict-on.ts'
 
 export interface Delivery {
-  message: MessageRow
+  message: WholeMessage
   recipients: Claim['recipients']
   /** Not the first attempt for this message: one before may have got further than its record says. */
   again: boolean
@@ -29,38 +29,39 @@ export interface Delivery {
   partly: (outcomes: ReadonlyMap<number, Outcome>) => Promise<void>
 }
 
+/** How an agent delivers. */
+export type Deliver = (delivery: Delivery) => Promise<AttemptResult>
+
 /** Makes one attempt. Throws when infrastructure is broken; then its recipients are free again, or will be when the lease ends. */
-export async function makeAttempt(
-  deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
-): Promise<Attempted> {
-  const { id, group } = argument
-  const { sql } = deps
-  if (deps.stopping.aborted) throw stopping()
-  const leaveLane = argument.fastLane ? deps.fastLane.enter(group.nextHop) : () => {}
-  if (!leaveLane) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
-  try {
-    return await passGate(deps, argument, deliver)
-  } finally {
-    leaveLane()
-  }
+export async function makeAttempt(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver): Promise<Attempted> {
+  return (await tryOnce(deps, argument, deliver, null))!
 }
 
-async function passGate(
-  deps: ActivityDeps, argument: AttemptArgument, deliver: (delivery: Delivery) => Promise<AttemptResult>,
-): Promise<Attempted> {
+/**
+ * The same in the first pass, which has read the message already: the attempt is broken off, before the final dot, after
+ * settings.transfer.fastLane. null when it is, or when it would last that long: nothing was decided.
+ */
+export async function makeFirstAttempt(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, message: WholeMessage): Promise<Attempted | null> {
+  return await tryOnce(deps, argument, deliver, message)
+}
+
+async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, first: WholeMessage | null): Promise<Attempted | null> {
   const { id, clock, group } = argument
   const { sql, worker, settings: { worker: { lease } } } = deps
+  if (deps.stopping.aborted) throw stopping()
   const patient = AbortSignal.any([Context.current().cancellationSignal, deps.stopping])
-  const entered = await deps.gate.enter(entryFor(id, group), argument.fastLane ? null : patient)
-  if (entered.kind === 'line') return { moved: true, attempt: null, progress: await readProgress(sql, id) }
-  if (deps.stopping.aborted && entered.kind === 'refused') throw stopping()
-  if (entered.kind === 'refused') return { moved: false, attempt: null, progress: await putOff(deps, argument, entered) }
+  const entered = await deps.gate.enter(entryFor(id, group), first ? null : patient)
+  if (entered.kind === 'line') return null
+  if (entered.kind === 'refused' && deps.stopping.aborted) throw stopping()
+  if (entered.kind === 'refused') return { attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
-    if (argument.fastLane && entered.slow) return { moved: true, attempt: null, progress: await readProgress(sql, id) }
-    const claim = await claimAttempt(sql, { id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock) })
-    if (!claim) return { moved: false, attempt: null, progress: await readProgress(sql, id) }
-    return await tryClaimed(deps, argument, claim, async (delivery) => {
+    if (first && entered.slow) return null
+    const claim = await claimAttempt(sql, {
+      id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock), trace: first?.trace ?? null,
+    })
+    if (!claim) return { attempt: null, progress: await readProgress(sql, id) }
+    return await tryClaimed(deps, argument, claim, first, async (delivery) => {
       const result = await deliver(delivery)
       outcomes = Object.values(result.outcomes)
       return result
@@ -76,7 +77,7 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 }
 
 /** No attempt is possible: the recipients wait on a timer, and their backoff does not advance. */
-export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<AttemptArgument, 'fastLane'>, { name, until, why }: Refusal): Promise<Progress> {
+export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptArgument, { name, until, why }: Refusal): Promise<Progress> {
   deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
   const { retention } = deps.settings
@@ -84,21 +85,21 @@ export async function putOff(deps: ActivityDeps, { id, clock, group }: Omit<Atte
 }
 
 async function tryClaimed(
-  deps: ActivityDeps, { id, clock, group, fastLane }: AttemptArgument, claim: Claim, deliver: (delivery: Delivery) => Promise<AttemptResult>,
-): Promise<Attempted> {
+  deps: ActivityDeps, { id, clock, group }: AttemptArgument, claim: Claim, first: WholeMessage | null, deliver: Deliver,
+): Promise<Attempted | null> {
   const { sql, settings } = deps
   const { lease } = settings.worker
 
   const context = Context.current()
   const signal = AbortSignal.any([
-    context.cancellationSignal, deps.stopping, ...(fastLane ? [AbortSignal.timeout(settings.transfer.fastLane)] : []),
+    context.cancellationSignal, deps.stopping, ...(first ? [AbortSignal.timeout(settings.transfer.fastLane)] : []),
   ])
   const renewal = setInterval(() => {
     renewLease(sql, id, claim.number, lease).catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
   }, lease / 3)
-  const heartbeat = fastLane ? undefined : setInterval(() => context.heartbeat(), 10_000)
+  const heartbeat = first ? undefined : setInterval(() => context.heartbeat(), 10_000)
   try {
-    const message = await readMessage(sql, id)
+    const message = first ?? (await readMessage(sql, id))
     if (!message) throw new Error(`there is no message ${id}`)
     const beforeDot = (recipients: number[]) => markDot(sql, id, claim.number, recipients, lease)
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
@@ -113,7 +114,7 @@ async function tryClaimed(
     if (undecided) {
       await releaseAttempt(sql, id, claim.number, result.tries, !result.dotSent)
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
-      return { moved: true, attempt: null, progress: await readProgress(sql, id) }
+      return null
     }
     return await record(deps, { id, nextHop: group.nextHop, destination: group.destination, clock, claim, result })
   } catch (error) {

@@ -21,7 +21,7 @@ export type Entered = Pass | Refusal | { kind: 'line' }
 
 export interface Pass {
   kind: 'pass'
-  /** Attempts at this destination have lasted longer than `fastLane` allows: this one will, too. */
+  /** Attempts at this destination last long, so this one is not made inside a workflow task. */
   slow: boolean
   /** To be called once, with what came of the attempt; null when it came to no verdict. */
   leave(outcomes: Outcome[] | null): void
@@ -79,6 +79,8 @@ export interface Limit {
   guard?: boolean
 }
 
+/** With many attempts under way, so many milliseconds for one of them tell already that the destination is slow. */
+const sluggish = 1000
 /** Milliseconds to wait while another probes. */
 const probeWait = 15_000
 
@@ -121,7 +123,13 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
       end(false)
       return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
     }
-    return { kind: 'pass', slow: entry.network && meter.longest(Date.now()) > fastLane, leave: (outcomes) => leave(entry, end, probed, outcomes) }
+    return { kind: 'pass', slow: entry.network && isSlow(meter), leave: (outcomes) => leave(entry, end, probed, outcomes) }
+  }
+
+  /** One attempt that lasts is enough to tell; sooner, as many as may go at a time where a host is slow. */
+  function isSlow(meter: Meter): boolean {
+    const oldest = meter.longest(Date.now())
+    return oldest > fastLane || (oldest > sluggish && meter.underWay() > settings.concurrency)
   }
 
   /** What an attempt has to go by, or why there is none now. */

@@ -13,6 +13,7 @@ export interface Meter {
   callBack(limit: Limit, then: () => void): void
   /** An attempt goes. */
   take(now: number): End
+  underWay(): number
   line: Line<End>
   /** Whether one more may wait in line: one who is looking and may come in a moment, who was let through and comes as an activity next, or who is here. */
   room(limit: Limit, now: number, who: 'looking' | 'coming' | 'here'): boolean
@@ -121,6 +122,7 @@ export function createMeter(): Meter {
     refuse,
     line,
     failing,
+    underWay: () => underWay.size,
     longest,
     take(now) {
       const attempt = { begun: now }

@@ -34,7 +34,7 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
     deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
   }
   await suspendByRule(deps, destination, claim.recipients, outcomes, nextHop)
-  return { moved: false, attempt: summary(recording, verdicts), progress }
+  return { attempt: summary(recording, verdicts), progress }
 }
 
 /** A rule may say that this outcome is the destination's business, not one message's. */

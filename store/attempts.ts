@@ -2,7 +2,7 @@
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
-import { type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
 export interface Claim {
   /** Unique in its message, counting from 1. */
@@ -29,6 +29,8 @@ export interface ClaimRequest {
   /** Milliseconds until the claim lapses unless it is renewed. */
   lease: number
   clock: Date
+  /** In the first pass: the header fields to prepend, kept with the claim; later null. */
+  trace: Buffer | null
 }
 
 /**
@@ -38,7 +40,9 @@ export interface ClaimRequest {
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
+      update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
+        drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
+      where id = ${request.id} and state = 'queued' and held_at is null
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
@@ -110,6 +114,10 @@ export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdicts: Verdict[],
   retention: Retention,
 ): Promise<Progress> {
+  if (verdicts.length === 1) {
+    const settled = await recordSole(sql, id, number, result, verdicts[0]!, retention)
+    if (settled) return settled
+  }
   const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
     // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
@@ -135,6 +143,42 @@ export async function recordAttempt(
     settleProgress(tx, id, retention)] as const
   })
   return progress
+}
+
+/**
+ * The same for the common case in one statement: the message has one recipient, and this attempt holds it. null, and nothing is done,
+ * when it is another case. The message is locked first, as everywhere.
+ */
+async function recordSole(
+  sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdict: Verdict, retention: Retention,
+): Promise<Progress | null> {
+  const { n, state, counts, nextAttemptAt } = verdict
+  const queued = state === 'queued'
+  const [row] = await sql<ProgressRow[]>`
+    with message as materialized (
+      select id as message_id from messages where id = ${id} and (select count(*) from recipients where message_id = ${id}) = 1 for no key update
+    ),
+    recipient as (
+      update recipients r set
+        state = ${state}, outcome = ${sql.json(verdict.outcome as never)}, attempts = r.attempts + ${counts ? 1 : 0}::int,
+        next_attempt_at = coalesce(${nextAttemptAt}, r.next_attempt_at),
+        settled_at = case when ${state === 'delivered' || state === 'notifying'} then now() end, leased_until = null, dead_letter = false, waits = null,
+        destination = ${queued ? result.destination : null}
+      from message
+      where r.message_id = message.message_id and r.n = ${n} and r.state = 'queued' and r.attempt = ${number} and r.leased_until > now()
+      returning r.next_attempt_at
+    ),
+    attempt as (
+      update attempts set ended_at = now(), lost = false, tries = ${sql.json(result.tries as never)}, outcomes = ${sql.json(result.outcomes as never)}
+      where message_id = (select message_id from message) and number = ${number} and exists (select from recipient)
+    ),
+    open as (
+      select ${queued ? 1 : 0}::int as queued, ${state === 'notifying' || state === 'bouncing' ? 1 : 0}::int as unreported,
+             case when ${queued} then next_attempt_at end as next_at, null::timestamptz as leased_until, false as failed
+      from recipient
+    )
+    ${settleMessage(sql, id, retention)}`
+  return row ? toProgress(row) : null
 }
 
 /**

@@ -21,7 +21,7 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
-const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date() })
+const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date(), trace: null })
 const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) =>
   controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
 

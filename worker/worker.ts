@@ -3,7 +3,6 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
-import { createFastLane } from '../activities/fast-lane.ts'
 import { createActivities, type ActivityDeps } from '../activities/index.ts'
 
 export interface RunningWorker {
@@ -13,7 +12,7 @@ export interface RunningWorker {
   stop(): Promise<void>
 }
 
-export interface WorkerDeps extends Omit<ActivityDeps, 'stopping' | 'fastLane'> {
+export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
   connection: NativeConnection
   /** Milliseconds for attempts that have sent their final dot to get the reply. */
   grace: number
@@ -41,7 +40,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     namespace: settings.temporal.namespace,
     taskQueue: settings.temporal.taskQueue,
     workflowBundle: { codePath: bundle },
-    activities: createActivities({ ...deps, stopping: stopping.signal, fastLane: createFastLane(settings.worker.activities) }),
+    activities: createActivities({ ...deps, stopping: stopping.signal }),
     maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
     maxConcurrentLocalActivityExecutions: settings.worker.activities,
     maxConcurrentActivityTaskExecutions: settings.worker.activities,
