@@ -9,6 +9,7 @@ import { readMessage, type WholeMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
+import { eachReversePath } from './each-reverse-path.ts'
 import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
 import { record } from './record-attempt.ts'
@@ -48,7 +49,10 @@ async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: D
   const { id, clock, group } = argument
   const { sql, worker, settings: { worker: { lease } } } = deps
   if (deps.stopping.aborted) throw stopping()
-  const entered = await deps.gate.enter(entryFor(id, group))
+  const patient = AbortSignal.any([Context.current().cancellationSignal, deps.stopping])
+  const entered = await deps.gate.enter(entryFor(id, group), first ? null : patient)
+  if (entered.kind === 'line') return null
+  if (entered.kind === 'refused' && deps.stopping.aborted) throw stopping()
   if (entered.kind === 'refused') return { attempt: null, progress: await putOff(deps, argument, entered) }
   let outcomes: Outcome[] | null = null
   try {
@@ -76,7 +80,8 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptArgument, { name, until, why }: Refusal): Promise<Progress> {
   deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
-  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, retention: deps.settings.retention })
+  const { retention } = deps.settings
+  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, clock: new Date(clock), retention })
 }
 
 async function tryClaimed(
@@ -104,10 +109,10 @@ async function tryClaimed(
       await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
     }
     const again = claim.number > 1
-    const result = await deliver({ message, recipients: claim.recipients, again, signal, beforeDot, partly }).catch((error) => broken(deps, id, claim, error))
+    const result = await eachReversePath({ message, recipients: claim.recipients, again, signal, beforeDot, partly }, deliver).catch((error) => broken(deps, id, claim, error))
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
-      await releaseAttempt(sql, id, claim.number, result.tries)
+      await releaseAttempt(sql, id, claim.number, result.tries, !result.dotSent)
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
       return null
     }

@@ -6,7 +6,7 @@ import { readBody } from '../store/bodies.ts'
 import { isDatabaseError } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { settleReports } from '../store/reports.ts'
-import { makeReport, wants } from './make-report.ts'
+import { makeReports, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
 import type { DsnArgument, DsnSent } from './types.ts'
 
@@ -29,7 +29,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
     delayed,
     at,
     retention: deps.settings.retention,
-    make: (event, recipients) => makeReport(deps, { event, message, original, recipients, at }),
+    make: (event, recipients) => makeReports(deps, { event, message, original, recipients, at }),
     isDeadLetter: (recipient) => wants(recipient, 'failed'),
   })
   const { progress, reports, settled } = await settle(message).catch((error) => {

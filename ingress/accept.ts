@@ -5,6 +5,7 @@ import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { queueLifetime } from '../mail/retry.ts'
+import { withVerp } from '../mail/verp.ts'
 import type { Settings } from '../settings/schema.ts'
 import { isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
@@ -105,7 +106,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
         const stored = await certain({ sql, log, store }, {
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
-          envelope: envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope,
+          envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
           lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }

@@ -166,6 +166,6 @@ async function converse(session: Session): Promise<void> {
 }
 
 export function envelopeOf({ reversePath, parameters, recipients }: Transaction): Envelope {
-  const { body, smtpUtf8, requireTls, ret, envid } = parameters
-  return { reversePath, recipients, body, smtpUtf8, requireTls, ret, envid }
+  const { body, smtpUtf8, requireTls, ret, envid, verp } = parameters
+  return { reversePath, recipients, body, smtpUtf8, requireTls, ret, envid, verp }
 }

@@ -2,6 +2,7 @@
 
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
+import { expandRecipient } from '../mail/expand.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
@@ -10,13 +11,14 @@ import { ownsSender } from './submission.ts'
 /** Recipients of one message once aliases are followed. */
 const mostRecipients = 10_000
 
-export function offered({ edge, tls }: Session): Offered {
+export function offered({ edge, tls, user, client }: Session): Offered {
   const { settings, submission } = edge
   return {
     messageSize: settings.limits.messageSize,
     auth: submission && (tls !== null || settings.submission.clearTextAuth),
     tls: tls !== null,
     futureRelease: submission ? settings.submission.futureRelease : 0,
+    verp: user || (!submission && edge.trusts(client.address)) ? settings.reports.verp.delimiters : null,
   }
 }
 
@@ -41,6 +43,7 @@ function begin(session: Session, argument: string): Reply {
   const parameters = mailParameters(path.rest, offered(session), Date.now())
   if ('refused' in parameters) return parameters.refused
   if (!isAscii(path.address) && !parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
+  if (parameters.verp !== null && path.address === '') return reply(503, '5.5.4', 'XVERP needs a sender')
   if (edge.submission && !settings.submission.anySender && !ownsSender(user!, path.address)) return reply(553, '5.7.1', `${user!.name} may not send with this address`)
   if (edge.outboxFull()) return reply(451, '4.3.2', 'Too many messages wait; try again later')
   if (!edge.limits.message(client.address, user?.name ?? null)) {
@@ -89,22 +92,14 @@ async function add(session: Session, argument: string): Promise<Reply> {
   }
   const { recipients } = transaction
   if (recipients.length + found.addresses.length > mostRecipients) return reply(452, '4.5.3', 'Too many recipients for one message')
-  for (const forwardPath of found.addresses) {
-    // RFC 3461 section 5.2.7.1: an alias's reports speak of the address that the sender knows.
-    const orcpt = parameters.orcpt ?? (forwardPath === path.address || !isAscii(path.address) ? null : `rfc822;${xtext(path.address)}`)
-    const recipient = { n: recipients.length, forwardPath, notify: parameters.notify, orcpt }
-    if (!recipients.some((known) => isSame(known, recipient))) recipients.push(recipient)
-    if (!isAscii(forwardPath)) transaction.parameters.smtpUtf8 = true
+  for (const recipient of expandRecipient(path.address, found.addresses, parameters)) {
+    if (!recipients.some((known) => isSame(known, recipient))) recipients.push({ n: recipients.length, ...recipient })
+    if (!isAscii(recipient.forwardPath)) transaction.parameters.smtpUtf8 = true
   }
   return reply(250, '2.1.5', 'Ok')
 }
 
 /** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
-function isSame(one: Recipient, other: Recipient): boolean {
-  return one.forwardPath === other.forwardPath && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
-}
-
-/** RFC 3461 section 4. */
-function xtext(text: string): string {
-  return text.replace(/[^!-*,-<>-~]/g, (character) => `+${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+function isSame(one: Recipient, other: Omit<Recipient, 'n'>): boolean {
+  return one.forwardPath === other.forwardPath && one.expanded === other.expanded && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
 }

@@ -3,6 +3,7 @@
 import { isAscii } from 'node:buffer'
 import { domainOf } from '../mail/address.ts'
 import type { Envelope, Origin } from '../mail/envelope.ts'
+import { expandedTo } from '../mail/verdict.ts'
 import type { Sql } from './database.ts'
 
 export interface NewMessage {
@@ -66,13 +67,15 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
       select id, 0, case when ascii = 1 then convert_to(body, 'UTF8') else decode(body, 'hex') end
       from unnest(${bodies.map((b) => b.id)}::text[], ${bodies.map((b) => b.text)}::text[], ${bodies.map((b) => Number(b.ascii))}::int[]) as b (id, body, ascii)
     )
-    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, next_attempt_at)
-    select id, n, forward_path, domain, string_to_array(notify, ','), orcpt, greatest(now(), send_at)
+    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, verp, next_attempt_at, state, outcome, settled_at)
+    select id, n, forward_path, domain, string_to_array(notify, ','), orcpt, verp, greatest(now(), send_at),
+           case when outcome is null then 'queued' else 'notifying' end, outcome, case when outcome is not null then now() end
     from unnest(
       ${recipients.map((r) => r.id)}::text[], ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
       ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
-      ${recipients.map((r) => r.orcpt)}::text[], ${recipients.map((r) => r.sendAt?.toISOString() ?? null)}::timestamptz[]
-    ) as r (id, n, forward_path, domain, notify, orcpt, send_at)`
+      ${recipients.map((r) => r.orcpt)}::text[], ${recipients.map((r) => r.verp ?? null)}::text[], ${recipients.map((r) => r.sendAt?.toISOString() ?? null)}::timestamptz[],
+      ${recipients.map((r) => (r.expanded === undefined ? null : JSON.stringify(expandedTo(r.expanded))))}::text[]::jsonb[]
+    ) as r (id, n, forward_path, domain, notify, orcpt, verp, send_at, outcome)`
 }
 
 /** As text where that is possible, as it mostly is: the driver would send octets as twice as many hexadecimal digits. */

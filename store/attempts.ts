@@ -15,7 +15,7 @@ export interface Claim {
   recipients: ClaimedRecipient[]
 }
 
-export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'> {
+export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'verp' | 'attempts'> {
   /** How often each retry rule has decided so far. */
   ruledBefore: Record<string, number>
 }
@@ -50,7 +50,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -61,7 +61,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+           notify, orcpt, verp, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null
@@ -183,27 +183,27 @@ async function recordSole(
 
 /**
  * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
- * finds them settled.
+ * finds them settled. The message is locked first, as by all that change recipients: two that lock them in another order would wait for each other.
  */
 export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
-  await sql`
+  await sql.begin((tx) => [tx`select from messages where id = ${id} for no key update`, tx`
     update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
       waits = null, destination = null
     from unnest(
       ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
     ) as v (n, state, outcome)
-    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`])
 }
 
 /**
  * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
- * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ * marked is left to the end of its lease, and counts as lost, since it may have been delivered; unless `noDot`: it surely was not sent.
  */
-export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
+export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[], noDot = false): Promise<void> {
   await sql`
     with ended as (
-      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      update attempts set ended_at = now(), dot_at = null, tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and (dot_at is null or ${noDot})
       returning number
     )
     update recipients set leased_until = null

@@ -10,6 +10,8 @@ export interface RecipientRow {
   domain: string
   notify: Notify[]
   orcpt: string | null
+  /** Its own reverse-path; null: the message's. */
+  verp: string | null
   state: 'queued' | 'delivered' | 'notifying' | 'bouncing' | 'bounced' | 'expired'
   attempts: number
   nextAttemptAt: Date
@@ -23,7 +25,7 @@ export interface RecipientRow {
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
-    select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
+    select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
            leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
