@@ -9,6 +9,7 @@ import { builtInRules } from '../mail/retry-rules.ts'
 import { local } from '../mail/verdict.ts'
 import { type Claim, claimAttempt, markDot, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from '../store/attempts.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
+import { postgresTime } from '../store/clock.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients, suspendDestination } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
@@ -186,7 +187,7 @@ function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { ho
   const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
   return {
     from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
-    delay: seconds(Date.now() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
+    delay: seconds(postgresTime() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
     status: status === 'delivered' ? 'sent' : status,
   }
 }
@@ -200,8 +201,8 @@ function verdictOn(
   const outcome = ruled(plain, rule, ruledBefore)
   if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
   if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
-  // The workflow's clock and ours may differ; by the later one no attempt is due in the past of either.
-  const now = Math.max(Date.now(), clock)
+  // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
+  const now = Math.max(postgresTime(), clock)
   const times = outcome.rule?.times[outcome.rule.name] ?? 0
   const next = counts
     ? nextAttemptAt({ now, attempts: attempts + 1, rule, times, schedule: deps.settings.retry, random: Math.random() })

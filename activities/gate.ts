@@ -4,6 +4,7 @@
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
 import type { Settings } from '../settings/schema.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import type { Traffic } from '../store/destination-shares.ts'
 import { type Busy, createMeter, type Meter } from './meter.ts'
@@ -78,7 +79,7 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     const { probed, slow, end } = found
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
       end(false)
-      return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
+      return { kind: 'refused', name: probed, until: later(postgresTime() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
     }
     return { kind: 'pass', slow, leave: (outcomes) => leave(entry, end, probed, outcomes) }
   }
@@ -86,7 +87,7 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
   /** What an attempt may go by, or why not now. */
   async function admit(entry: Entry, take = false): Promise<{ probed: string | undefined; slow: boolean; end: (telling: boolean) => void } | Refusal> {
     const names = [...new Set([entry.destination, entry.nextHop])]
-    const now = Date.now()
+    const now = postgresTime()
     const rows = names.map((name) => link.rows().get(name)).filter((row) => row !== undefined)
     for (const row of rows) {
       const refusal = suspended(row, now) ?? broken(row, now)
@@ -97,11 +98,11 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     const meter = meterOf(name)
     const slow = entry.network && meter.longest(now) > fastLane
     const limit = limited ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
-    const wait = meter.wait(limit, Date.now())
-    if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
+    const wait = meter.wait(limit, postgresTime())
+    if (wait !== null) return { kind: 'refused', name, until: new Date(postgresTime() + wait), why: describe(name, limited?.limit ?? limit) }
     // Taken here, where nothing is awaited between: two that come together must not both find the last place.
-    const late = meter.longest(Date.now()) > fastLane
-    return { probed: rows.find((row) => row.circuitUntil)?.name, slow: late, end: take ? meter.take(Date.now()) : () => {} }
+    const late = meter.longest(postgresTime()) > fastLane
+    return { probed: rows.find((row) => row.circuitUntil)?.name, slow: late, end: take ? meter.take(postgresTime()) : () => {} }
   }
 
   function leave({ id, destination }: Entry, end: (telling: boolean) => void, probed: string | undefined, outcomes: Outcome[] | null): void {
@@ -151,7 +152,7 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
 
   /** What each destination in use could use; forgets those that nothing has gone to for a while. */
   function busy(): Map<string, Busy> {
-    for (const [name, meter] of meters) if (meter.idle(Date.now())) meters.delete(name)
+    for (const [name, meter] of meters) if (meter.idle(postgresTime())) meters.delete(name)
     return new Map([...meters].map(([name, meter]) => [name, meter.busy()]))
   }
 

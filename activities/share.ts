@@ -1,5 +1,6 @@
 // A worker's part of a destination's limit: pure, from what all workers have said that they could use.
 
+import { postgresTime } from '../store/clock.ts'
 import type { ShareRow } from '../store/destination-shares.ts'
 import type { Limit } from './gate.ts'
 
@@ -12,7 +13,7 @@ export function shareOf({ concurrency, rate }: Limit, rows: ShareRow[], worker: 
   const total = rows.reduce((sum, row) => sum + row.wants, 0)
   const others = rows.filter((row) => row.worker !== worker).reduce((sum, row) => sum + row.underWay, 0)
   return {
-    concurrency: concurrency === null ? null : Math.min(wholeShare(concurrency, wants, worker, Math.floor(Date.now() / turn)), Math.max(0, concurrency - others)),
+    concurrency: concurrency === null ? null : Math.min(wholeShare(concurrency, wants, worker, Math.floor(postgresTime() / turn)), Math.max(0, concurrency - others)),
     rate: rate === null ? null : (rate * wants.get(worker)!) / total,
   }
 }

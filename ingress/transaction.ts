@@ -2,6 +2,7 @@
 
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
+import { postgresTime } from '../store/clock.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
@@ -38,7 +39,7 @@ function begin(session: Session, argument: string): Reply {
   const path = parsePath(from[1]!)
   if ('problem' in path) return reply(501, '5.1.7', path.problem)
   if (path.address !== '' && splitAddress(path.address).domain === '') return reply(501, '5.1.7', 'The sender needs a domain')
-  const parameters = mailParameters(path.rest, offered(session), Date.now())
+  const parameters = mailParameters(path.rest, offered(session), postgresTime())
   if ('refused' in parameters) return parameters.refused
   if (!isAscii(path.address) && !parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
   if (edge.submission && !settings.submission.anySender && !ownsSender(user!, path.address)) return reply(553, '5.7.1', `${user!.name} may not send with this address`)

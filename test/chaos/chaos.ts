@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../store/database.ts'
 import { type Cluster, roles, startCluster } from './cluster.ts'
+import { drained } from './drain.ts'
+import { lacking } from './means.ts'
 import type { LedgerEntry } from './client.ts'
 import { createNemesis } from './nemesis.ts'
-import { describeStalled } from './stalled.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -24,14 +25,20 @@ export interface ChaosOptions {
   sabotage?: 'early-250' | 'forget-dot'
   /** Milliseconds after which the load ends, targets met or not. */
   limit?: number
-  /** Milliseconds that the queue may take to empty. */
-  drain: number
+  /** Faults may last as long as an operator's would: a minute, not seconds. */
+  patient: boolean
+  /** Milliseconds that the queue may take to get on once there is peace. */
+  patience: number
   say: (line: string) => void
 }
 
 export interface ChaosResult {
   verdict: Verdict
   seconds: { load: number; drain: number }
+  /** Whether the queue is empty at the end. */
+  drained: boolean
+  /** What could not be done on this machine. */
+  lacking: string[]
   /** Ends by kill -9, by whom. */
   kills: Record<string, number>
   acts: Record<string, number>
@@ -40,7 +47,9 @@ export interface ChaosResult {
 }
 
 /** Milliseconds between two acts, on average. */
-const pace = 2500
+const pace = 1200
+/** Milliseconds from one kill to the next, as it comes out. */
+const perKill = 1800
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, say, sabotage } = options
@@ -49,7 +58,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const struck: Record<string, number> = {}
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
   const cluster = await startCluster({
-    seed, sabotage: sabotage ?? '',
+    seed, sabotage: sabotage ?? '', patient: options.patient,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
   })
@@ -63,13 +72,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     let sent = 0
     const begun = Date.now()
     // As many a second as are needed while the kills last.
-    const rate = Math.max(5, options.messages / ((options.kills * pace * 1.1) / 1000))
+    const rate = Math.max(5, options.messages / ((options.kills * perKill) / 1000))
     const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
     for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
       await sleep(dice.between(pace / 5, pace))
-      const name = await nemesis.act()
+      const { name, killed } = await nemesis.act()
       count(acts, name)
-      if (name === 'kill -9 postmaster' || name === 'kill -9 Temporal' || name === 'Temporal wiped') count(kills, name.split(' ').at(-1)!)
+      if (killed) count(kills, killed)
       if (total() >= told + 50) {
         told = total()
         say(`${told} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`)
@@ -82,31 +91,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await nemesis.relent()
     // A process that still carries a point would die in peace.
     for (const role of roles) cluster.everposts[role]?.kill('SIGTERM')
-    await drained(cluster, options.drain, say)
-    const verdict = await gather(cluster, seed)
-    return { verdict, seconds: { load: (loaded - begun) / 1000, drain: (Date.now() - loaded) / 1000 }, kills, acts, points: struck }
+    const empty = await drained(cluster, { patience: options.patience, say })
+    const seconds = { load: (loaded - begun) / 1000, drain: (Date.now() - loaded) / 1000 }
+    return { verdict: await gather(cluster, seed), seconds, drained: empty, lacking: lacking(cluster.means), kills, acts, points: struck }
   } finally {
     clearInterval(supervisor)
     await cluster.end()
   }
-}
-
-async function drained(cluster: Cluster, limit: number, say: (line: string) => void): Promise<void> {
-  const sql = openDatabase(cluster.postgres.url, 1, 'verdict')
-  const begun = Date.now()
-  let empty = false
-  for (let told = begun; Date.now() - begun < limit; await sleep(500)) {
-    const [row] = await sql<{ count: number }[]>`select count(*) from messages where state = 'queued'`.catch(() => [])
-    empty = row?.count === 0
-    if (empty) break
-    if (Date.now() - told > 15_000) {
-      told = Date.now()
-      say(`${row?.count} messages queued after ${Math.round((told - begun) / 1000)} s of peace`)
-    }
-  }
-  await sql.end()
-  // The promise has a third part: nothing stalls in silence.
-  if (!empty) for (const line of await describeStalled(cluster)) say(`stalled: ${line}`)
 }
 
 async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
