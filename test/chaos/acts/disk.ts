@@ -8,14 +8,23 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Acts } from './act.ts'
 
+/** Takes what is left, again and again, since Postgres takes of it at the same time. */
+async function fill(disk: string, file: string): Promise<void> {
+  for (let size = 0, tries = 0; tries < 20; tries++) {
+    const { bavail, bsize } = await statfs(disk)
+    if (bavail === 0) return
+    const took = await promisify(execFile)('fallocate', ['-o', String(size), '-l', String(bavail * bsize), file]).then(() => true, () => false)
+    if (took) size += bavail * bsize
+  }
+}
+
 export const diskActs: Acts = {
   'the disk is full': {
     weight: 1,
     async do(cluster, random) {
-      const { bavail, bsize } = await statfs(cluster.disk)
       const file = join(cluster.disk, 'full')
       try {
-        await promisify(execFile)('fallocate', ['-l', String(bavail * bsize), file])
+        await fill(cluster.disk, file)
         await sleep(random.between(1000, cluster.patient ? 10_000 : 4000))
       } finally {
         rmSync(file, { force: true })
