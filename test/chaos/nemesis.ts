@@ -37,12 +37,13 @@ export function createNemesis(cluster: Cluster, random: Random, { wipes, deadly 
         at -= weight
         return at < 0
       })!
+      cluster.note(name)
       try {
         await act.do(cluster, random)
         return { name, killed: act.kills }
       } catch (error) {
         // A database that is just coming back refuses some acts; that is no fault of anyone.
-        cluster.note(`${name}: ${error}`)
+        cluster.note(`in vain: ${error}`)
         return { name: `${name}, in vain`, killed: undefined }
       }
     },

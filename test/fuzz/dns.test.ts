@@ -46,7 +46,8 @@ test('DNS: loops of pointers, cut packets, false counts and lengths are hosts th
         }
         const begun = performance.now()
         const found = await resolveHosts({ name: 'x.test', kind: 'mx', port: 25 }, dns, { hostname: 'mx.example.test' })
-        assert.ok(performance.now() - begun < 2000)
+        // Far above what the time-outs add up to, since the machine may be busy.
+        assert.ok(performance.now() - begun < 20_000)
         kinds.add(found.kind === 'hosts' ? 'hosts' : found.outcome.status)
         if (rcode === 2 || rcode === 5) assert.ok(found.kind === 'outcome' && found.outcome.status === 'deferred', JSON.stringify(found))
         // biome-ignore lint/suspicious/noControlCharactersInRegex: none may be there
