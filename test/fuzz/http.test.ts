@@ -19,13 +19,13 @@ const server = await startConsole({
   sql, address: '127.0.0.1', port: 0, parts: () => ({}), api: consoleApi({ sql, settings, log: logger, outbox, startMessage: async () => {}, stops: [] }),
 })
 
-/** What comes back for these octets, until the server closes or is silent for a while. */
-function talk(octets: Buffer): Promise<string> {
+/** What comes back for these octets, until the server closes; when they are no `whole` request it waits for more, and we do not. */
+function talk(octets: Buffer, whole: boolean): Promise<string> {
   return new Promise((resolve) => {
     let heard = ''
     const socket = connect(server.port, '127.0.0.1', () => socket.write(octets)).setEncoding('latin1')
     socket.on('error', () => {}).on('data', (chunk: string) => { heard += chunk }).on('close', () => resolve(heard))
-    socket.setTimeout(500, () => socket.destroy())
+    socket.setTimeout(whole ? 30_000 : 500, () => socket.destroy())
   })
 }
 
@@ -60,7 +60,6 @@ function encodeURIComponentOf(value: string): string {
 test('HTTP: any octets, and any request of a holder of a token, get an answer that is no fault of ours; without a token nothing is told or done', async () => {
   const scopes: TokenScope[] = ['submit', 'read', 'events', 'control']
   const token = await createToken(sql, 'fuzz', scopes, null)
-  const seen = new Set<number>()
   const request = fc.record({
     method: fc.constantFrom('GET', 'GET', 'GET', 'POST', 'POST', 'POST', 'POST', 'PUT', 'DELETE', 'HEAD'), path, query, body,
     headers: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.array(header, { minLength: 1, maxLength: 2 }) }),
@@ -70,29 +69,29 @@ test('HTTP: any octets, and any request of a holder of a token, get an answer th
   const accepted = async () => (await sql<{ count: number }[]>`select count(*) from messages`)[0]!.count
   let before = 0
   try {
+    const plain = Buffer.from(`GET /v1/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer ${token}\r\n\r\n`)
+    assert.match(await talk(plain, true), /^HTTP\/1\.1 200 /, 'the token opens the door')
     await fuzz(fc.asyncProperty(fc.array(request, { minLength: 30, maxLength: 30 }), fc.boolean(), async (requests, all) => {
       const answers = await Promise.all(requests.map(async ({ method, path, query, body, headers, type, known, raw }) => {
         const octets = Buffer.from(body)
+        const whole = raw === null && headers.length === 0
         const head = [
           `${method} ${path}${query ? `?${query}` : ''} HTTP/1.1`, 'Host: x', 'Connection: close', `Content-Type: ${type}`, `Content-Length: ${octets.length}`,
           `Authorization: Bearer ${all && known ? token : 'evp_nothing'}`, ...headers, '', '',
         ].join('\r\n')
-        return { known: all && known && !raw, answer: await talk(raw ?? Buffer.concat([Buffer.from(head, 'latin1'), octets])), asked: raw?.toString('latin1') ?? head + body, path }
+        return { known: all && known && !raw, answer: await talk(raw ?? Buffer.concat([Buffer.from(head, 'latin1'), octets]), whole), whole, asked: raw?.toString('latin1') ?? head + body, path }
       }))
-      for (const { known, answer, asked, path } of answers) {
-        // Not a whole request: the server waits for the rest.
-        if (answer === '') continue
+      for (const { known, answer, asked, path, whole } of answers) {
+        if (answer === '' && !whole) continue
         const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1])
         assert.ok(status >= 100 && status < 500, `${status} for ${JSON.stringify(asked)}\n${answer}\n${log.at(-1)}`)
-        seen.add(status)
         if (!known && path !== '/healthz') assert.ok(status === 100 || status >= 400, `${status} for ${JSON.stringify(asked)}`)
       }
-      assert.match(await talk(Buffer.from('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')), /^HTTP\/1\.1 200 /)
+      assert.match(await talk(Buffer.from('GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'), true), /^HTTP\/1\.1 200 /)
       const now = await accepted()
       if (!all) assert.equal(now, before)
       before = now
     }))
-    assert.deepEqual([200, 400, 401, 404, 422].filter((status) => !seen.has(status)), [], 'each came up')
   } finally {
     await server.stop()
     await drop()
