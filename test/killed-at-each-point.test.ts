@@ -67,6 +67,10 @@ const table: [point: Point, passage: number, to: string, expected: Expected][] =
   ['W7', 1, 'refused', reported], ['W8', 2, 'refused', reported],
 ]
 
+const words: Record<string, string> = {
+  nothing: 'nothing, and the client knows', once: 'the message, once', attributed: 'the message, and every copy has its record', reported: 'one report',
+}
+
 async function stage(use: (scene: Scene) => Promise<void>): Promise<void> {
   const peer = await startPeer({ rcpt: { 'refused@partner.test': '550 5.1.1 no such user' } })
   const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
@@ -80,7 +84,7 @@ async function stage(use: (scene: Scene) => Promise<void>): Promise<void> {
 
 describe('kill -9 at each step of ingress and worker', { concurrency: 4 }, () => {
   for (const [point, passage, to, expected] of table) {
-    test(`${point}: what comes out is ${{ nothing: 'nothing, and the client knows', once: 'the message, once', attributed: 'the message, and every copy has its record', reported: 'one report' }[expected.name]}`, () => stage(async (scene) => {
+    test(`${point}: what comes out is ${words[expected.name]}`, () => stage(async (scene) => {
       const { everpost } = scene
       const victim = await everpost.start('serve', armed(`${point}:SIGKILL:${passage}`))
       scene.id = await everpost.send(`${to}@partner.test`, 'sender@partner.test', large).catch(() => null)

@@ -28,13 +28,15 @@ test('neither passwords, right or wrong, nor tokens nor bodies are in the log, a
   const { stdout } = await everpost.command('token', 'create', 'all', '--scope', 'submit')
   const token = stdout.trim()
   const send = (password: string) => everpost.command(
-    'send', '--to', 'carol@example.test', '--user', 'alice@example.test', '--password', password, '--server', `127.0.0.1:${everpost.ports['submission']}`, '--insecure', '--text', 'the body is private',
+    'send', '--to', 'carol@example.test', '--user', 'alice@example.test', '--password', password, '--server', `127.0.0.1:${everpost.ports['submission']}`,
+    '--insecure', '--text', 'the body is private',
   )
   const sent = await send('wonderland-secret')
   assert.equal(sent.code, 0, sent.stderr)
   assert.equal((await send('queen-secret')).code, 69)
   const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}/v1/messages`, {
-    method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ from: 'alice@example.test', to: ['carol@example.test'], text: 'the body is private' }),
+    method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ from: 'alice@example.test', to: ['carol@example.test'], text: 'the body is private' }),
   })
   assert.equal(answer.status, 201)
   await everpost.states((await answer.json() as { id: string }).id)
@@ -47,7 +49,8 @@ test('neither passwords, right or wrong, nor tokens nor bodies are in the log, a
 test('everpost config shows no secret: password hashes, the database password, webhook keys', async () => {
   const { stdout } = await everpost.command('config', '--all')
   assert.match(stdout, /alice@example\.test/)
-  for (const secret of [passwordHash, passwordHash.split('$').at(-1)!, new URL(everpost.database).password, 'hook-secret-of-32-octets-at-least']) assert.ok(secret.length > 3 && !stdout.includes(secret))
+  const secrets = [passwordHash, passwordHash.split('$').at(-1)!, new URL(everpost.database).password, 'hook-secret-of-32-octets-at-least']
+  for (const secret of secrets) assert.ok(secret.length > 3 && !stdout.includes(secret))
 })
 
 test('a wrong password takes as long for a user that does not exist as for one that does', async () => {

@@ -8,7 +8,7 @@ import { type Cluster, roles, startCluster } from './cluster.ts'
 import { drained } from './drain.ts'
 import { lacking } from './means.ts'
 import type { LedgerEntry } from './client.ts'
-import { createNemesis } from './nemesis.ts'
+import { createNemesis, type Target } from './nemesis.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -46,10 +46,10 @@ export interface ChaosResult {
   points: Record<string, number>
 }
 
-/** Milliseconds between two acts, on average. */
-const pace = 1200
+/** Milliseconds at most between two acts of a kind, both kinds side by side. */
+const pace = { ours: 2000, theirs: 2500 }
 /** Milliseconds from one kill to the next, as it comes out. */
-const perKill = 1800
+const perKill = 1500
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, say, sabotage } = options
@@ -62,8 +62,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
   })
-  const nemesis = createNemesis(cluster, randomOf(seed, 'nemesis'), { wipes: options.wipes, deadly: sabotage !== undefined })
-  const dice = randomOf(seed, 'pace')
+  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, deadly: sabotage !== undefined })
   let armed = true
   const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
   const total = () => Object.values(kills).reduce((a, b) => a + b, 0)
@@ -74,16 +73,17 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     // As many a second as are needed while the kills last.
     const rate = Math.max(5, options.messages / ((options.kills * perKill) / 1000))
     const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
-    for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
-      await sleep(dice.between(pace / 5, pace))
-      const { name, killed } = await nemesis.act()
-      count(acts, name)
-      if (killed) count(kills, killed)
-      if (total() >= told + 50) {
-        told = total()
-        say(`${told} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`)
+    const enough = () => (total() >= options.kills && sent >= options.messages) || Date.now() - begun >= (options.limit ?? Number.POSITIVE_INFINITY)
+    const lane = async (on: Target) => {
+      for (const dice = randomOf(seed, `pace of ${on}`); !enough();) {
+        await sleep(dice.between(pace[on] / 5, pace[on]))
+        const done = await nemesis.act(on)
+        if (done) count(acts, done.name)
+        if (done?.killed) count(kills, done.killed)
       }
     }
+    const progress = setInterval(() => say(`${total()} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`), 30_000)
+    await Promise.all([lane('ours'), lane('theirs')]).finally(() => clearInterval(progress))
     armed = false
     await client.stop()
     const loaded = Date.now()

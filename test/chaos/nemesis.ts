@@ -9,45 +9,66 @@ import { processActs } from './acts/processes.ts'
 import { temporalActs, wipe } from './acts/temporal.ts'
 import type { Cluster, Role } from './cluster.ts'
 import { type Point, points } from './faults/points.ts'
-import type { Random } from './random.ts'
+import { randomOf } from './random.ts'
+
+export type Target = 'ours' | 'theirs'
+
+export interface Done {
+  name: string
+  /** Which server died by it. */
+  killed: string | undefined
+}
 
 export interface Nemesis {
-  /** One act; resolves when its victims are being started again. Returns what it was, and which server died by it. */
-  act(): Promise<{ name: string; killed: string | undefined }>
+  /** One act against our processes, or against what they stand on; null: there is none. Resolves when its victims are being started again. */
+  act(on: Target): Promise<Done | null>
   /** How a process is armed when it starts. */
   arm(role: Role): string
   /** Undoes whatever lasts. */
   relent(): Promise<void>
 }
 
-/** `wipes`: among the acts is the loss of Temporal's database. `deadly`: only kill -9 of ours, for the negative controls. */
-export function createNemesis(cluster: Cluster, random: Random, { wipes, deadly }: { wipes: boolean; deadly: boolean }): Nemesis {
+interface Options {
+  seed: number
+  /** Among the acts is the loss of Temporal's database. */
+  wipes: boolean
+  /** Only kill -9 of ours, for the negative controls. */
+  deadly: boolean
+}
+
+export function createNemesis(cluster: Cluster, { seed, wipes, deadly }: Options): Nemesis {
   const { means } = cluster
-  const all: Acts = {
-    ...processActs, ...postgresActs, ...temporalActs, ...networkActs, ...(means.packets ? packetActs : {}), ...(means.disk ? diskActs : {}),
+  const theirs: Acts = {
+    ...postgresActs, ...temporalActs, ...networkActs, ...(means.packets ? packetActs : {}), ...(means.disk ? diskActs : {}),
     ...(means.faketime ? clockActs : {}), ...(wipes ? wipe : {}),
   }
-  const table = Object.entries(all).filter(([name]) => !deadly || (name.startsWith('kill -9') && name in processActs))
+  const tables = {
+    ours: Object.entries(processActs).filter(([name]) => !deadly || name.startsWith('kill -9')),
+    theirs: deadly ? [] : Object.entries(theirs),
+  }
+  const dice = { ours: randomOf(seed, 'ours'), theirs: randomOf(seed, 'theirs'), points: randomOf(seed, 'points') }
   const due: Point[] = [...points]
-  const total = table.reduce((sum, [, { weight }]) => sum + weight, 0)
   return {
-    async act() {
-      let at = random.next() * total
-      const [name, act] = table.find(([, { weight }]) => {
+    async act(on) {
+      let at = dice[on].next() * tables[on].reduce((sum, [, { weight }]) => sum + weight, 0)
+      const found = tables[on].find(([, { weight }]) => {
         at -= weight
         return at < 0
-      })!
+      })
+      if (!found) return null
+      const [name, act] = found
       cluster.note(name)
       try {
-        await act.do(cluster, random)
+        await act.do(cluster, dice[on])
         return { name, killed: act.kills }
       } catch (error) {
         // A database that is just coming back refuses some acts; that is no fault of anyone.
-        cluster.note(`in vain: ${error}`)
+        cluster.note(`${name}, in vain: ${error}`)
         return { name: `${name}, in vain`, killed: undefined }
       }
     },
     arm(role) {
+      const random = dice.points
       if (random.next() < 0.25) return ''
       const mine = (point: Point) => role === 'serve' || point.startsWith(role === 'ingress' ? 'I' : 'W')
       // Every point has its turn before one comes again.

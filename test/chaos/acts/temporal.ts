@@ -23,10 +23,10 @@ export const temporalActs: Acts = {
   },
 }
 
-/** The drain then takes minutes: only the outbox finds such messages. */
+/** Rare: only the outbox finds such messages, minutes later, so that with many wipes nothing else would be tried. */
 export const wipe: Acts = {
   'Temporal wiped': {
-    weight: 1,
+    weight: 0.3,
     kills: 'Temporal',
     async do(cluster) {
       process.kill(cluster.temporal.pid, 'SIGKILL')
