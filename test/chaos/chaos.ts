@@ -27,6 +27,8 @@ export interface ChaosOptions {
   limit?: number
   /** Faults may last as long as an operator's would: a minute, not seconds. */
   patient: boolean
+  /** A checkout of another version, built: half of the processes are of it, so that each deploy is an upgrade or a step back. */
+  other?: string
   /** Milliseconds that the queue may take to get on once there is peace. */
   patience: number
   say: (line: string) => void
@@ -58,7 +60,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const struck: Record<string, number> = {}
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
   const cluster = await startCluster({
-    seed, sabotage: sabotage ?? '', patient: options.patient,
+    seed, sabotage: sabotage ?? '', patient: options.patient, other: options.other ?? null,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
   })

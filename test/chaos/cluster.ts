@@ -5,7 +5,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stringify } from 'yaml'
 import { freePort } from '../../dev/ports.ts'
 import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
@@ -15,8 +15,7 @@ import type { ClientOrders } from './client.ts'
 import { findMeans, type Means } from './means.ts'
 import type { SinkCommand, SinkOrders } from './sink.ts'
 
-const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
-const faults = new URL('./faults/install.js', import.meta.url).href
+const checkout = fileURLToPath(new URL('../../../', import.meta.url))
 
 export const roles = ['ingress', 'serve', 'worker'] as const
 export type Role = (typeof roles)[number]
@@ -62,13 +61,15 @@ export interface ClusterOptions {
   seed: number
   sabotage: string
   patient: boolean
+  /** Another checkout, built: every second process that is started is of that version. */
+  other: string | null
   /** Told of every process that ended by a signal. */
   died: (role: Role, signal: string) => void
   /** Told of every point at which a process was struck. */
   reached: (what: string) => void
 }
 
-export async function startCluster({ seed, sabotage, patient, died, reached }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ seed, sabotage, patient, other, died, reached }: ClusterOptions): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
@@ -76,6 +77,7 @@ export async function startCluster({ seed, sabotage, patient, died, reached }: C
   const sinkPort = await freePort()
   const smtp = { ingress: await freePort(), serve: await freePort() }
   const quiet = () => {}
+  let starts = 0
   const means = findMeans()
   const disk = at('database')
   mkdirSync(disk)
@@ -94,10 +96,11 @@ export async function startCluster({ seed, sabotage, patient, died, reached }: C
     setClock: (role, seconds) => writeFileSync(at(`${role}.clock`), `${seconds < 0 ? '' : '+'}${seconds}\n`),
     startEverpost(role, point) {
       if (cluster.everposts[role]) return
-      const child = spawn(process.execPath, [program, '--config', at(`${role}.yaml`), role], {
+      const home = other !== null && starts++ % 2 === 1 ? other : checkout
+      const child = spawn(process.execPath, [join(home, 'cli/everpost.mjs'), '--config', at(`${role}.yaml`), role], {
         cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
         env: {
-          PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_OPTIONS: `--import ${faults}`,
+          PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_OPTIONS: `--import ${pathToFileURL(join(home, 'dist/test/chaos/faults/install.js')).href}`,
           EVERPOST_CHAOS_POINT: point, EVERPOST_CHAOS_SABOTAGE: sabotage, ...(means.faketime && role !== 'serve' ? fakeClock(means, at(`${role}.clock`)) : {}),
         },
       })
