@@ -9,7 +9,7 @@ import { withVerp } from '../mail/verp.ts'
 import type { Settings } from '../settings/schema.ts'
 import { isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
+import { isDiskFull, leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
 import type { Store } from './group-commit.ts'
 import { type Reply, reply } from './reply.ts'
@@ -114,7 +114,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
       } catch (error) {
         await discard()
         log.error({ id, error: String(error) }, 'message not stored: deferred')
-        return { refused: reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
+        return { refused: isDiskFull(error) ? reply(452, '4.3.1', 'No room to store the message; try again later') : reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
       }
     },
   }
