@@ -64,9 +64,12 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   }
 
   async function tryGroup(group: Group): Promise<void> {
+    const before = landed
     try {
       const result = await attempt({ id, clock: Date.now(), group })
       progress = result.progress
+      // Of attempts side by side the last to come back need not be the last that was recorded.
+      if (landed !== before || inFlight.size > 1) look = true
       noteAttempt(status, result.attempt)
     } catch (error) {
       if (!isCancellation(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
