@@ -131,9 +131,10 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       // The reports wait for the attempts under way, so that one report tells of all that failed together.
       if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
         status.next = { what: 'a report is sent', at: null }
-        progress = (await sendDsn({ id, clock: Date.now(), expire, delayed })).progress
+        const sent = await sendDsn({ id, clock: Date.now(), expire, delayed })
+        progress = sent.progress
         if (delayed) delayAt = null
-        noteReport(status, expire)
+        noteReport(status, sent.failed)
         continue
       }
       if (open(progress) === 0 && !look) {

@@ -4,7 +4,7 @@ import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/w
 import { controlActions, type ControlRequest, type ControlResult, refusalOf } from '../mail/control.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
-import type { MessageStatus } from './status.ts'
+import { type MessageStatus, noteControl } from './status.ts'
 
 interface Asked {
   update: string
@@ -50,7 +50,10 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
         try {
           const result = await control({ id: status.id, clock: Date.now(), update: next.update, request: next.request })
           if ('refused' in result) next.fail(ApplicationFailure.nonRetryable(result.refused, 'Refused'))
-          else next.answer(result)
+          else {
+            noteControl(status, next.request, result)
+            next.answer(result)
+          }
         } catch (error) {
           next.fail(error)
         }
