@@ -108,11 +108,14 @@ export interface DsnSent {
 /** `update` names the asking, so that it is done once though the activity may run twice. */
 export type ControlArgument = MessageArgument & { update: string; request: ControlRequest }
 
+/** What was done and how far the message has come with it, or why not. */
+export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }
+
 export interface MessageActivities {
   stampHeaders(argument: MessageArgument): Promise<Stamped>
   resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>
   sendDsn(argument: DsnArgument): Promise<DsnSent>
-  control(argument: ControlArgument): Promise<ControlResult | { refused: string }>
+  control(argument: ControlArgument): Promise<Controlled>
 }

@@ -22,8 +22,10 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date() })
-const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) =>
-  controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
+  const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+  return 'refused' in done ? done : done.result
+}
 
 test('an attempt that has not sent its final dot may not send it after a hold, and a new one cannot begin', async () => {
   const id = await accepted('a@x.test')

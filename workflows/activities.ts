@@ -43,8 +43,8 @@ function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A
 export const stampHeaders = localFirst(local.stampHeaders, brief.stampHeaders)
 export const resolveNextHop = localFirst(local.resolveNextHop, bounded.resolveNextHop)
 export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
-// Never inside the workflow task: an operator's word may come while attempts are there, and two at a time are not replayed in order.
-export const { control } = brief
+// The main loop calls it between its own steps: beside another local activity it would not be replayed in order.
+export const control = localFirst(local.control, brief.control)
 
 /** The first try for a group, inside the workflow task; null when it has to be made as an activity of its own. */
 export async function firstTry(argument: AttemptArgument): Promise<Attempted | null> {
