@@ -174,7 +174,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
 }
 
 async function queuedPaths(tx: Sql, id: string): Promise<string[]> {
-  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'bouncing') order by n`)
+  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing') order by n`)
 }
 
 function paths(rows: Iterable<unknown>): string[] {

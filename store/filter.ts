@@ -33,16 +33,11 @@ export function isEmpty(filter: QueueFilter): boolean {
   return Object.values(filter).every((value) => value === undefined)
 }
 
-/** Whether an index leads to what matches. */
-export function indexed({ ids, sender, recipient, domain, nextHop, status }: QueueFilter): boolean {
-  return [ids, sender, recipient, domain, nextHop].some((value) => value !== undefined) || status === 'active' || status === 'held'
-}
-
 /** Conditions on a message `m` and its recipient `r`, both unsettled, for the `where` of a statement. */
 export function matching(sql: Sql, filter: QueueFilter) {
   const { ids, sender, recipient, domain, nextHop, before, status, held, reply } = filter
   return sql`
-    m.state = 'queued' and r.state in ('queued', 'bouncing')
+    m.state = 'queued' and r.state in ('queued', 'notifying', 'bouncing')
     ${ids ? sql`and m.id = any(${ids}) and r.message_id = any(${ids})` : sql``}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
@@ -51,12 +46,12 @@ export function matching(sql: Sql, filter: QueueFilter) {
     ${before ? sql`and m.accepted_at < ${before}` : sql``}
     ${status ? statusIs(sql, status) : sql``}
     ${held === undefined ? sql`` : held ? sql`and m.held_at is not null` : sql`and m.held_at is null`}
-    ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
+    ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
 
 function statusIs(sql: Sql, status: QueueStatus) {
   if (status === 'held') return sql`and m.held_at is not null`
-  if (status === 'active') return sql`and r.leased_until > now() and (r.message_id, r.attempt) in (select message_id, number from attempts where ended_at is null)`
+  if (status === 'active') return sql`and r.leased_until > now()`
   return status === 'new' ? sql`and r.outcome is null` : sql`and r.outcome is not null and m.held_at is null`
 }
 
@@ -96,10 +91,13 @@ export async function chooseMessages(sql: Sql, filter: QueueFilter, after: strin
     group by m.id order by m.id limit ${limit}`
 }
 
-/** How many messages match. */
-export async function countMatching(sql: Sql, filter: QueueFilter): Promise<number> {
+/** How many messages match, counted up to `most`. */
+export async function countMatching(sql: Sql, filter: QueueFilter, most?: number): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
-    select count(distinct m.id) from messages m join recipients r on r.message_id = m.id where ${matching(sql, filter)}`
+    select count(*) from (
+      select from messages m where m.state = 'queued' and exists (select from recipients r where r.message_id = m.id and ${matching(sql, filter)})
+      ${most === undefined ? sql`` : sql`limit ${most}`}
+    ) m`
   return row!.count
 }
 
@@ -107,9 +105,9 @@ export async function countMatching(sql: Sql, filter: QueueFilter): Promise<numb
 export async function openDomains(sql: Sql): Promise<string[]> {
   const rows = await sql<{ domain: string }[]>`
     with recursive step (domain) as (
-      (select domain collate "C" from recipients where state in ('queued', 'bouncing') order by domain collate "C" limit 1)
+      (select domain collate "C" from recipients where state in ('queued', 'notifying', 'bouncing') order by domain collate "C" limit 1)
       union all
-      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'bouncing') and r.domain collate "C" > step.domain
+      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'notifying', 'bouncing') and r.domain collate "C" > step.domain
               order by r.domain collate "C" limit 1)
       from step where step.domain is not null
     )

@@ -2,7 +2,7 @@
 
 import type { Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
-import { indexed, isEmpty, matching, type QueueFilter } from './filter.ts'
+import { isEmpty, matching, type QueueFilter } from './filter.ts'
 
 export interface QueueRow {
   id: string
@@ -44,13 +44,11 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
     age: sql`m.accepted_at, m.id`, newest: sql`m.accepted_at desc, m.id desc`, size: sql`m.size desc, m.id`,
     sender: sql`lower(m.reverse_path collate "C"), m.id collate "C"`, next: sql`m.next_attempt_at, m.id`,
   }[order]
-  // What no index finds is looked up message by message in the order wanted, and so only until the page is full.
-  const inOrder = indexed(filter) ? sql`` : sql`offset 0`
-  const chosen = isEmpty(filter) ? sql`` : sql`and exists (select from recipients r where r.message_id = m.id and ${matching(sql, filter)} ${inOrder})`
+  const chosen = isEmpty(filter) ? sql`` : sql`and exists (select from recipients r where r.message_id = m.id and ${matching(sql, filter)})`
   const queued = order !== 'next' ? sql`messages` : sql`(
     select m.*, r.next_attempt_at from messages m join (
       select message_id, min(next_attempt_at) as next_attempt_at from (
-        select message_id, next_attempt_at from recipients where state in ('queued', 'bouncing')
+        select message_id, next_attempt_at from recipients where state in ('queued', 'notifying', 'bouncing')
         ${isEmpty(filter) ? sql`order by next_attempt_at limit ${(offset + limit) * recipientsOfPage}` : sql``}
       ) r group by message_id
     ) r on r.message_id = m.id where m.state = 'queued')`
