@@ -1,6 +1,7 @@
 // The activities of a worker, bound to what they work with. One file each; this one only lists them.
 
 import type { Logger } from 'pino'
+import type { LocalNames } from '../mail/local-names.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Dns } from '../smtp/dns.ts'
 import type { HopOptions } from '../smtp/hop-options.ts'
@@ -20,6 +21,8 @@ export interface ActivityDeps {
   settings: Settings
   sql: Sql
   dns: Dns
+  /** Who is behind an address of ours: reports go where mail would. */
+  names: LocalNames
   /** Outbound connections that wait for their next message. */
   pool: Pool
   /** TLS and AUTH of a next hop, by its key. */

@@ -1,7 +1,7 @@
 // The report on some recipients of a message, as a message to be accepted: who is told, of what, and how much goes back.
 
 import { randomBytes } from 'node:crypto'
-import { domainOf } from '../mail/address.ts'
+import { comparable, domainOf } from '../mail/address.ts'
 import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/dsn.ts'
 import type { Notify } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
@@ -29,12 +29,13 @@ export function wants({ notify }: Pick<ReportedRow, 'notify'>, event: ReportEven
 /**
  * Null when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
  * reverse-path go to the postmaster, where the settings name one, and nowhere if that very mail was on its way there.
+ * An address of ours gets it as it would get any mail: by its aliases.
  */
 export function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
   const { event, message, at } = on
   const { hostname, reports, retry } = deps.settings
   const toPostmaster = message.reversePath === ''
-  if (toPostmaster && (event !== 'failed' || reports.postmaster === '' || on.recipients.some((r) => r.forwardPath === reports.postmaster))) return null
+  if (toPostmaster && (event !== 'failed' || reports.postmaster === '' || isOneOf(on.recipients, behind(deps, reports.postmaster)))) return null
   const recipients = on.recipients.filter((recipient) => wants(recipient, event)).map((recipient) => reportOn(deps, recipient, on))
   if (recipients.length === 0) return null
   const dsnId = makeQueueId(Date.now(), randomBytes(8))
@@ -56,13 +57,25 @@ export function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
       kind: 'dsn',
       parent: message.id,
       envelope: {
-        reversePath: '', recipients: [{ n: 0, forwardPath: to, notify: [], orcpt: null }], body, smtpUtf8, requireTls: message.requireTls, ret: null, envid: null,
+        reversePath: '', recipients: behind(deps, to).map((forwardPath, n) => ({ n, forwardPath, notify: [], orcpt: null })),
+        body, smtpUtf8, requireTls: message.requireTls, ret: null, envid: null,
       },
       origin: { protocol: '', helo: '', clientAddress: '', clientName: null, tls: null, user: null },
       size: head.length + trace.length + (whole ? message.size : 0) + tail.length,
       lifetime: retry.bounceQueueLifetime,
     },
   }
+}
+
+/** The address itself where nobody is behind it: then the delivery agent says so, and the failure stays as a dead letter. */
+function behind({ names }: ActivityDeps, address: string): string[] {
+  const found = names.find(address)
+  return 'addresses' in found ? found.addresses : [address]
+}
+
+function isOneOf(recipients: ReportedRow[], addresses: string[]): boolean {
+  const known = new Set(addresses.map(comparable))
+  return recipients.some(({ forwardPath }) => known.has(comparable(forwardPath)))
 }
 
 /** RET (RFC 3461 section 4.3) speaks of failures; other reports return the header fields. What is large is never returned whole. */

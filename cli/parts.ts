@@ -6,8 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import type { Logger } from 'pino'
 import { startConsole } from '../console/server.ts'
+import { keepAliases } from '../ingress/aliases.ts'
 import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
+import { localNames } from '../mail/local-names.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
@@ -57,13 +59,16 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   try {
     await prepareDatabase(sql, log)
     const dns = createDns(settings.dns)
+    const aliases = await keepAliases(settings, sql, log)
+    stops.push(aliases.stop)
+    const names = localNames(settings, aliases.get)
     const name = workerName()
     const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
-    const worker = destinations ? keepWorker({ settings, sql, dns, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
+    const worker = destinations ? keepWorker({ settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
-    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, startMessage, dns, log, outbox })
+    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {

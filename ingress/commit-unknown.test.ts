@@ -7,6 +7,7 @@ import { settingsSchema } from '../settings/schema.ts'
 import { openDatabase } from '../store/database.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { startIngress } from './server.ts'
+import { noAliases } from './testing.ts'
 
 test('the connection to Postgres breaks after the commit and before its answer: the database is asked, and the 250 is right', async () => {
   const { sql, url, drop } = await testDatabase()
@@ -16,7 +17,7 @@ test('the connection to Postgres breaks after the commit and before its answer: 
   const broken = openDatabase(through.href, 2)
   const settings = settingsSchema.parse({ listeners: [{ kind: 'smtp', address: '127.0.0.1', port: 0 }], localDomains: { 'x.test': { deliver: 'maildir', path: '/nowhere' } } })
   const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
-  const ingress = await startIngress({ settings, sql: broken, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
+  const ingress = await startIngress({ settings, sql: broken, aliases: noAliases, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
   const transport = createTransport({ host: '127.0.0.1', port: ingress.addresses[0]!.port, ignoreTLS: true })
   try {
     const { response } = await transport.sendMail({ envelope: { from: 'a@x.test', to: 'b@x.test' }, raw: 'Subject: x\r\n\r\nx\r\n' })

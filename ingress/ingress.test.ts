@@ -9,6 +9,7 @@ import { readBody } from '../store/bodies.ts'
 import { openDatabase, type Sql } from '../store/database.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { startIngress } from './server.ts'
+import { noAliases } from './testing.ts'
 
 const { sql, drop } = await testDatabase()
 const settings = settingsSchema.parse({
@@ -18,7 +19,7 @@ const settings = settingsSchema.parse({
 })
 const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
 const ingressOn = (sql: Sql, change = {}) =>
-  startIngress({ settings, sql, startMessage: async () => {}, dns: { reverse: async () => null }, outbox: { ...outbox, ...change }, log: pino({ level: 'silent' }) })
+  startIngress({ settings, sql, aliases: noAliases, startMessage: async () => {}, dns: { reverse: async () => null }, outbox: { ...outbox, ...change }, log: pino({ level: 'silent' }) })
 const ingress = await ingressOn(sql)
 after(async () => {
   await ingress.stop()

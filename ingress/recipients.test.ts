@@ -66,6 +66,14 @@ test('aliases that grow without end are refused', async () => {
   assert.deepEqual((await endless.find('a0@example.test', false) as { refused: { code: number } }).refused.code, 451)
 })
 
+test('an alias without targets, alone or behind another, is said to stand for nobody', async () => {
+  const empty = createRecipients(parsed, { get: (address) => ({ 'a@example.test': ['b@example.test'], 'b@example.test': [] })[address], complete: () => true }, async () => null)
+  for (const path of ['a@example.test', 'b@example.test']) {
+    const { refused } = await empty.find(path, false) as { refused: { code: number; lines: string[] } }
+    assert.deepEqual([refused.code, refused.lines], [550, ['This address is an alias that stands for nobody']])
+  }
+})
+
 test('programs and files are no aliases', () => {
   for (const target of ['|/bin/sh', '/var/mail/x', ':include:/etc/passwd', '"|cmd"']) {
     assert.equal(settingsSchema.safeParse({ aliases: { 'a@example.test': target } }).success, false, target)

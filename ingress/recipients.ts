@@ -1,7 +1,8 @@
 // Who is behind a forward-path: local users, aliases, catch-alls and what we relay; or the refusal. No open relay: without AUTH
 // or a trusted network only our own domains are taken.
 
-import { canonicalDomain, comparable, domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
+import { canonicalDomain, comparable, domainOf, splitAddress } from '../mail/address.ts'
+import { type Behind, localNames } from '../mail/local-names.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Aliases } from './aliases.ts'
 import { type Reply, reply } from './reply.ts'
@@ -16,26 +17,20 @@ export interface Recipients {
 /** Asks the LMTP server of a local domain; null: it takes the recipient. */
 export type Callout = (server: { host: string; port: number }, forwardPath: string) => Promise<Reply | null>
 
-/** Aliases of aliases that are followed. */
-const mostSteps = 20
-/** Addresses that one alias may stand for. */
-const mostAddresses = 1000
-const always = ['postmaster', 'abuse']
-
 export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get' | 'complete'>, callout: Callout): Recipients {
-  const { localDomains, subaddressDelimiter, postmaster } = settings
+  const { localDomains } = settings
+  const names = localNames(settings, aliases.get)
   const relayed = new Map(Object.entries(settings.relayDomains).map(([domain, { recipients }]) => [canonicalDomain(domain), recipients && new Set(recipients.map(comparable))]))
-  const local = new Map(Object.entries(localDomains).map(([domain, agent]) => [
-    canonicalDomain(domain), { ...agent, recipients: agent.recipients && new Set(agent.recipients.map((name) => name.toLowerCase())) },
-  ]))
+  const local = new Map(Object.entries(localDomains).map(([domain, agent]) => [canonicalDomain(domain), agent]))
 
   return {
     async find(forwardPath, mayRelay) {
       const path = complete(forwardPath)
       const domain = domainOf(path)
-      if (local.has(domain)) return await expand(path)
+      const agent = local.get(domain)
+      if (agent) return await atHome(path, agent)
       const listed = relayed.get(domain)
-      if (listed && !listed.has(comparable(path))) return unknownUser
+      if (listed && !listed.has(comparable(path))) return { refused: unknownUser }
       return listed !== undefined || relayed.has(domain) || mayRelay ? { addresses: [path] } : { refused: reply(550, '5.7.1', 'Relaying denied') }
     },
   }
@@ -46,53 +41,29 @@ export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get
     return `${path}@${Object.keys(localDomains)[0] ?? settings.hostname}`
   }
 
-  /**
-   * Follows aliases to their ends. Only what the client named is asked after: where an alias leads is the operator's word. Who was
-   * seen already adds nobody, so that loops end; an alias may name itself to keep its own mailbox.
-   */
-  async function expand(path: string): Promise<Found> {
-    const seen = new Set<string>()
-    const ends: string[] = []
-    if (!aliasOf(path)) {
-      const found = await atHome(path)
-      if (typeof found !== 'string') return { refused: aliases.complete() ? found : reply(451, '4.3.0', 'The aliases are not known yet; try again later') }
-      if (found === path) return { addresses: [path] }
-      path = found
-    }
-    let steps = [path]
-    for (let step = 0; steps.length > 0; step++) {
-      const next: string[] = []
-      for (const address of steps) {
-        if (seen.has(comparable(address))) continue
-        seen.add(comparable(address))
-        const targets = aliasOf(address)
-        if (!targets || targets.some((target) => comparable(target) === comparable(address))) ends.push(address)
-        next.push(...targets ?? [])
-      }
-      if (step >= mostSteps || ends.length + next.length > mostAddresses) return { refused: reply(451, '4.2.4', 'The aliases of this address have no end') }
-      steps = next
-    }
-    if (ends.length > 0) return { addresses: ends }
-    return { refused: reply(550, '5.4.6', 'The aliases of this address lead nowhere but to themselves') }
+  /** Only what the client named is asked after: where an alias leads is the operator's word. */
+  async function atHome(path: string, agent: Settings['localDomains'][string]): Promise<Found> {
+    const found = names.find(path)
+    const itself = 'addresses' in found && found.addresses.length === 1 && found.addresses[0] === path
+    if (!itself || agent.deliver !== 'lmtp' || !agent.callout) return answer(found)
+    const no = await callout(agent, path)
+    if (no === null) return found
+    return agent.catchAll === undefined ? early(no) : answer(names.follow(agent.catchAll))
   }
 
-  function aliasOf(address: string): string[] | undefined {
-    const { localPart, domain } = splitAddress(address)
-    return aliases.get(comparable(address)) ?? aliases.get(comparable(`${withoutTag(localPart, subaddressDelimiter)}@${domain}`))
+  function answer(found: Behind): Found {
+    if ('addresses' in found) return found
+    return found.problem === 'unknown' ? early(unknownUser) : { refused: refusals[found.problem] }
   }
 
-  /** The address itself, the one that takes its place, or the refusal. */
-  async function atHome(address: string): Promise<string | Reply> {
-    const agent = local.get(domainOf(address))!
-    const name = unquotedLocalPart(splitAddress(address).localPart).toLowerCase()
-    const listed = agent.recipients
-    if (listed && !listed.has(name) && !listed.has(withoutTag(name, subaddressDelimiter))) {
-      if (always.includes(name)) return postmaster !== undefined && comparable(postmaster) !== comparable(address) ? postmaster : address
-      return agent.catchAll ?? unknownUser.refused
-    }
-    const no = agent.deliver === 'lmtp' && agent.callout ? await callout(agent, address) : null
-    return no === null ? address : agent.catchAll ?? no
+  function early(refused: Reply): Found {
+    return { refused: aliases.complete() ? refused : reply(451, '4.3.0', 'The aliases are not known yet; try again later') }
   }
 }
 
-const unknownUser = { refused: reply(550, '5.1.1', 'There is no such user here') }
+const unknownUser = reply(550, '5.1.1', 'There is no such user here')
+const refusals = {
+  empty: reply(550, '5.2.1', 'This address is an alias that stands for nobody'),
+  circle: reply(550, '5.4.6', 'The aliases of this address lead nowhere but to themselves'),
+  endless: reply(451, '4.2.4', 'The aliases of this address have no end'),
+}

@@ -3,7 +3,7 @@
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
-import { keepAliases } from './aliases.ts'
+import type { Aliases } from './aliases.ts'
 import { createCallout } from './callout.ts'
 import { createCounters, type Counters } from './counters.ts'
 import { createLimits } from './limits.ts'
@@ -18,6 +18,7 @@ import { authenticator } from './users.ts'
 export interface IngressDeps {
   settings: Settings
   sql: Sql
+  aliases: Aliases
   /** Starts the workflow of a committed message. */
   startMessage: (id: string) => Promise<void>
   dns: { reverse(address: string): Promise<string | null> }
@@ -42,10 +43,9 @@ const certificatesLooked = 60_000
 
 /** Throws an Error of one line when a listener cannot be had; then none is left open. */
 export async function startIngress(deps: IngressDeps): Promise<Ingress> {
-  const { settings, sql, log, outbox } = deps
+  const { settings, sql, log, outbox, aliases } = deps
   let certificates = readCertificates(settings)
   const counters = createCounters()
-  const aliases = await keepAliases(settings, sql, log)
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
@@ -85,7 +85,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
       addresses.push({ kind: listener.kind, address: listener.path ?? listener.address, port: started.port })
     }
   } catch (error) {
-    await Promise.all([stopListeners(), aliases.stop()])
+    await stopListeners()
     throw error
   }
   const looking = setInterval(reload, certificatesLooked).unref()
@@ -93,7 +93,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
     addresses, counters, reload,
     async stop() {
       clearInterval(looking)
-      await Promise.all([stopListeners(), aliases.stop()])
+      await stopListeners()
     },
   }
 }

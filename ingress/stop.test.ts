@@ -6,12 +6,13 @@ import { settingsSchema } from '../settings/schema.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { until } from '../test/support/until.ts'
 import { startIngress } from './server.ts'
+import { noAliases } from './testing.ts'
 
 test('ingress stops while a commit is under way: that client hears nothing rather than no, an idle one hears 421', async () => {
   const { sql, drop } = await testDatabase()
   const settings = settingsSchema.parse({ listeners: [{ kind: 'smtp', address: '127.0.0.1', port: 0 }], localDomains: { 'x.test': { deliver: 'maildir', path: '/nowhere' } } })
   const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
-  const ingress = await startIngress({ settings, sql, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
+  const ingress = await startIngress({ settings, sql, aliases: noAliases, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
   const talk = (lines: string[]) => {
     const client = { heard: '', closed: false }
     const socket = connect(ingress.addresses[0]!.port, '127.0.0.1').setEncoding('latin1')

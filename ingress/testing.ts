@@ -15,7 +15,11 @@ import type { Sql } from '../store/database.ts'
 import { readMessage } from '../store/messages.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { testDatabase } from '../test/support/database.ts'
+import { type Aliases, keepAliases } from './aliases.ts'
 import { type Ingress, startIngress } from './server.ts'
+
+/** For an edge without aliases. */
+export const noAliases: Aliases = { get: () => undefined, complete: () => true, stop: async () => {} }
 
 export interface TestIngress {
   sql: Sql
@@ -41,8 +45,10 @@ export async function testIngress(written: SettingsFile = {}): Promise<TestIngre
     localDomains: { 'example.test': { deliver: 'maildir', path: '/nowhere/{localpart}' } },
     ...written,
   })
+  const log = pino({ level: 'silent' })
+  const aliases = await keepAliases(settings, sql, log)
   const ingress = await startIngress({
-    settings, sql, startMessage: async () => {}, dns: { reverse: async () => null }, log: pino({ level: 'silent' }),
+    settings, sql, aliases, log, startMessage: async () => {}, dns: { reverse: async () => null },
     outbox: { full: () => false, accepted: () => {}, stop: async () => {} },
   })
   return {
@@ -63,6 +69,7 @@ export async function testIngress(written: SettingsFile = {}): Promise<TestIngre
     },
     async end() {
       await ingress.stop()
+      await aliases.stop()
       await drop()
       rmSync(folder, { recursive: true, force: true })
     },

@@ -127,6 +127,25 @@ test('a bounce of a bounce is a dead letter with a copy to the postmaster, and n
   }
 })
 
+test('a report to a local alias goes where mail to it would go, and so does the copy to the postmaster', async () => {
+  const peer = await startPeer({ rcpt: { '*': '550 5.1.1 no such user' } })
+  const everpost = await prepareEverpost({
+    reports: { postmaster: 'postmaster@example.test' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+    aliases: { 'team@example.test': ['ann@example.test', 'ben@example.test'], 'postmaster@example.test': 'ann@example.test' },
+  })
+  try {
+    await everpost.start()
+    await everpost.send('x@partner.test', 'team+x@example.test')
+    await until('both members get the report', () => everpost.maildir('ann').length === 1 && everpost.maildir('ben').length === 1)
+    await everpost.send('x@partner.test', '')
+    await until('who is behind the postmaster gets the copy', () => everpost.maildir('ann').length === 2)
+    assert.deepEqual([everpost.maildir('team'), everpost.maildir('team+x'), everpost.maildir('postmaster')], [[], [], []])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
 test('refused mail makes no report, since nothing was accepted', async () => {
   const everpost = await prepareEverpost({ relayNetworks: ['192.0.2.0/24'] })
   try {

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { pino } from 'pino'
 import { startIngress } from '../../ingress/server.ts'
+import { noAliases } from '../../ingress/testing.ts'
 import { settingsSchema } from '../../settings/schema.ts'
 import { createDns, type Dns } from '../../smtp/dns.ts'
 import { resolveHosts } from '../../smtp/hosts.ts'
@@ -15,7 +16,7 @@ test('ingress: after any octets, in any order of commands, the next client is se
   const { sql, drop } = await testDatabase()
   const settings = settingsSchema.parse({ listeners: [{ kind: 'smtp', address: '127.0.0.1', port: 0 }], localDomains: { 'x.test': { deliver: 'maildir', path: '/nowhere' } } })
   const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
-  const ingress = await startIngress({ settings, sql, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
+  const ingress = await startIngress({ settings, sql, aliases: noAliases, startMessage: async () => {}, dns: { reverse: async () => null }, outbox, log: pino({ level: 'silent' }) })
   const { port } = ingress.addresses[0]!
   const command = fc.oneof(
     fc.constantFrom('EHLO c.test', 'MAIL FROM:<a@x.test>', 'RCPT TO:<b@x.test>', 'DATA', '.', 'RSET', 'BDAT 10 LAST', 'AUTH PLAIN =', 'HELO', 'STARTTLS', 'VRFY', 'XCLIENT ADDR=1'),
