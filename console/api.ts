@@ -12,12 +12,13 @@ import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
 import type { Routing } from './next-hops.ts'
 import { replayRoutes } from './replays.ts'
-import { type Submit, submitRoutes } from './submit.ts'
+import { type FindRecipients, type Submit, submitRoutes } from './submit.ts'
 
 export interface ApiDeps {
   sql: Sql
   log: Logger
   submit: Submit
+  findRecipients: FindRecipients
   /** Starts the workflow of a message, without waiting for that; the outbox does it otherwise. */
   begin: (id: string) => void
   /** The same, and wakes the workflow where one runs. */

@@ -1,14 +1,11 @@
 // MAIL and RCPT: the envelope, sender and recipients, each accepted or refused for one reason.
 
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
-import type { Recipient } from '../mail/envelope.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
+import { addRecipients, mostRecipients } from './recipients.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
 import { ownsSender } from './submission.ts'
-
-/** Recipients of one message once aliases are followed. */
-const mostRecipients = 10_000
 
 export function offered({ edge, tls }: Session): Offered {
   const { settings, submission } = edge
@@ -89,22 +86,7 @@ async function add(session: Session, argument: string): Promise<Reply> {
   }
   const { recipients } = transaction
   if (recipients.length + found.addresses.length > mostRecipients) return reply(452, '4.5.3', 'Too many recipients for one message')
-  for (const forwardPath of found.addresses) {
-    // RFC 3461 section 5.2.7.1: an alias's reports speak of the address that the sender knows.
-    const orcpt = parameters.orcpt ?? (forwardPath === path.address || !isAscii(path.address) ? null : `rfc822;${xtext(path.address)}`)
-    const recipient = { n: recipients.length, forwardPath, notify: parameters.notify, orcpt }
-    if (!recipients.some((known) => isSame(known, recipient))) recipients.push(recipient)
-    if (!isAscii(forwardPath)) transaction.parameters.smtpUtf8 = true
-  }
+  addRecipients(recipients, path.address, found.addresses, parameters)
+  if (!found.addresses.every(isAscii)) transaction.parameters.smtpUtf8 = true
   return reply(250, '2.1.5', 'Ok')
-}
-
-/** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
-function isSame(one: Recipient, other: Recipient): boolean {
-  return one.forwardPath === other.forwardPath && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
-}
-
-/** RFC 3461 section 4. */
-function xtext(text: string): string {
-  return text.replace(/[^!-*,-<>-~]/g, (character) => `+${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
 }
