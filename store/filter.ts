@@ -59,7 +59,7 @@ export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status
     ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
     ${status === 'active' ? sql`and r.leased_until > now()` : sql``}
     ${status === 'new' ? sql`and r.outcome is null` : status === 'deferred' ? sql`and r.outcome is not null` : sql``}
-    ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
+    ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome is not null and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
 
 export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
