@@ -52,14 +52,19 @@ test(`${count} messages queued: no listing takes longer than five times what cou
       return took
     }
     // The yardstick is this machine's own, as it is now: reading every row of the table.
-    const yard = Math.max(200, await timed('a count of all recipients', () => sql`select count(*) from recipients where outcome is not null`))
+    const yard = async () => Math.max(200, await timed('a count of all recipients', () => sql`select count(*) from recipients where outcome is not null`))
     const [row] = await listQueue(sql, { limit: 1, offset: 10 })
     const slow: string[] = []
+    let usual = await yard()
     const fast = async (what: string, ask: () => Promise<unknown>) => {
       await ask() // the tables are in memory, as on a machine that serves them
-      // The better of two: others use this machine, too.
-      const took = Math.min(await timed(what, ask), await timed(what, ask))
-      if (took > 5 * yard) slow.push(`${what}: ${took} ms, ${took / yard} times the count of all`)
+      let took = await timed(what, ask)
+      // Others use this machine, too: what seems slow is measured again, against what the yardstick is then.
+      for (let again = 0; again < 3 && took > 5 * usual; again++) {
+        usual = await yard()
+        took = await timed(what, ask)
+      }
+      if (took > 5 * usual) slow.push(`${what}: ${took} ms, ${took / usual} times the count of all`)
     }
     const filters: Record<string, QueueFilter> = {
       'all': {}, 'a small domain': { domain: 'd7.test' }, 'the large domain': { domain: 'big.test' }, 'a domain without mail': { domain: 'none.test' },
