@@ -24,7 +24,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const status = newStatus(id, attempts ?? [])
   let stirred = false // the wake signal has come, or an attempt has ended
   let look = true // something may be due
-  setHandler(statusQuery, () => status)
+  setHandler(statusQuery, () => status, { description: 'what happened to the message, and what happens next and when' })
   setHandler(wakeSignal, () => {
     stirred = true
     look = true

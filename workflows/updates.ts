@@ -2,7 +2,7 @@
 
 import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
 import type { Progress } from '../activities/types.ts'
-import { controlActions, type ControlRequest, type ControlResult, refusalOf } from '../mail/control.ts'
+import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
 import type { MessageStatus } from './status.ts'
@@ -37,6 +37,7 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
         stir()
       }),
       {
+        description: controlWords[action],
         validator(request) {
           const refusal = refusalOf(whole(request ?? {}), status.held)
           if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'Refused')
