@@ -5,7 +5,7 @@ import { countMatching, isEmpty } from '../store/filter.ts'
 import { countQueue, listQueue, type QueueOrder, type QueueRow } from '../store/queue.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { address, span, table } from './format.ts'
+import { address, span, table } from '../console/format.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder

@@ -4,6 +4,7 @@ import { serve } from '@hono/node-server'
 import type { Sql } from '../store/database.ts'
 import { type ApiDeps, apiRoutes } from './api.ts'
 import { bearer, needs } from './auth.ts'
+import { pageRoutes } from './page.ts'
 
 export interface ConsoleDeps {
   sql: Sql
@@ -20,7 +21,7 @@ export interface Console {
   stop(): Promise<void>
 }
 
-/** Serves `/healthz` (the process answers), `/readyz` (the database does, too; 503 when not), `/metrics` and the API. */
+/** Serves `/healthz` (the process answers), `/readyz` (the database does, too; 503 when not), `/metrics`, the API and the page for people. */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
   const stopping = new AbortController()
   const app = apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal })
@@ -33,6 +34,7 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
       return context.json({ status: 'database away', error: (error as Error).message }, 503)
     }
   })
+  pageRoutes(app, { ...deps.api, sql: deps.sql })
   if (!deps.metrics.open) app.use('/metrics', bearer(deps.sql), needs('metrics'))
   app.get('/metrics', async (context) => context.body(await deps.metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }))
   return await new Promise((resolve, reject) => {
