@@ -14,7 +14,6 @@ import type { Recipient } from '../mail/envelope.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
-import { wakeSignal } from '../workflows/interface.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -69,11 +68,7 @@ export function consoleApi({ settings, log, aliases, outbox, startMessage, stops
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     wake(id) {
-      const wake = async () => {
-        await startMessage(id)
-        await lazyClient().workflow.getHandle(id).signal(wakeSignal)
-      }
-      wake().catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox, or ended already'))
+      startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     control: messageControl(lazyClient, temporal.taskQueue),
     routing: settings,
