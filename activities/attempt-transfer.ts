@@ -2,14 +2,24 @@
 
 import { transferRequest } from './transfer-request.ts'
 import { transfer } from '../smtp/transfer.ts'
-import { makeAttempt } from './attempt.ts'
+import { type Deliver, makeAttempt, makeFirstAttempt } from './attempt.ts'
 import { relayedContent } from './content.ts'
+import type { WholeMessage } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import type { AttemptArgument, Attempted } from './types.ts'
 
 export async function attemptTransfer(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
-  return await makeAttempt(deps, argument, (delivery) => {
+  return await makeAttempt(deps, argument, bySmtp(deps, argument))
+}
+
+/** In the first pass: null when it has to go on as an activity of its own. */
+export async function firstTransfer(deps: ActivityDeps, argument: AttemptArgument, message: WholeMessage): Promise<Attempted | null> {
+  return await makeFirstAttempt(deps, argument, bySmtp(deps, argument), message)
+}
+
+function bySmtp(deps: ActivityDeps, { group }: AttemptArgument): Deliver {
+  return (delivery) => {
     const content = () => relayedContent(deps.sql, delivery.message)
-    return transfer(transferRequest(deps, 'smtp', argument.group, delivery, content), deps)
-  })
+    return transfer(transferRequest(deps, 'smtp', group, delivery, content), deps)
+  }
 }

@@ -4,9 +4,10 @@
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
 import type { Settings } from '../settings/schema.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import type { Traffic } from '../store/destination-shares.ts'
-import { type Busy, createMeter, type Meter } from './meter.ts'
+import { type Busy, createMeter, type End, type Meter, patience } from './meter.ts'
 
 export interface Entry {
   /** Queue id. */
@@ -17,11 +18,11 @@ export interface Entry {
   network: boolean
 }
 
-export type Entered = Pass | Refusal
+export type Entered = Pass | Refusal | { kind: 'line' }
 
 export interface Pass {
   kind: 'pass'
-  /** Attempts at this destination have lasted longer than `fastLane` allows: this one will, too. */
+  /** Attempts at this destination last long, so this one is not made inside a workflow task. */
   slow: boolean
   /** To be called once, with what came of the attempt; null when it came to no verdict. */
   leave(outcomes: Outcome[] | null): void
@@ -36,9 +37,23 @@ export interface Refusal {
 }
 
 export interface Gate {
-  /** Whether an attempt could go now; takes nothing. A refusal is a place in the line, so it is to be kept to. */
+  /** Whether an attempt could go now or wait in line; takes nothing. A refusal is a place in the longer line, so it is to be kept to. */
   look(entry: Entry): Promise<Refusal | null>
-  enter(entry: Entry): Promise<Entered>
+  /**
+   * Lets an attempt go, or not. Where it would have to wait for a place and there is room in line, it does so until `signal` is aborted,
+   * for some seconds at most; with null it is told to come back as one that can wait (`line`).
+   */
+  enter(entry: Entry, signal: AbortSignal | null): Promise<Entered>
+}
+
+/** What the process around the gate asks of it. */
+export interface GateControl {
+  /** What a destination in use could use; undefined when nothing has gone to it for a while. */
+  busy(name: string): Busy | undefined
+  /** This worker's part of a limit has grown: whoever waits in line for it may come. */
+  wake(name: string): void
+  /** To be called about every second. */
+  fade(): void
 }
 
 /** What the gate needs to know and to tell; changes are told to all other workers. */
@@ -46,6 +61,10 @@ export interface GateLink {
   rows(): Map<string, DestinationRow>
   /** This worker's part of a limit; asks for one first, where it has none. */
   share(name: string, limit: Limit): Promise<Limit>
+  /** The same without asking; null where it has none. */
+  part(name: string): Limit | null
+  /** An attempt under a limit has ended: a place that is another worker's due can be given back. */
+  freed(name: string): void
   claimProbe(name: string): Promise<boolean>
   releaseProbe(name: string): void
   openCircuit(name: string, why: string): void
@@ -61,50 +80,108 @@ export interface Limit {
   guard?: boolean
 }
 
+/** With many attempts under way, so many milliseconds for one of them tell already that the destination is slow. */
+const sluggish = 1000
 /** Milliseconds to wait while another probes. */
 const probeWait = 15_000
 
-export function createGate({ settings, fastLane, link, log }: { settings: Settings['destinations']; fastLane: number; link: GateLink; log: Logger }): Gate & { busy(): Map<string, Busy> } {
+interface GateOptions {
+  settings: Settings['destinations']
+  fastLane: number
+  /** Attempts that may wait in line, over all destinations. */
+  inLine: number
+  link: GateLink
+  log: Logger
+}
+
+export function createGate({ settings, fastLane, inLine, link, log }: GateOptions): Gate & GateControl {
   const meters = new Map<string, Meter>()
+  let lines = 0
 
   async function look(entry: Entry): Promise<Refusal | null> {
-    const found = await admit(entry)
-    return 'kind' in found ? found : null
+    const { refusal, name, meter, limit, shared } = await admit(entry)
+    if (refusal) return refusal
+    const full = meter.full(limit, postgresTime())
+    if (!full || (shared && lines < inLine && meter.room(limit, postgresTime(), 'looking'))) return null
+    return refused(name, meter, limit, shared)
   }
 
-  async function enter(entry: Entry): Promise<Entered> {
-    const found = await admit(entry, true)
-    if ('kind' in found) return found
-    const { probed, slow, end } = found
+  async function enter(entry: Entry, signal: AbortSignal | null): Promise<Entered> {
+    const { refusal, name, meter, limit, shared, probed } = await admit(entry)
+    if (refusal) return refusal
+    const full = meter.full(limit, postgresTime())
+    const waits = full && shared && lines < inLine && meter.room(limit, postgresTime(), signal ? 'here' : 'coming')
+    if (waits && !signal) return { kind: 'line' }
+    // Nothing is awaited between the look at the places and the taking of one: two that come together must not both find the last.
+    const end = !full ? take(name, meter) : waits ? await stand(name, meter, signal!) : null
+    if (!end) return refused(name, meter, limit, shared)
+    const stopped = waits ? standing(rowsOf(entry)) : null
+    if (stopped) {
+      end(false)
+      return stopped
+    }
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
       end(false)
-      return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
+      return { kind: 'refused', name: probed, until: later(postgresTime() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
     }
-    return { kind: 'pass', slow, leave: (outcomes) => leave(entry, end, probed, outcomes) }
+    return { kind: 'pass', slow: entry.network && isSlow(meter), leave: (outcomes) => leave(entry, end, probed, outcomes) }
   }
 
-  /** What an attempt may go by, or why not now. */
-  async function admit(entry: Entry, take = false): Promise<{ probed: string | undefined; slow: boolean; end: (telling: boolean) => void } | Refusal> {
-    const names = [...new Set([entry.destination, entry.nextHop])]
-    const now = Date.now()
-    const rows = names.map((name) => link.rows().get(name)).filter((row) => row !== undefined)
-    for (const row of rows) {
-      const refusal = suspended(row, now) ?? broken(row, now)
-      if (refusal) return refusal
-    }
-    const limited = limitFor(names, rows)
+  /** One attempt that lasts is enough to tell; sooner, as many as may go at a time where a host is slow. */
+  function isSlow(meter: Meter): boolean {
+    const oldest = meter.longest(postgresTime())
+    return oldest > fastLane || (oldest > sluggish && meter.underWay() > settings.concurrency)
+  }
+
+  /** What an attempt has to go by, or why there is none now. */
+  async function admit(entry: Entry) {
+    const rows = rowsOf(entry)
+    const limited = limitFor([entry.destination, entry.nextHop], rows)
     const name = limited?.name ?? entry.destination
     const meter = meterOf(name)
-    const slow = entry.network && meter.longest(now) > fastLane
-    const limit = limited ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
-    const wait = meter.wait(limit, Date.now())
-    if (wait !== null) return { kind: 'refused', name, until: new Date(Date.now() + wait), why: describe(name, limited?.limit ?? limit) }
-    // Taken here, where nothing is awaited between: two that come together must not both find the last place.
-    const late = meter.longest(Date.now()) > fastLane
-    return { probed: rows.find((row) => row.circuitUntil)?.name, slow: late, end: take ? meter.take(Date.now()) : () => {} }
+    const refusal = standing(rows)
+    const slow = entry.network && meter.longest(postgresTime()) > fastLane
+    const limit: Limit = limited && !refusal ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
+    return { refusal, name, meter, limit, shared: limited?.limit ?? null, probed: rows.find((row) => row.circuitUntil)?.name }
   }
 
-  function leave({ id, destination }: Entry, end: (telling: boolean) => void, probed: string | undefined, outcomes: Outcome[] | null): void {
+  async function stand(name: string, meter: Meter, signal: AbortSignal): Promise<End | null> {
+    lines++
+    const place = meter.line.wait(patience, signal).finally(() => lines--)
+    wake(name)
+    return await place
+  }
+
+  function take(name: string, meter: Meter): End {
+    const end = meter.take(postgresTime())
+    return (telling) => {
+      end(telling)
+      link.freed(name)
+      wake(name)
+    }
+  }
+
+  function wake(name: string): void {
+    const [meter, part] = [meters.get(name), link.part(name)]
+    if (!meter || !part) return
+    while (meter.line.length() > 0 && !meter.full(part, postgresTime())) meter.line.give(take(name, meter))
+    if (meter.line.length() > 0) meter.callBack(part, () => wake(name))
+  }
+
+  function refused(name: string, meter: Meter, limit: Limit, shared: Limit | null): Refusal {
+    return { kind: 'refused', name, until: new Date(postgresTime() + meter.refuse(limit, postgresTime())), why: describe(name, shared ?? limit) }
+  }
+
+  function rowsOf({ destination, nextHop }: Entry): DestinationRow[] {
+    return [...new Set([destination, nextHop])].map((name) => link.rows().get(name)).filter((row) => row !== undefined)
+  }
+
+  /** What keeps everything from a destination, whatever the limits. */
+  function standing(rows: DestinationRow[]): Refusal | null {
+    return rows.map((row) => suspended(row, postgresTime()) ?? broken(row, postgresTime())).find((refusal) => refusal !== null) ?? null
+  }
+
+  function leave({ id, destination }: Entry, end: End, probed: string | undefined, outcomes: Outcome[] | null): void {
     const health = outcomes ? healthOf(outcomes) : 'unknown'
     end(health !== 'unknown')
     if (outcomes && health !== 'unknown') link.count(destination, trafficOf(outcomes))
@@ -149,13 +226,14 @@ export function createGate({ settings, fastLane, link, log }: { settings: Settin
     return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why }
   }
 
-  /** What each destination in use could use; forgets those that nothing has gone to for a while. */
-  function busy(): Map<string, Busy> {
-    for (const [name, meter] of meters) if (meter.idle(Date.now())) meters.delete(name)
-    return new Map([...meters].map(([name, meter]) => [name, meter.busy()]))
+  function fade(): void {
+    for (const [name, meter] of meters) {
+      meter.fade()
+      if (meter.idle(postgresTime())) meters.delete(name)
+    }
   }
 
-  return { look, enter, busy }
+  return { look, enter, wake, fade, busy: (name) => meters.get(name)?.busy(postgresTime()) }
 }
 
 function describe(name: string, { concurrency, rate }: Limit): string {

@@ -3,10 +3,11 @@
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import { domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
 import { transfer } from '../smtp/transfer.ts'
-import { makeAttempt, type Delivery } from './attempt.ts'
+import { type Deliver, type Delivery, makeAttempt, makeFirstAttempt } from './attempt.ts'
 import { deliveredContent } from './content.ts'
 import { deliverMaildir } from './deliver-maildir.ts'
 import { deliverPipe } from './deliver-pipe.ts'
+import type { WholeMessage } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import { expandArguments, expandPath } from './local-address.ts'
 import { local } from '../mail/verdict.ts'
@@ -14,13 +15,20 @@ import { transferRequest } from './transfer-request.ts'
 import type { AttemptArgument, Attempted } from './types.ts'
 
 export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
-  return await makeAttempt(deps, argument, (delivery) => {
-    if (argument.group.agent === 'lmtp') {
-      const content = () => deliveredContent(deps.sql, delivery.message, argument.group.returnPath)
-      return transfer(transferRequest(deps, 'lmtp', argument.group, delivery, content), deps)
-    }
-    return handToEach(deps, delivery)
-  })
+  return await makeAttempt(deps, argument, toAgent(deps, argument))
+}
+
+/** In the first pass: null when it has to go on as an activity of its own. */
+export async function firstHandOff(deps: ActivityDeps, argument: AttemptArgument, message: WholeMessage): Promise<Attempted | null> {
+  return await makeFirstAttempt(deps, argument, toAgent(deps, argument), message)
+}
+
+function toAgent(deps: ActivityDeps, { group }: AttemptArgument): Deliver {
+  return (delivery) => {
+    if (group.agent !== 'lmtp') return handToEach(deps, delivery)
+    const content = () => deliveredContent(deps.sql, delivery.message, group.returnPath)
+    return transfer(transferRequest(deps, 'lmtp', group, delivery, content), deps)
+  }
 }
 
 /** Maildir and pipe take one recipient at a time; each hand-off is marked before, as a dot is. */

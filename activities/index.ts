@@ -9,11 +9,11 @@ import type { Pool } from '../smtp/pool.ts'
 import type { Sql } from '../store/database.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
 import { control } from './control.ts'
+import { firstPass } from './first-pass.ts'
 import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
-import type { FastLane } from './fast-lane.ts'
 import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
@@ -29,7 +29,6 @@ export interface ActivityDeps {
   hopOptions: (nextHop: string) => HopOptions
   log: Logger
   gate: Gate
-  fastLane: FastLane
   /** Names this process in attempt records. */
   worker: string
   /** Aborted when the worker is told to stop: attempts are broken off before the final dot. */
@@ -42,6 +41,7 @@ export interface ActivityDeps {
 
 export function createActivities(deps: ActivityDeps): MessageActivities {
   return {
+    firstPass: (argument) => firstPass(deps, argument),
     stampHeaders: (argument) => stampHeaders(deps, argument),
     resolveNextHop: (argument) => resolveNextHop(deps, argument),
     attemptTransfer: (argument) => attemptTransfer(deps, argument),

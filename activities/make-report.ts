@@ -27,17 +27,27 @@ export function wants({ notify }: Pick<ReportedRow, 'notify'>, event: ReportEven
 }
 
 /**
- * Null when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
+ * One for each reverse-path; none when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
  * reverse-path go to the postmaster, where the settings name one, and nowhere if that very mail was on its way there.
  * An address of ours gets it as it would get any mail: by its aliases.
  */
-export function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
+export function makeReports(deps: ActivityDeps, on: ReportOn): NewReport[] {
+  const wanted = on.recipients.filter((recipient) => wants(recipient, on.event))
+  // VERP: who keeps the list reads from the address alone whom a report is about.
+  const byPath = new Map<string, ReportedRow[]>()
+  for (const recipient of wanted) {
+    const path = recipient.verp ?? on.message.reversePath
+    byPath.set(path, [...(byPath.get(path) ?? []), recipient])
+  }
+  return [...byPath].flatMap(([reversePath, recipients]) => makeReport(deps, { ...on, message: { ...on.message, reversePath }, recipients }) ?? [])
+}
+
+function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
   const { event, message, at } = on
   const { hostname, reports, retry } = deps.settings
   const toPostmaster = message.reversePath === ''
   if (toPostmaster && (event !== 'failed' || reports.postmaster === '' || isOneOf(on.recipients, behind(deps, reports.postmaster)))) return null
-  const recipients = on.recipients.filter((recipient) => wants(recipient, event)).map((recipient) => reportOn(deps, recipient, on))
-  if (recipients.length === 0) return null
+  const recipients = on.recipients.map((recipient) => reportOn(deps, recipient, on))
   const dsnId = makeQueueId(Date.now(), randomBytes(8))
   const to = toPostmaster ? reports.postmaster : message.reversePath
   const whole = returnsWhole(deps, on)
@@ -52,6 +62,7 @@ export function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
     tail,
     whole,
     toPostmaster,
+    recipients: recipients.length,
     message: {
       id: dsnId,
       kind: 'dsn',
@@ -92,7 +103,7 @@ function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }
   return {
     forwardPath,
     orcpt,
-    action: event === 'succeeded' ? (isLocal ? 'delivered' : 'relayed') : event,
+    action: event === 'succeeded' ? (outcome?.phase === 'queue' ? 'expanded' : isLocal ? 'delivered' : 'relayed') : event,
     // RFC 3463 section 3.5, X.4.7: the time allowed is over, which is no failure of the address; the cause is in the diagnostic code.
     status: expired ? '4.4.7' : (outcome?.enhanced ?? (event === 'delayed' ? '4.0.0' : '5.0.0')),
     expired,

@@ -1,17 +1,32 @@
-// What a process counts for one destination: attempts under way, tokens of a rate, and when those that were refused may come.
+// What a process counts for one destination: attempts under way and in line, tokens of a rate, and when those that were refused may come.
 
+import { postgresTime } from '../store/clock.ts'
 import type { Limit } from './gate.ts'
+import { createLine, type Line } from './line.ts'
+
+/** To be called when the attempt has ended, with whether its time tells something of the destination. */
+export type End = (telling: boolean) => void
 
 export interface Meter {
-  /** Milliseconds to wait before the next try, or null: an attempt may go now. */
-  wait(limit: Limit, now: number): number | null
-  /** An attempt goes; the function is to be called when it has ended, with whether its time tells something of the destination. */
-  take(now: number): (telling: boolean) => void
+  /** Whether there is no room for an attempt now. */
+  full(limit: Limit, now: number): boolean
+  /** Calls back, once, when the rate lets the next attempt go; not at all when it is not the rate that keeps it. */
+  callBack(limit: Limit, then: () => void): void
+  /** An attempt goes. */
+  take(now: number): End
+  underWay(): number
+  line: Line<End>
+  /** Whether one more may wait in line: one who is looking and may come in a moment, who was let through and comes as an activity next, or who is here. */
+  room(limit: Limit, now: number, who: 'looking' | 'coming' | 'here'): boolean
+  /** Milliseconds after which somebody who was refused may try again: a place in the longer line, which is kept on timers. */
+  refuse(limit: Limit, now: number): number
   /** Milliseconds that the longest attempt under way has lasted. */
   longest(now: number): number
   /** Messages whose attempts failed by the host's fault, since the last that did not. */
   failing: Set<string>
-  busy(): Busy
+  busy(now: number): Busy
+  /** To be called about every second: refusals are forgotten as time goes by. */
+  fade(): void
   /** Nothing is remembered that matters. */
   idle(now: number): boolean
 }
@@ -28,34 +43,60 @@ const eager = 2
 const cheap = 4
 /** Nobody is asked back later than this; with a longer queue they look again. */
 const longestWait = 3_600_000
+/** Milliseconds that one may stay in line. As many wait there as find their place in this time, and no more than twice the places, or two seconds of the rate. */
+export const patience = 10_000
+/** Milliseconds within which an attempt that was let through to the line is there, or went to another worker. */
+const onTheWay = 1000
 /** Of the tokens of a rate, those of so many seconds are kept for a burst, and two at least: whoever comes late finds its own. */
 const burstSeconds = 0.5
 const remembered = 600_000
+/** Milliseconds for which a destination in use counts as wanted, though nothing is under way at the moment. */
+const lately = 2000
 
 export function createMeter(): Meter {
   const underWay = new Set<{ begun: number }>()
+  const line = createLine<End>()
+  const failing = new Set<string>()
+  let expected: number[] = [] // when those who were let through to the line were
   let refused = 0 // lately
   let took = 500 // milliseconds, a running mean
   let promisedUntil = 0
   let tokens = 1
-  let filledAt = Date.now()
-  let usedAt = Date.now()
+  let filledAt = postgresTime()
+  let usedAt = postgresTime()
+  let called: NodeJS.Timeout | null = null
   let takes = 0 // tokens that the next attempt costs: none without a rate
-  const failing = new Set<string>()
 
-  function wait({ concurrency, rate, guard }: Limit, now: number): number | null {
+  function full({ concurrency, rate }: Limit, now: number): boolean {
     usedAt = now
     takes = rate === null ? 0 : 1
     if (rate !== null) {
-      tokens = Math.min(tokens + ((now - filledAt) / 1000) * rate, Math.max(2, rate * burstSeconds))
+      tokens = Math.min(tokens + (Math.max(0, now - filledAt) / 1000) * rate, Math.max(2, rate * burstSeconds))
       filledAt = now
     }
-    const full = concurrency !== null && underWay.size >= concurrency
-    if (!full && (rate === null || tokens >= 1)) return null
+    return (concurrency !== null && underWay.size >= concurrency) || (rate !== null && tokens < 1)
+  }
+
+  /** Attempts that have not ended tell how long they take at least: a tar pit ends none. */
+  function each(now: number): number {
+    return Math.max(took, 10, longest(now) / 2)
+  }
+
+  function room({ concurrency, rate }: Limit, now: number, who: 'looking' | 'coming' | 'here'): boolean {
+    const places = concurrency === null ? Number.POSITIVE_INFINITY : Math.max(concurrency, 1)
+    const perSecond = Math.min((places * 1000) / each(now), rate ?? Number.POSITIVE_INFINITY)
+    const most = Math.max(2, Math.min(places * 2, perSecond * (patience / 1000), rate === null ? Number.POSITIVE_INFINITY : rate * 2))
+    expected = expected.filter((at) => now - at < onTheWay)
+    if (who !== 'looking') expected.shift()
+    const free = line.length() + expected.length + 1 <= most
+    if (free && who !== 'here') expected.push(now)
+    return free
+  }
+
+  function refuse({ concurrency, rate, guard }: Limit, now: number): number {
     refused++
-    // Attempts that have not ended tell how long they take at least: a tar pit ends none.
-    const each = Math.max(took, 10, longest(now) / 2)
-    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, concurrency === null ? Number.POSITIVE_INFINITY : (concurrency * 1000) / each)
+    const places = concurrency === null ? Number.POSITIVE_INFINITY : Math.max(concurrency, 1)
+    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, (places * 1000) / each(now))
     const asked = guard ? Math.min(perSecond, cheap) : Math.max(perSecond * eager, Math.min(perSecond * 10, cheap))
     promisedUntil = Math.max(promisedUntil, now) + 1000 / Math.max(asked, 0.01)
     if (promisedUntil - now <= longestWait) return promisedUntil - now
@@ -70,8 +111,19 @@ export function createMeter(): Meter {
   }
 
   return {
-    wait,
+    full,
+    callBack({ concurrency, rate }, then) {
+      if (called || rate === null || rate === 0 || tokens >= 1 || (concurrency !== null && underWay.size >= concurrency)) return
+      called = setTimeout(() => {
+        called = null
+        then()
+      }, ((1 - tokens) / rate) * 1000)
+    },
+    room,
+    refuse,
+    line,
     failing,
+    underWay: () => underWay.size,
     longest,
     take(now) {
       const attempt = { begun: now }
@@ -79,15 +131,17 @@ export function createMeter(): Meter {
       tokens -= takes
       return (telling) => {
         underWay.delete(attempt)
-        usedAt = Date.now()
+        usedAt = postgresTime()
         if (telling) took = took * 0.8 + (usedAt - attempt.begun) * 0.2
       }
     },
-    busy() {
-      const wants = underWay.size + refused
-      refused = Math.floor(refused * 0.7)
-      return { underWay: underWay.size, wants }
+    busy(now) {
+      const wants = underWay.size + line.length() + refused
+      return { underWay: underWay.size, wants: wants === 0 && now - usedAt < lately ? 1 : wants }
     },
-    idle: (now) => underWay.size === 0 && refused === 0 && now - usedAt > remembered && promisedUntil < now,
+    fade() {
+      refused = Math.floor(refused * 0.7)
+    },
+    idle: (now) => underWay.size === 0 && line.length() === 0 && refused === 0 && now - usedAt > remembered && promisedUntil < now,
   }
 }

@@ -6,20 +6,28 @@ import { type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route
 import type { Outcome } from '../mail/outcome.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
-import { claimAttempt } from '../store/attempts.ts'
-import { dueRecipients, readProgress } from '../store/recipients.ts'
+import { type ClaimRequest, claimAttempt } from '../store/attempts.ts'
+import { type DueRecipient, dueRecipients, readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
-import { entryFor, putOff, record } from './attempt.ts'
+import { entryFor, putOff } from './attempt.ts'
+import { record } from './record-attempt.ts'
 import type { AttemptSummary, Group, MessageArgument, Plan } from './types.ts'
 
 /** Recipients looked at in one plan, and next hops in it: bounds of its size in the history, and of its time. */
-const recipientsInPlan = 1000
+export const recipientsInPlan = 1000
 const nextHopsInPlan = 20
 
 type Route = Omit<Group, 'recipients' | 'hosts' | 'destination'> & { resolve: () => ReturnType<typeof resolveHosts>; name: (hosts: string[]) => string }
 
 export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: MessageArgument & { busy: number[] }): Promise<Plan> {
   const due = await dueRecipients(deps.sql, id, new Date(clock), busy, recipientsInPlan)
+  const plan = await planFor(deps, { id, clock }, due, null)
+  const planned = plan.groups.flatMap((group) => group.recipients)
+  return { ...plan, progress: await readProgress(deps.sql, id, [...busy, ...planned]) }
+}
+
+/** The groups of those who are due. Those whom an operator or a limit keeps waiting, and those without a host, are settled at once. */
+export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument, due: DueRecipient[], trace: Buffer | null): Promise<Omit<Plan, 'progress'>> {
   const byNextHop = new Map<string, { route: Route; recipients: number[] }>()
   let more = due.length === recipientsInPlan
   for (const { n, domain, route: override } of due) {
@@ -42,12 +50,11 @@ export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: Me
       if (refusal) await putOff(deps, { id, clock, group }, refusal)
       else for (let i = 0; i < recipients.length; i += most) groups.push({ ...group, recipients: recipients.slice(i, i + most) })
     } else {
-      const attempt = await recordUnresolved(deps, id, clock, route.nextHop, recipients, found.outcome)
+      const attempt = await recordUnresolved(deps, { id, nextHop: route.nextHop, recipients, clock, trace }, found.outcome)
       if (attempt) attempts.push(attempt)
     }
   }))
-  const planned = groups.flatMap((group) => group.recipients)
-  return { groups, more, attempts, progress: await readProgress(deps.sql, id, [...busy, ...planned]) }
+  return { groups, more, attempts }
 }
 
 function routeOf(deps: ActivityDeps, domain: string): Route {
@@ -82,10 +89,11 @@ function localRoute(domain: string, local: LocalDomain): Route {
 
 /** No host to go to: an attempt that ends here, with the same outcome for each of its recipients. */
 async function recordUnresolved(
-  deps: ActivityDeps, id: string, clock: number, nextHop: string, recipients: number[], outcome: Outcome,
+  deps: ActivityDeps, { clock, ...wanted }: Pick<ClaimRequest, 'id' | 'nextHop' | 'recipients' | 'trace'> & { clock: number }, outcome: Outcome,
 ): Promise<AttemptSummary | null> {
+  const { id, nextHop } = wanted
   const { lease } = deps.settings.worker
-  const claim = await claimAttempt(deps.sql, { id, nextHop, recipients, worker: deps.worker, lease, clock: new Date(clock) })
+  const claim = await claimAttempt(deps.sql, { ...wanted, worker: deps.worker, lease, clock: new Date(clock) })
   if (!claim) return null
   const outcomes = Object.fromEntries(claim.recipients.map((recipient) => [recipient.n, outcome]))
   return (await record(deps, { id, nextHop, destination: nextHop, clock, claim, result: { outcomes, tries: [], dotSent: false } })).attempt

@@ -3,10 +3,11 @@
 
 import { headerSection } from '../mail/headers.ts'
 import { readBody } from '../store/bodies.ts'
+import { postgresTime } from '../store/clock.ts'
 import { isDatabaseError } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { settleReports } from '../store/reports.ts'
-import { makeReport, wants } from './make-report.ts'
+import { makeReports, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
 import type { DsnArgument, DsnSent } from './types.ts'
 
@@ -22,14 +23,14 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
     deps.log.error({ id, error: String(error) }, 'the header section cannot be returned with the report')
     return Buffer.alloc(0)
   })
-  const at = new Date(Math.max(Date.now(), clock))
+  const at = new Date(Math.max(postgresTime(), clock))
   const settle = (message: MessageRow) => settleReports(deps.sql, {
     id,
     expire,
     delayed,
     at,
     retention: deps.settings.retention,
-    make: (event, recipients) => makeReport(deps, { event, message, original, recipients, at }),
+    make: (event, recipients) => makeReports(deps, { event, message, original, recipients, at }),
     isDeadLetter: (recipient) => wants(recipient, 'failed'),
   })
   const { progress, reports, settled } = await settle(message).catch((error) => {

@@ -1,9 +1,10 @@
 // How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
 
 import type { TransferRequest } from '../smtp/transfer.ts'
-import { type Delivery, ruleFor } from './attempt.ts'
+import type { Delivery } from './attempt.ts'
 import type { ActivityDeps } from './index.ts'
 import type { Group } from './types.ts'
+import { ruleFor } from './verdict-on.ts'
 
 export function transferRequest(
   deps: ActivityDeps, protocol: 'smtp' | 'lmtp', group: Group, delivery: Delivery, content: TransferRequest['content'],

@@ -45,8 +45,6 @@ export interface StampedRecipient {
 }
 
 export interface Stamped {
-  /** Nothing is left to be done, or there is no such message: the workflow ends. */
-  finished: boolean
   acceptedAt: number
   expiresAt: number
   /** When the delay report is due; null when it is made, or never. */
@@ -78,9 +76,20 @@ export interface AttemptSummary {
   outcomes: { n: number; status: Status; enhanced: string; text: string; nextAttemptAt: string | null }[]
 }
 
+/** What became of a message in its first pass. */
+export interface FirstPass {
+  stamped: Stamped
+  /** `nextAt` leaves out the recipients of the groups in `moved`. */
+  progress: Progress
+  /** The attempts that ended. */
+  attempts: AttemptSummary[]
+  /** What is due and was not tried to its end: it goes on as activities of its own. */
+  moved: Group[]
+  /** More is due than fits into one pass. */
+  more: boolean
+}
+
 export interface Attempted {
-  /** Broken off in the fast lane, to go on as an activity of its own: nothing was decided. */
-  moved: boolean
   progress: Progress
   /** null when no recipient was left to try. */
   attempt: AttemptSummary | null
@@ -88,8 +97,6 @@ export interface Attempted {
 
 export interface AttemptArgument extends MessageArgument {
   group: Group
-  /** In the fast lane the attempt is broken off, before the final dot, after settings.transfer.fastLane. */
-  fastLane: boolean
 }
 
 export interface DsnArgument extends MessageArgument {
@@ -112,7 +119,9 @@ export type ControlArgument = MessageArgument & { update: string; request: Contr
 export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }
 
 export interface MessageActivities {
-  stampHeaders(argument: MessageArgument): Promise<Stamped>
+  // null: nothing is left to be done, or there is no such message.
+  firstPass(argument: MessageArgument): Promise<FirstPass | null>
+  stampHeaders(argument: MessageArgument): Promise<Stamped | null>
   resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>

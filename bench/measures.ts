@@ -143,6 +143,7 @@ async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessE
   try {
     await prepare?.(everpost.sql)
     const process = await everpost.start(role, environment)
+    if (role === 'serve') await until('the worker polls', async () => /polling/.test(await (await fetch(`http://127.0.0.1:${everpost.ports['http']}/healthz`)).text()))
     return await underLoad(bench, child, everpost.ports['smtp']!, load, { [`everpost ${role}`]: process.pid!, temporal: bench.temporal.pid, postgres: bench.postgres.pid },
       () => transactions(everpost.sql))
   } finally {

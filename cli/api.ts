@@ -13,6 +13,7 @@ import { addRecipients, createRecipients, mostRecipients } from '../ingress/reci
 import type { Recipient } from '../mail/envelope.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
+import { acceptMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -55,7 +56,7 @@ export function consoleApi({ settings, log, aliases, outbox, startMessage, stops
     },
     async submit(sql, { content, envelope, origin, sendAt, lifetime }) {
       if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
-      const intake = openIntake({ settings, sql, log }, { binary: false, submission: true, lifetime })
+      const intake = openIntake({ settings, sql, log, store: (message) => acceptMessage(sql, message) }, { binary: false, submission: true, lifetime })
       await intake.write(content)
       const taken = await intake.commit(envelope, origin, sendAt)
       if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))

@@ -15,8 +15,8 @@ const grace = 60_000
 /** Messages whose workflows are looked at, one by one. */
 const looked = 300
 
-/** Looks at the server; returns its clock. Throws when it does not answer. */
-export async function checkDatabase(sql: Sql, _settings: Settings, { findings, notes }: Examination): Promise<Date> {
+/** Looks at the server; returns whether it has the schema, so that its queue can be looked at. Throws when it does not answer. */
+export async function checkDatabase(sql: Sql, { findings, notes }: Examination): Promise<boolean> {
   const before = Date.now()
   const server = await readServer(sql)
   const apart = server.now.getTime() - (before + Date.now()) / 2
@@ -33,15 +33,16 @@ export async function checkDatabase(sql: Sql, _settings: Settings, { findings, n
   if (server.connections > server.maxConnections * 0.9) {
     findings.push({ check: 'postgres', what: `${server.connections} of ${server.maxConnections} connections are in use`, todo: 'Raise max_connections, or lower database.connections.' })
   }
-  await checkSchema(sql, { findings, notes })
+  const hasSchema = await checkSchema(sql, { findings, notes })
   if (server.dataDirectory && existsSync(server.dataDirectory)) await checkDisk('the data of Postgres', server.dataDirectory, { findings, notes })
-  return server.now
+  return hasSchema
 }
 
-async function checkSchema(sql: Sql, { findings }: Examination): Promise<void> {
+async function checkSchema(sql: Sql, { findings }: Examination): Promise<boolean> {
   const applied = await sql<{ number: number }[]>`select number from migrations`.catch(() => [])
   const missing = (await knownMigrations()).filter(({ number }) => !applied.some((row) => row.number === number))
   if (missing.length > 0) findings.push({ check: 'postgres', what: `the schema lacks ${missing.map(({ name }) => name).join(', ')}`, todo: 'Run: everpost migrate' })
+  return missing.length === 0
 }
 
 /** The folders that this machine writes mail and state to. */

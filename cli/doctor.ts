@@ -43,13 +43,13 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
   const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost doctor')
   let connection: Connection | null = null
   try {
-    const serverNow = await checkDatabase(sql, settings, examination).catch((error: Error) => {
+    const hasQueue = await checkDatabase(sql, examination).catch((error: Error) => {
       examination.findings.push({ check: 'postgres', what: `Postgres does not answer: ${error.message}`, todo: 'Start it, or correct DATABASE_URL. Until then mail is refused with 451.' })
-      return null
+      return false
     })
     connection = await connect(settings, examination)
     await checkDisks(settings, examination)
-    const started = serverNow ? await checkQueue(sql, settings, examination) : []
+    const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
       await checkTemporal(connection, settings, started, examination).catch((error: Error & { details?: string }) => {
         const todo = 'Check temporal.namespace, and the log of Temporal itself.'

@@ -53,8 +53,12 @@ function next({ active, held, nextAttemptAt }: QueueRow): string {
 }
 
 export function recipientTable(recipients: RecipientRow[]): Html {
-  return html`<table><thead><tr><th>Recipient<th>State<th>Last reply</tr></thead><tbody>${recipients.map(({ forwardPath, state, outcome, nextAttemptAt, waits }) => html`
-    <tr><td class="text">${forwardPath}<td>${state === 'queued' && outcome ? `deferred, again ${moment(nextAttemptAt)}` : state}<td class="text">${outcome?.text ?? ''} ${waits ?? ''}</tr>`)}</tbody></table>`
+  return html`<table><thead><tr><th>Recipient<th>State<th>Last reply</tr></thead><tbody>${recipients.map(recipientLine)}</tbody></table>`
+}
+
+function recipientLine({ forwardPath, state, outcome, nextAttemptAt, waits }: RecipientRow): Html {
+  const shown = state === 'queued' && outcome ? `deferred, again ${moment(nextAttemptAt)}` : state
+  return html`<tr><td class="text">${forwardPath}<td>${shown}<td class="text">${outcome?.text ?? ''} ${waits ?? ''}</tr>`
 }
 
 export function timeLineList(entries: Entry[]): Html {

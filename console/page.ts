@@ -55,7 +55,8 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
         <span>${message.state === 'queued' ? buttons(controlActions) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
     return context.html(layout(message.id, name, html`
       <dl><dt>From<dd>${address(message.reversePath)}, ${message.size} octets<dt>Accepted<dd>${moment(message.acceptedAt)}
-        <dt>${message.finishedAt ? 'Finished' : 'Expires'}<dd>${moment(message.finishedAt ?? message.expiresAt)}<dt>Next<dd>${next ? `${next.what}${next.at ? ` ${moment(next.at)}` : ''}` : 'nothing: all is settled'}</dl>
+        <dt>${message.finishedAt ? 'Finished' : 'Expires'}<dd>${moment(message.finishedAt ?? message.expiresAt)}
+        <dt>Next<dd>${next ? `${next.what}${next.at ? ` ${moment(next.at)}` : ''}` : 'nothing: all is settled'}</dl>
       ${form}${recipientTable(recipients)}<h2>Time line</h2>${timeLineList(timeLine(view))}`, context.req.query('told')))
   })
 
@@ -79,7 +80,8 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     }
     const request = {
       action: action as ControlAction, who, why,
-      ...(action === 'reroute' ? { nextHop: text('to') === 'none' ? null : text('to') } : {}), ...(action === 'set-lifetime' ? { lifetime: Math.round(Number(text('hours')) * hour) } : {}),
+      ...(action === 'reroute' ? { nextHop: text('to') === 'none' ? null : text('to') } : {}),
+      ...(action === 'set-lifetime' ? { lifetime: Math.round(Number(text('hours')) * hour) } : {}),
     }
     const fault = refusalOf(request)
     if (fault) return `Refused: ${fault}`
@@ -96,8 +98,10 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
       <table><thead><tr><th>Destination<th>Queued<th>Delivered, deferred, bounced<br>in the last hour<th>State<th></tr></thead><tbody>${names.map((name) => {
         const [row, known] = [rows.find((each) => each.name === name), byName.get(name)]
         const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > Date.now()
-        const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${known.suspendedBy}: ${known.suspendedWhy}` : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
-        const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}"><button name="action" value="${suspended ? 'resume' : 'suspend'}">${suspended ? 'resume' : 'suspend for an hour'}</button></form>`
+        const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${known.suspendedBy}: ${known.suspendedWhy}`
+          : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
+        const button = suspended ? html`<button name="action" value="resume">resume</button>` : html`<button name="action" value="suspend">suspend for an hour</button>`
+        const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}">${button}</form>`
         return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}<td>${row?.delivered ?? 0}, ${row?.deferred ?? 0}, ${row?.bounced ?? 0}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
       })}</tbody></table>`))
   })

@@ -5,17 +5,21 @@ import type { Logger } from 'pino'
 import type { Envelope, Origin } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { queueLifetime } from '../mail/retry.ts'
+import { withVerp } from '../mail/verp.ts'
 import type { Settings } from '../settings/schema.ts'
-import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
+import { isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
+import { isDiskFull, leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
+import type { Store } from './group-commit.ts'
 import { type Reply, reply } from './reply.ts'
 import { missingFields } from './submission.ts'
 
 export interface IntakeDeps {
   settings: Settings
   sql: Sql
+  /** Commits a message. */
+  store: Store
   log: Logger
 }
 
@@ -38,7 +42,7 @@ export interface Intake {
   discard(): Promise<void>
 }
 
-export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
+export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
   const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck({ binary, lineLength })
@@ -101,10 +105,10 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
         if (storeFault !== null) throw storeFault
         if (uploaded > 0 && heldSize > 0) await upload()
         const body = uploaded > 0 ? 'uploaded' as const : take()
-        const stored = await store({ settings, sql, log }, {
+        const stored = await certain({ sql, log, store }, {
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
-          envelope: envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope,
+          envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
           lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
@@ -112,7 +116,7 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
       } catch (error) {
         await discard()
         log.error({ id, error: String(error) }, 'message not stored: deferred')
-        return { refused: reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
+        return { refused: isDiskFull(error) ? reply(452, '4.3.1', 'No room to store the message; try again later') : reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
       }
     },
   }
@@ -125,9 +129,9 @@ const askedFor = 20_000
  * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
  * again; false when it does not come back in time.
  */
-async function store({ sql, log }: IntakeDeps, message: NewMessage): Promise<boolean> {
+async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage): Promise<boolean> {
   try {
-    await acceptMessage(sql, message)
+    await store(message)
     return true
   } catch (error) {
     if (!leavesOpen(error)) throw error

@@ -95,7 +95,7 @@ async function hello(session: Session, verb: 'HELO' | 'EHLO' | 'LHLO', name: str
 
 function keywords(session: Session): string[] {
   const { edge, tls, client } = session
-  const { messageSize, auth, futureRelease } = offered(session)
+  const { messageSize, auth, futureRelease, verp } = offered(session)
   const until = new Date(Date.now() + futureRelease).toISOString().replace(/\.\d+/, '')
   return [
     'PIPELINING', `SIZE ${messageSize}`, '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN', 'CHUNKING', 'BINARYMIME',
@@ -103,6 +103,7 @@ function keywords(session: Session): string[] {
     ...(tls ? ['REQUIRETLS'] : edge.hasTls ? ['STARTTLS'] : []),
     ...(auth ? ['AUTH PLAIN LOGIN'] : []),
     ...(futureRelease > 0 ? [`FUTURERELEASE ${futureRelease / 1000} ${until}`] : []),
+    ...(verp === null ? [] : ['XVERP']),
     ...(edge.isProxy(client.address) ? [`XCLIENT ${xclientAttributes.join(' ')}`] : []),
   ]
 }

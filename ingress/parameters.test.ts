@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { mailParameters, rcptParameters } from './parameters.ts'
 
-const offered = { messageSize: 1000, auth: false, tls: true, futureRelease: 60_000 }
+const offered = { messageSize: 1000, auth: false, tls: true, futureRelease: 60_000, verp: null }
 const refusal = (result: object) => ('refused' in result ? (result.refused as { code: number }).code : null)
 
 test('UTF-8 in ORCPT needs SMTPUTF8, and the type utf-8', () => {
@@ -21,6 +21,14 @@ test('AUTH= is known only where AUTH is offered, HOLDFOR only where FUTURERELEAS
   assert.equal(refusal(mailParameters(' HOLDFOR=61', offered, 0)), 554)
   assert.equal(refusal(mailParameters(' HOLDUNTIL=1970-01-01T00:00:30Z', offered, 0)), null)
   assert.equal(refusal(mailParameters(' HOLDUNTIL=1970-01-01', offered, 0)), 501)
+})
+
+test('XVERP is known only where it is offered, with two delimiters or those of the settings', () => {
+  const verp = (text: string, offers: string | null = '+=') => mailParameters(text, { ...offered, verp: offers }, 0)
+  assert.equal(refusal(verp(' XVERP', null)), 555)
+  assert.equal((verp(' XVERP') as { verp: string }).verp, '+=')
+  assert.equal((verp(' XVERP=-=') as { verp: string }).verp, '-=')
+  for (const text of [' XVERP=+', ' XVERP=ab', ' XVERP=+==', ' XVERP=+@', ' XVERP XVERP']) assert.equal(refusal(verp(text)), 501, text)
 })
 
 test('ENVID is at most 100, ORCPT at most 500 octets of xtext', () => {

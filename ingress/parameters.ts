@@ -12,6 +12,8 @@ export interface Offered {
   tls: boolean
   /** Milliseconds of FUTURERELEASE; 0: not offered. */
   futureRelease: number
+  /** XVERP: the delimiters when none are given; null: not offered. */
+  verp: string | null
 }
 
 export interface MailParameters {
@@ -22,6 +24,7 @@ export interface MailParameters {
   ret: Ret | null
   envid: string | null
   releaseAt: Date | null
+  verp: string | null
 }
 
 export interface RcptParameters {
@@ -33,7 +36,7 @@ type Result<T> = T | { refused: Reply }
 
 /** `text` is what follows the path. */
 export function mailParameters(text: string, offered: Offered, now: number): Result<MailParameters> {
-  const found: MailParameters = { size: null, body: '7BIT', smtpUtf8: false, requireTls: false, ret: null, envid: null, releaseAt: null }
+  const found: MailParameters = { size: null, body: '7BIT', smtpUtf8: false, requireTls: false, ret: null, envid: null, releaseAt: null, verp: null }
   const refused = each(text, (name, value) => {
     switch (name) {
       case 'SIZE':
@@ -58,6 +61,11 @@ export function mailParameters(text: string, offered: Offered, now: number): Res
       case 'ENVID':
         found.envid = value
         return isXtext(value) && value.length <= 100 ? null : bad(name)
+      case 'XVERP':
+        // As Postfix has it: without a value the usual delimiters, or two of these.
+        if (offered.verp === null) return unknown(name)
+        found.verp = value || offered.verp
+        return /^[-+=]{2}$/.test(found.verp) ? null : bad(name)
       case 'AUTH':
         // RFC 4954 section 5: who wrote it, as another server says. We take nobody's word, and pass on nothing.
         if (!offered.auth) return unknown(name)
@@ -104,13 +112,13 @@ export function rcptParameters(text: string, smtpUtf8: boolean): Result<RcptPara
   return refused ? { refused } : found
 }
 
-/** Goes through `NAME=value` words, each after one space or more; every name but once. */
+/** Goes through `NAME=value` words, each after one space or more; every name but once. Only XVERP has a "=" in its value. */
 function each(text: string, take: (name: string, value: string) => Reply | null): Reply | null {
   if (text.trim() === '') return null
   if (!text.startsWith(' ')) return syntaxError('A space belongs between the path and the parameters')
   const seen = new Set<string>()
   for (const word of text.trim().split(/ +/)) {
-    const [, written, value = ''] = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\p{Cc} ]+))?$/u.exec(word) ?? []
+    const [, written, value = ''] = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\p{Cc} ]+|[-+=]{2}))?$/u.exec(word) ?? []
     const name = written?.toUpperCase()
     if (name === undefined || seen.has(name)) return syntaxError(`Not a parameter, or given twice: ${word.slice(0, 40)}`)
     seen.add(name)

@@ -1,9 +1,10 @@
 // Who is behind a forward-path: local users, aliases, catch-alls and what we relay; or the refusal. No open relay: without AUTH
 // or a trusted network only our own domains are taken.
 
-import { canonicalDomain, comparable, domainOf, isAscii, splitAddress } from '../mail/address.ts'
+import { canonicalDomain, comparable, domainOf, splitAddress } from '../mail/address.ts'
 import { type Behind, localNames } from '../mail/local-names.ts'
 import type { Recipient } from '../mail/envelope.ts'
+import { expandRecipient } from '../mail/expand.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Aliases } from './aliases.ts'
 import { type Reply, reply } from './reply.ts'
@@ -74,20 +75,12 @@ export const mostRecipients = 10_000
 
 /** Those of an envelope, with whoever a forward-path stands for added: `wishes` are the sender's, as RCPT says them. */
 export function addRecipients(known: Recipient[], forwardPath: string, addresses: string[], wishes: Pick<Recipient, 'notify' | 'orcpt'>): void {
-  for (const address of addresses) {
-    // RFC 3461 section 5.2.7.1: an alias's reports speak of the address that the sender knows.
-    const orcpt = wishes.orcpt ?? (address === forwardPath || !isAscii(forwardPath) ? null : `rfc822;${xtext(forwardPath)}`)
-    const recipient = { n: known.length, forwardPath: address, notify: wishes.notify, orcpt }
-    if (!known.some((one) => isSame(one, recipient))) known.push(recipient)
+  for (const recipient of expandRecipient(forwardPath, addresses, wishes)) {
+    if (!known.some((one) => isSame(one, recipient))) known.push({ n: known.length, ...recipient })
   }
 }
 
 /** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
-function isSame(one: Recipient, other: Recipient): boolean {
-  return one.forwardPath === other.forwardPath && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
-}
-
-/** RFC 3461 section 4. */
-function xtext(text: string): string {
-  return text.replace(/[^!-*,-<>-~]/g, (character) => `+${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`)
+function isSame(one: Recipient, other: Omit<Recipient, 'n'>): boolean {
+  return one.forwardPath === other.forwardPath && one.expanded === other.expanded && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
 }

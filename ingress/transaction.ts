@@ -1,19 +1,21 @@
 // MAIL and RCPT: the envelope, sender and recipients, each accepted or refused for one reason.
 
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
+import { postgresTime } from '../store/clock.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
 import { addRecipients, mostRecipients } from './recipients.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
 import { ownsSender } from './submission.ts'
 
-export function offered({ edge, tls }: Session): Offered {
+export function offered({ edge, tls, user, client }: Session): Offered {
   const { settings, submission } = edge
   return {
     messageSize: settings.limits.messageSize,
     auth: submission && (tls !== null || settings.submission.clearTextAuth),
     tls: tls !== null,
     futureRelease: submission ? settings.submission.futureRelease : 0,
+    verp: user || (!submission && edge.trusts(client.address)) ? settings.reports.verp.delimiters : null,
   }
 }
 
@@ -35,9 +37,10 @@ function begin(session: Session, argument: string): Reply {
   const path = parsePath(from[1]!)
   if ('problem' in path) return reply(501, '5.1.7', path.problem)
   if (path.address !== '' && splitAddress(path.address).domain === '') return reply(501, '5.1.7', 'The sender needs a domain')
-  const parameters = mailParameters(path.rest, offered(session), Date.now())
+  const parameters = mailParameters(path.rest, offered(session), postgresTime())
   if ('refused' in parameters) return parameters.refused
   if (!isAscii(path.address) && !parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
+  if (parameters.verp !== null && path.address === '') return reply(503, '5.5.4', 'XVERP needs a sender')
   if (edge.submission && !settings.submission.anySender && !ownsSender(user!, path.address)) return reply(553, '5.7.1', `${user!.name} may not send with this address`)
   if (edge.outboxFull()) return reply(451, '4.3.2', 'Too many messages wait; try again later')
   if (!edge.limits.message(client.address, user?.name ?? null)) {
@@ -87,6 +90,6 @@ async function add(session: Session, argument: string): Promise<Reply> {
   const { recipients } = transaction
   if (recipients.length + found.addresses.length > mostRecipients) return reply(452, '4.5.3', 'Too many recipients for one message')
   addRecipients(recipients, path.address, found.addresses, parameters)
-  if (!found.addresses.every(isAscii)) transaction.parameters.smtpUtf8 = true
+  if (!recipients.every(({ forwardPath }) => isAscii(forwardPath))) transaction.parameters.smtpUtf8 = true
   return reply(250, '2.1.5', 'Ok')
 }

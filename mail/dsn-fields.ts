@@ -4,6 +4,7 @@ import { isAscii } from './address.ts'
 import type { Report, ReportRecipient } from './dsn.ts'
 import { formatReply, printable } from './reply.ts'
 import { dateTime } from './trace.ts'
+import { decodeXtext } from './xtext.ts'
 
 /** `global`: message/global-delivery-status, where values may be UTF-8. */
 export function statusFields(report: Report, global: boolean): string[] {
@@ -75,9 +76,4 @@ function fieldWriter(global: boolean): (name: string, value: string) => string {
     }
     return [...lines, line].join('\r\n')
   }
-}
-
-/** RFC 3461 section 4: `+` and two hex digits stand for an octet. */
-function decodeXtext(text: string): string {
-  return text.replace(/(?:\+[0-9A-F]{2})+/g, (run) => Buffer.from(run.replaceAll('+', ''), 'hex').toString('utf8'))
 }

@@ -23,6 +23,7 @@ export function explanation(report: Report): string {
 function reason(recipient: ReportRecipient, { texts, event, toPostmaster }: Report, fill: (text: string) => string): string[] {
   if (recipient.action === 'delivered') return [texts.deliveredLine]
   if (recipient.action === 'relayed') return [texts.relayedLine]
+  if (recipient.action === 'expanded') return [texts.expandedLine]
   const advice = event === 'failed' && !toPostmaster ? adviceFor(recipient.status, texts.advice) : null
   return [...(recipient.expired ? [fill(texts.expired)] : []), printable(recipient.text), ...(advice ? [advice] : [])]
 }

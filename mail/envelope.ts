@@ -16,6 +16,10 @@ export interface Recipient {
   notify: Notify[]
   /** `addr-type;xtext`, undecoded; null when the client said nothing. */
   orcpt: string | null
+  /** Its own reverse-path (mail/verp.ts); left out or null: the envelope's. */
+  verp?: string | null
+  /** An alias whose success is to be reported, and which stands for so many addresses: they get the message, it does not. */
+  expanded?: number
 }
 
 export interface Envelope {
@@ -28,6 +32,8 @@ export interface Envelope {
   requireTls: boolean
   ret: Ret | null
   envid: string | null
+  /** Each recipient is to get a reverse-path of its own, with these two delimiters. */
+  verp?: string | null
 }
 
 export interface Tls {

@@ -15,6 +15,7 @@ export interface ReportTexts {
   expired: string
   deliveredLine: string
   relayedLine: string
+  expandedLine: string
   /** The last lines. {id} */
   help: string
   /** What to do, by enhanced status code: the longest beginning wins, so 5.1 stands for all codes below it. */
@@ -33,6 +34,7 @@ const en: ReportTexts = {
   postmaster: 'This is the mail system at {hostname}. A message without a sender, most likely itself a report, arrived on {arrived} and could not be delivered. Nobody else is told.',
   expired: 'It was tried for {lifetime} and not taken; the address may well be right. The last answer was:',
   deliveredLine: 'It was delivered to the mailbox.',
+  expandedLine: 'This address stands for several others. The message goes to each of them; you are not told when they have it.',
   relayedLine: 'It was handed to a mail system that sends no delivery reports of its own. Whether it reached the mailbox is not known.',
   help: "For help, ask your postmaster, and name the message's queue id: {id}",
   advice: {
@@ -65,6 +67,7 @@ const de: ReportTexts = {
   postmaster: 'Hier ist das Mailsystem {hostname}. Eine Nachricht ohne Absender, vermutlich selbst ein Bericht, kam am {arrived} an und war nicht zustellbar. Niemand sonst erfährt davon.',
   expired: 'Sie wurde {lifetime} lang versucht und nicht angenommen; die Adresse kann durchaus stimmen. Die letzte Antwort war:',
   deliveredLine: 'Sie wurde in das Postfach zugestellt.',
+  expandedLine: 'Diese Adresse steht für mehrere andere. Die Nachricht geht an jede von ihnen; wenn sie dort ist, erfahren Sie es nicht.',
   relayedLine: 'Sie wurde einem Mailsystem übergeben, das keine eigenen Berichte schickt. Ob sie das Postfach erreicht hat, ist nicht bekannt.',
   help: 'Hilfe gibt Ihr Postmaster; nennen Sie ihm die Kennung der Nachricht: {id}',
   advice: {

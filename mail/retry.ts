@@ -66,7 +66,8 @@ function one<T>(list: T[] | undefined, fits: (each: T) => boolean): boolean {
   return list === undefined || list.some(fits)
 }
 
-function fitsName(pattern: string, name: string): boolean {
+/** `*`, `*.domain` for all below it, or the name itself; in any case of letters. */
+export function fitsName(pattern: string, name: string): boolean {
   if (pattern === '*') return true
   const [wanted, given] = [pattern.toLowerCase(), name.toLowerCase()]
   return wanted.startsWith('*.') ? given.endsWith(wanted.slice(1)) : wanted === given

@@ -59,6 +59,11 @@ export function local(status: Status, enhanced: string, text: string, phase: Pha
   return { status, phase, enhanced, reply: null, text: printable(text).replaceAll('\n', ' '), host: null, address: null, tls: null }
 }
 
+/** An alias: it is settled when the message is accepted, and all that is left is to say so. */
+export function expandedTo(addresses: number): Outcome {
+  return local('delivered', '2.0.0', `an alias that stands for ${addresses} addresses: the message goes to each of them`, 'queue')
+}
+
 /** No attempt could be made, or it was broken off before the wire: the backoff does not advance. */
 export function brokenOff(text: string): Outcome {
   return local('deferred', '4.3.2', text, 'policy')

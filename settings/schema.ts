@@ -237,6 +237,12 @@ export const settingsSchema = z.strictObject({
     delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
     returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
     returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
+    verp: section({
+      delimiters: z.string().regex(/^[-+=]{2}$/, 'two of - + =').default('+=')
+        .describe('Before the recipient and in place of its `@`: `owner+user=partner.test@lists.test`. A client may ask for others: `XVERP=-=`.'),
+      senders: z.array(z.string().min(1)).default([])
+        .describe('Reverse-paths whose recipients always get one of their own: addresses, domains, `*.domain`. Others ask for it with XVERP, from `relayNetworks` or after AUTH.'),
+    }).describe('A reverse-path for each recipient (VERP), each in a transaction of its own.'),
     postmaster: z.string().regex(/^$|^[^\s<>@]+@[^\s<>@]+$/, 'an address such as postmaster@example.test').default('')
       .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
   }).describe('Delivery status notifications (RFC 3461).'),

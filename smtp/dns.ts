@@ -2,12 +2,14 @@
 
 import { Resolver } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import type { RecordType } from 'dns-packet'
+import { confirmNoData } from './dns-confirm.ts'
 
 export type Answer<T> =
   | { kind: 'found'; records: T[] }
   | { kind: 'no-domain' } // NXDOMAIN
   | { kind: 'no-data' } // the name exists, without such records
-  | { kind: 'failed'; problem: string } // SERVFAIL, refused, time-out
+  | { kind: 'failed'; problem: string } // SERVFAIL, refused, time-out, and whatever is not understood
 
 export interface Dns {
   mx(domain: string): Promise<Answer<{ exchange: string; preference: number }>>
@@ -28,25 +30,32 @@ export function createDns({ servers, timeout }: { servers: string[]; timeout: nu
     const [four, six] = await Promise.all([answer(resolver.resolve4(host)), answer(resolver.resolve6(host))])
     const found = [four, six].flatMap((each) => (each.kind === 'found' ? each.records : []))
     if (found.length > 0) return { kind: 'found', records: found }
-    return four.kind === 'failed' ? four : six.kind === 'failed' ? six : four
+    return worst(await sure(four, host, 'A'), await sure(six, host, 'AAAA'))
   }
 
   return {
     addresses,
     async mx(domain) {
-      const found = await answer(resolver.resolveMx(domain))
+      const found = await sure(await answer(resolver.resolveMx(domain)), domain, 'MX')
       if (found.kind !== 'found') return found
-      return { kind: 'found', records: found.records.map(({ exchange, priority }) => ({ exchange, preference: priority })) }
+      // A label may hold any octets, but no host is called so: to look for it, or to write it into a log, would serve nobody.
+      const records = found.records.filter(({ exchange }) => /^[\x21-\x7e]*$/.test(exchange)).map(({ exchange, priority }) => ({ exchange, preference: priority }))
+      return records.length > 0 ? { kind: 'found', records } : { kind: 'failed', problem: 'no MX that could be a host name' }
     },
     async reverse(address) {
-      const names = await answer(resolver.reverse(address))
-      if (names.kind !== 'found') return null
-      for (const name of names.records.slice(0, 3)) {
+      const names = await resolver.reverse(address).catch(() => [])
+      for (const name of names.slice(0, 3)) {
         const back = await addresses(name)
         if (back.kind === 'found' && back.records.includes(address)) return name.replace(/\.$/, '').toLowerCase()
       }
       return null
     },
+  }
+
+  async function sure<T>(found: Answer<T>, name: string, type: RecordType): Promise<Answer<T>> {
+    if (found.kind !== 'no-data') return found
+    const problem = await confirmNoData(resolver.getServers(), timeout, name, type)
+    return problem === null ? found : { kind: 'failed', problem }
   }
 }
 
@@ -60,4 +69,8 @@ async function answer<T>(query: Promise<T[]>): Promise<Answer<T>> {
     if (code === 'ENODATA') return { kind: 'no-data' }
     return { kind: 'failed', problem: code }
   }
+}
+
+function worst<T>(four: Answer<T>, six: Answer<T>): Answer<T> {
+  return six.kind === 'failed' && four.kind !== 'failed' ? six : four
 }

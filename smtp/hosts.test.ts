@@ -14,6 +14,8 @@ const server = await startDnsServer({
   'self.test/MX': [mx(10, 'mx.example.test'), mx(10, 'equal.test')],
   'broken.test/MX': 'SERVFAIL',
   'silent.test/MX': 'SILENT',
+  'another.test/MX': { answers: [{ name: 'elsewhere.test', type: 'A', ttl: 0, data: '127.0.0.9' }] },
+  'dangling.test/MX': { answers: [{ name: 'dangling.test', type: 'CNAME', ttl: 0, data: 'away.test' }] },
   '5.0.0.127.in-addr.arpa/PTR': ['Implicit.test'],
   '6.0.0.127.in-addr.arpa/PTR': ['implicit.test'],
 })
@@ -49,6 +51,23 @@ test('null MX and a domain that does not exist bounce', async () => {
 test('what DNS does not say defers', async () => {
   assert.deepEqual(await outcomeOf('broken.test'), ['deferred', '4.4.3'])
   assert.deepEqual(await outcomeOf('silent.test'), ['deferred', '4.4.3'])
+})
+
+test('an answer with any other response code, or to another question, is no empty answer: it defers', async () => {
+  for (let rcode = 1; rcode < 16; rcode++) {
+    if (rcode === 3) continue
+    server.zone['odd.test/MX'] = { rcode }
+    assert.deepEqual(await outcomeOf('odd.test'), ['deferred', '4.4.3'], `response code ${rcode}`)
+    // The same where the MX records are surely none, and the address is asked for.
+    Object.assign(server.zone, { 'host.test/TXT': [], 'host.test/A': { rcode }, 'host.test/AAAA': { rcode } })
+    assert.deepEqual(await outcomeOf('host.test'), ['deferred', '4.4.3'], `response code ${rcode}`)
+  }
+  assert.deepEqual(await outcomeOf('another.test'), ['deferred', '4.4.3'])
+})
+
+test('an alias that leads to nothing is an empty answer', async () => {
+  Object.assign(server.zone, { 'dangling.test/A': server.zone['dangling.test/MX'], 'dangling.test/AAAA': server.zone['dangling.test/MX'] })
+  assert.deepEqual(await outcomeOf('dangling.test'), ['bounced', '5.1.2'])
 })
 
 test('our own name among the MXs is cut, with all that are no better', async () => {

@@ -4,7 +4,10 @@ import { createSocket } from 'node:dgram'
 import dnsPacket, { type Answer, type RecordType } from 'dns-packet'
 
 /** By `name/TYPE`: the data of the records, or a fault. Names that stand nowhere do not exist. */
-export type Zone = Record<string, (string | { preference: number; exchange: string })[] | 'SERVFAIL' | 'SILENT'>
+export type Zone = Record<string, (string | { preference: number; exchange: string })[] | 'SERVFAIL' | 'SILENT' | Odd>
+
+/** An answer with this response code, or one that speaks of another name. */
+export type Odd = { rcode: number } | { answers: Answer[] }
 
 export interface DnsServer {
   /** As settings.dns.servers wants it. */
@@ -25,8 +28,9 @@ export async function startDnsServer(zone: Zone): Promise<DnsServer> {
     const found = dns.zone[key]
     if (found === 'SILENT') return
     const exists = Object.keys(dns.zone).some((each) => each.startsWith(`${name.toLowerCase()}/`))
-    const rcode = found === 'SERVFAIL' ? 2 : exists ? 0 : 3
-    const answers = Array.isArray(found) ? found.map((data) => ({ name, type: type as RecordType, ttl: 0, data }) as Answer) : []
+    const odd = found !== undefined && typeof found === 'object' && !Array.isArray(found) ? found : undefined
+    const rcode = odd && 'rcode' in odd ? odd.rcode : found === 'SERVFAIL' ? 2 : exists ? 0 : 3
+    const answers = Array.isArray(found) ? found.map((data) => ({ name, type: type as RecordType, ttl: 0, data }) as Answer) : odd && 'answers' in odd ? odd.answers : []
     // RD and RA, then the response code in the last four bits.
     socket.send(dnsPacket.encode({ type: 'response', id: query.id!, flags: 0x0180 | rcode, questions: query.questions!, answers }), from.port, from.address)
   })

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Outcome } from '../mail/outcome.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
+import { until } from '../test/support/until.ts'
 import { acceptMessage } from './accept.ts'
 import { claimAttempt, markDot, readAttempts, recordAttempt, recordDelivered, releaseAttempt, type Verdict } from './attempts.ts'
 import { readMessage } from './messages.ts'
@@ -28,7 +29,7 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[], lease = 30_000) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0) })
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null })
 
 test('a recipient is held by one attempt at a time', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
@@ -78,7 +79,7 @@ test('a deferred recipient is due at its time and the message is driven a little
   const progress = await recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', at)], retention)
   assert.equal(progress.nextAt, at.getTime())
   assert.equal(await claim(id, [0]), null)
-  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at }), null)
+  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null }), null)
   assert.equal((await readMessage(sql, id))!.driveAt!.getTime(), at.getTime() + 120_000)
 })
 
@@ -113,6 +114,32 @@ test('an attempt whose dot may have gone out is not released: it is lost when it
   await sleep(80)
   assert.notEqual(await claim(id, [0]), null)
   assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt !== null]), [[true, true], [false, false]])
+})
+
+test('a mark without a dot is taken back when it is known that none was sent', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  await markDot(sql, id, held.number, [0], 30_000)
+  await releaseAttempt(sql, id, held.number, [], true)
+  assert.notEqual(await claim(id, [0]), null)
+  assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt]), [[false, null], [false, null]])
+})
+
+test('a delivery is recorded in the order of locks that all keep to: the message, then its recipients', async () => {
+  const id = await accepted('a@x.test')
+  await claim(id, [0])
+  let recording: Promise<void> | undefined
+  let recorded = false
+  await sql.begin(async (tx) => {
+    await tx`select from messages where id = ${id} for no key update`
+    recording = recordDelivered(sql, id, [verdict(0, 'delivered')]).then(() => { recorded = true })
+    await until('it waits for the message', async () => (await sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%for no key update%'`).length > 0)
+    // Whoever has the message gets its recipients: were they locked already, the two would wait for each other.
+    await tx`select from recipients where message_id = ${id} for update nowait`
+    assert.equal(recorded, false)
+  })
+  await recording
+  assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
 })
 
 test('a released attempt leaves its recipients due', async () => {

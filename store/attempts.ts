@@ -1,8 +1,9 @@
 // Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import { postgresTime } from './clock.ts'
 import type { Sql } from './database.ts'
-import { type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
 export interface Claim {
   /** Unique in its message, counting from 1. */
@@ -15,7 +16,7 @@ export interface Claim {
   recipients: ClaimedRecipient[]
 }
 
-export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'attempts'> {
+export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'verp' | 'attempts'> {
   /** How often each retry rule has decided so far. */
   ruledBefore: Record<string, number>
 }
@@ -29,6 +30,8 @@ export interface ClaimRequest {
   /** Milliseconds until the claim lapses unless it is renewed. */
   lease: number
   clock: Date
+  /** In the first pass: the header fields to prepend, kept with the claim; later null. */
+  trace: Buffer | null
 }
 
 /**
@@ -38,7 +41,9 @@ export interface ClaimRequest {
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
     with message as (
-      update messages set attempts = attempts + 1 where id = ${request.id} and state = 'queued' and held_at is null
+      update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
+        drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
+      where id = ${request.id} and state = 'queued' and held_at is null
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
@@ -46,7 +51,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.attempts, r.outcome
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.outcome
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -57,12 +62,12 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+           notify, orcpt, verp, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null
   const { number, reversePath, acceptedAt, expiresAt } = first
-  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(), recipients: rows }
+  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(postgresTime()), recipients: rows }
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
@@ -110,6 +115,10 @@ export async function recordAttempt(
   sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdicts: Verdict[],
   retention: Retention,
 ): Promise<Progress> {
+  if (verdicts.length === 1) {
+    const settled = await recordSole(sql, id, number, result, verdicts[0]!, retention)
+    if (settled) return settled
+  }
   const [, , , progress] = await sql.begin((transaction) => {
     const tx = transaction as unknown as Sql
     // Sent together, in this order: they wait for each other in the server, and not for us, while the message is locked.
@@ -138,28 +147,64 @@ export async function recordAttempt(
 }
 
 /**
+ * The same for the common case in one statement: the message has one recipient, and this attempt holds it. null, and nothing is done,
+ * when it is another case. The message is locked first, as everywhere.
+ */
+async function recordSole(
+  sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdict: Verdict, retention: Retention,
+): Promise<Progress | null> {
+  const { n, state, counts, nextAttemptAt } = verdict
+  const queued = state === 'queued'
+  const [row] = await sql<ProgressRow[]>`
+    with message as materialized (
+      select id as message_id from messages where id = ${id} and (select count(*) from recipients where message_id = ${id}) = 1 for no key update
+    ),
+    recipient as (
+      update recipients r set
+        state = ${state}, outcome = ${sql.json(verdict.outcome as never)}, attempts = r.attempts + ${counts ? 1 : 0}::int,
+        next_attempt_at = coalesce(${nextAttemptAt}, r.next_attempt_at),
+        settled_at = case when ${state === 'delivered' || state === 'notifying'} then now() end, leased_until = null, dead_letter = false, waits = null,
+        destination = ${queued ? result.destination : null}
+      from message
+      where r.message_id = message.message_id and r.n = ${n} and r.state = 'queued' and r.attempt = ${number} and r.leased_until > now()
+      returning r.next_attempt_at
+    ),
+    attempt as (
+      update attempts set ended_at = now(), lost = false, tries = ${sql.json(result.tries as never)}, outcomes = ${sql.json(result.outcomes as never)}
+      where message_id = (select message_id from message) and number = ${number} and exists (select from recipient)
+    ),
+    open as (
+      select ${queued ? 1 : 0}::int as queued, ${state === 'notifying' || state === 'bouncing' ? 1 : 0}::int as unreported,
+             case when ${queued} then next_attempt_at end as next_at, null::timestamptz as leased_until, false as failed
+      from recipient
+    )
+    ${settleMessage(sql, id, retention)}`
+  return row ? toProgress(row) : null
+}
+
+/**
  * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
- * finds them settled.
+ * finds them settled. The message is locked first, as by all that change recipients: two that lock them in another order would wait for each other.
  */
 export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
-  await sql`
+  await sql.begin((tx) => [tx`select from messages where id = ${id} for no key update`, tx`
     update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
       waits = null, destination = null
     from unnest(
       ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
     ) as v (n, state, outcome)
-    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`])
 }
 
 /**
  * Ends an attempt that came to no outcome (broken off before the wire or the dot): its recipients are due at once. One whose dot was
- * marked is left to the end of its lease, and counts as lost: it may have been delivered.
+ * marked is left to the end of its lease, and counts as lost, since it may have been delivered; unless `noDot`: it surely was not sent.
  */
-export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[]): Promise<void> {
+export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[], noDot = false): Promise<void> {
   await sql`
     with ended as (
-      update attempts set ended_at = now(), tries = ${sql.json(tries as never)}
-      where message_id = ${id} and number = ${number} and ended_at is null and dot_at is null
+      update attempts set ended_at = now(), dot_at = null, tries = ${sql.json(tries as never)}
+      where message_id = ${id} and number = ${number} and ended_at is null and (dot_at is null or ${noDot})
       returning number
     )
     update recipients set leased_until = null

@@ -120,17 +120,19 @@ export interface PutOff {
   /** One line for people. */
   why: string
   until: Date
+  /** The workflow's; it may be ahead of the database's. */
+  clock: Date
   retention: Retention
 }
 
 /** Puts recipients off without an attempt: their backoff does not advance. The last look is at the end of the lifetime. */
-export async function putOffRecipients(sql: Sql, { id, recipients, destination, why, until, retention }: PutOff): Promise<Progress> {
+export async function putOffRecipients(sql: Sql, { id, recipients, destination, why, until, clock, retention }: PutOff): Promise<Progress> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     await lockMessage(tx, id)
     await tx`
       update recipients r set destination = ${destination}, waits = ${why},
-        next_attempt_at = case when m.expires_at > now() then least(${until}, m.expires_at) else ${until} end
+        next_attempt_at = case when m.expires_at > greatest(now(), ${clock}) then least(${until}, m.expires_at) else ${until} end
       from messages m
       where m.id = ${id} and r.message_id = m.id and r.n = any(${recipients}::int[]) and r.state = 'queued'
         and (r.leased_until is null or r.leased_until <= now())`

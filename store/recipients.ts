@@ -10,6 +10,8 @@ export interface RecipientRow {
   domain: string
   notify: Notify[]
   orcpt: string | null
+  /** Its own reverse-path; null: the message's. */
+  verp: string | null
   state: 'queued' | 'delivered' | 'notifying' | 'bouncing' | 'bounced' | 'expired'
   attempts: number
   nextAttemptAt: Date
@@ -23,9 +25,14 @@ export interface RecipientRow {
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
-    select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
+    select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
            leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
     from recipients where message_id = ${id} order by n limit ${limit}`
+}
+
+export interface DueRecipient extends Pick<RecipientRow, 'n' | 'domain'> {
+  /** The next hop that an operator chose; null: by the routes. */
+  route: string | null
 }
 
 /**
@@ -33,8 +40,8 @@ export async function readRecipients(sql: Sql, id: string, limit: number): Promi
  * live attempt, and not among `busy`; in envelope order, at most `limit`.
  */
 export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: number[], limit: number) {
-  return await sql<{ n: number; forwardPath: string; domain: string; route: string | null }[]>`
-    select n, forward_path as "forwardPath", domain, route from recipients
+  return await sql<DueRecipient[]>`
+    select n, domain, route from recipients
     where message_id = (select id from messages where id = ${id} and held_at is null) and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
       and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
     order by n limit ${limit}`
@@ -73,7 +80,7 @@ export async function readProgress(sql: Sql, id: string, except: number[] = []):
   return toProgress(row!)
 }
 
-interface ProgressRow {
+export interface ProgressRow {
   queued: number
   unreported: number
   nextAt: Date | null
@@ -82,7 +89,7 @@ interface ProgressRow {
   heldAt: Date | null
 }
 
-function toProgress(row: ProgressRow): Progress {
+export function toProgress(row: ProgressRow): Progress {
   return {
     queued: row.queued,
     unreported: row.unreported,
@@ -115,28 +122,30 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
       select count(*) filter (where state = 'queued') as queued,
              count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
-             min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until
+             min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until,
+             exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed
       from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
-    ),
-    kept as (
-      select case when exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired'))
-                  then ${retention.failed}::float8 else ${retention.delivered}::float8 end * interval '1 millisecond' as time
-      from open where queued + unreported = 0
     )
-    update messages set
-      state = case when kept.time is null then 'queued' else 'finished' end,
-      finished_at = case when kept.time is null then null else coalesce(finished_at, now()) end,
-      body_release_at = now() + kept.time,
-      driven = 0,
-      held_at = case when kept.time is null then held_at end,
-      drive_at = case when kept.time is null and (held_at is null or open.unreported > 0)
-                      then greatest(now(), least(open.next_at, open.leased_until)) + interval '2 minutes' end
-    from open left join kept on true
-    where id = ${id}
-    returning open.queued, open.unreported, open.next_at as "nextAt", open.leased_until as "leasedUntil", expires_at as "expiresAt",
-              held_at as "heldAt"`
+    ${settleMessage(sql, id, retention)}`
   if (!row) throw new Error(`there is no message ${id}`)
   return toProgress(row)
+}
+
+/** The end of a statement that has found out what is `open`: brings the message row up to date with it, and returns a ProgressRow. */
+export function settleMessage(sql: Sql, id: string, { failed, delivered }: Retention) {
+  return sql`
+    update messages set
+      state = case when queued + unreported = 0 then 'finished' else 'queued' end,
+      finished_at = case when queued + unreported = 0 then coalesce(finished_at, now()) end,
+      body_release_at = case when queued + unreported = 0
+                             then now() + case when failed then ${failed}::float8 else ${delivered}::float8 end * interval '1 millisecond' end,
+      driven = 0,
+      held_at = case when queued + unreported > 0 then held_at end,
+      drive_at = case when queued + unreported > 0 and (held_at is null or unreported > 0)
+                      then greatest(now(), least(next_at, leased_until)) + interval '2 minutes' end
+    from open
+    where id = ${id}
+    returning queued, unreported, next_at as "nextAt", leased_until as "leasedUntil", expires_at as "expiresAt", held_at as "heldAt"`
 }
 
 /** Takes the message for the rest of the transaction. Returns false when there is no such message. */

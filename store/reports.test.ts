@@ -22,20 +22,20 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const request = (id: string, change: Partial<ReportRequest> = {}): ReportRequest => ({
-  id, expire: false, delayed: false, retention, make: () => null, at: new Date(Date.now() + 86_400_000), isDeadLetter: () => true, ...change,
+  id, expire: false, delayed: false, retention, make: () => [], at: new Date(Date.now() + 86_400_000), isDeadLetter: () => true, ...change,
 })
 
 function report(change: Parameters<typeof newMessage>[1] = {}, whole = false, extra = 0): NewReport {
   const message = newMessage(['sender@example.test'], { kind: 'dsn', ...change })
   const [head, tail] = [Buffer.from('head\r\n'), Buffer.from('tail\r\n')]
-  return { message: { ...message, size: head.length + tail.length + extra }, head, tail, whole, toPostmaster: false }
+  return { message: { ...message, size: head.length + tail.length + extra }, head, tail, whole, recipients: 1, toPostmaster: false }
 }
 
 test('settling commits the report in the same transaction', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   await sql`update recipients set state = 'bouncing' where message_id = ${id} and n = 0`
   const dsn = report({ parent: id })
-  const settled = await settleReports(sql, request(id, { make: () => dsn }))
+  const settled = await settleReports(sql, request(id, { make: () => [dsn] }))
   assert.deepEqual(settled.reports, [{ event: 'failed', recipients: 1, dsn: dsn.message.id }])
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['bounced', false], ['queued', false]])
   assert.equal((await readMessage(sql, dsn.message.id))?.parent, id)
@@ -44,7 +44,7 @@ test('settling commits the report in the same transaction', async () => {
 test('a report that cannot be stored settles nobody', async () => {
   const id = await accepted('a@x.test')
   await sql`update recipients set state = 'bouncing' where message_id = ${id}`
-  await assert.rejects(settleReports(sql, request(id, { make: () => report({ id }) })))
+  await assert.rejects(settleReports(sql, request(id, { make: () => [report({ id })] })))
   assert.equal((await readRecipients(sql, id, 1))[0]?.state, 'bouncing')
 })
 
@@ -73,7 +73,7 @@ test('a released body cannot be replayed', async () => {
 test('one report for each event; the delay report is made once; successes become deliveries with their report', async () => {
   const id = await accepted('gone@x.test', 'done@x.test', 'later@x.test')
   await sql`update recipients set state = case n when 0 then 'bouncing' when 1 then 'notifying' else state end where message_id = ${id}`
-  const make: ReportRequest['make'] = () => report()
+  const make: ReportRequest['make'] = () => [report()]
   const first = await settleReports(sql, request(id, { delayed: true, make }))
   assert.deepEqual(first.reports.map((each) => [each.event, each.recipients]), [['failed', 1], ['delayed', 1], ['succeeded', 1]])
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['bounced', 'delivered', 'queued'])
@@ -86,7 +86,7 @@ test('a message returned in full is copied inside the database, octet for octet,
   await sql`update recipients set state = 'bouncing' where message_id = ${id}`
   const { size } = (await readMessage(sql, id))!
   const whole = report({}, true, size)
-  await settleReports(sql, request(id, { make: () => whole }))
+  await settleReports(sql, request(id, { make: () => [whole] }))
   const octets: Uint8Array[] = []
   for await (const chunk of readBody(sql, whole.message.id, whole.message.size)) octets.push(chunk)
   assert.equal(Buffer.concat(octets).toString(), 'head\r\nSubject: test\r\n\r\nHello.\r\ntail\r\n')
@@ -95,7 +95,7 @@ test('a message returned in full is copied inside the database, octet for octet,
 
 test('what only the postmaster is told of stays a dead letter', async () => {
   const id = await accepted('gone@x.test')
-  await settleReports(sql, request(id, { expire: true, make: () => ({ ...report(), toPostmaster: true }) }))
+  await settleReports(sql, request(id, { expire: true, make: () => [{ ...report(), toPostmaster: true }] }))
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true]])
 })
 

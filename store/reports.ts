@@ -16,6 +16,8 @@ export interface NewReport {
   head: Uint8Array
   tail: Uint8Array
   whole: boolean
+  /** How many it speaks of. */
+  recipients: number
   /** The sender is not told, so the failures are dead letters all the same. */
   toPostmaster: boolean
 }
@@ -29,8 +31,8 @@ export interface ReportRequest {
   /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
   at: Date
   retention: Retention
-  /** Makes the report on those of the recipients that someone is to be told of; null: nobody is. */
-  make: (event: ReportEvent, recipients: ReportedRow[]) => NewReport | null
+  /** Makes the reports on those of the recipients that someone is to be told of: one for each reverse-path. */
+  make: (event: ReportEvent, recipients: ReportedRow[]) => NewReport[]
   /** Whether failing this recipient in silence is a dead letter, rather than what its NOTIFY asked for. */
   isDeadLetter: (recipient: RecipientRow) => boolean
 }
@@ -63,11 +65,11 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
     const result: Pick<Settled, 'reports' | 'settled'> = { reports: [], settled: [] }
     let dead: number[] = []
     for (const [event, recipients] of [['failed', failed], ['delayed', delayed], ['succeeded', succeeded]] as const) {
-      const report = recipients.length > 0 ? request.make(event, recipients) : null
-      if (report) await acceptReport(tx, id, report)
-      if (event === 'failed' && (!report || report.toPostmaster)) dead = recipients.filter(request.isDeadLetter).map((row) => row.n)
-      if (report) result.reports.push({ event, recipients: recipients.length, dsn: report.message.id })
-      else if (recipients.length > 0) result.settled.push({ event, recipients: recipients.length, dsn: null })
+      const reports = recipients.length > 0 ? request.make(event, recipients) : []
+      for (const report of reports) await acceptReport(tx, id, report)
+      if (event === 'failed' && !reports.some((report) => !report.toPostmaster)) dead = recipients.filter(request.isDeadLetter).map((row) => row.n)
+      for (const report of reports) result.reports.push({ event, recipients: report.recipients, dsn: report.message.id })
+      if (reports.length === 0 && recipients.length > 0) result.settled.push({ event, recipients: recipients.length, dsn: null })
     }
     await tx`
       update recipients set
@@ -81,7 +83,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 /** The recipients that may be reported on, in envelope order. */
 async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
-    select n, forward_path as "forwardPath", domain, notify, orcpt, state, attempts, next_attempt_at as "nextAttemptAt",
+    select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
            leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits,
            (select max(begun_at) from attempts a where a.message_id = r.message_id and r.n = any(a.recipients)) as "lastAttemptAt"
     from recipients r

@@ -34,7 +34,10 @@ test('every command of docs/api.md does what it says', { skip: missing && 'curl 
     ].join('\n'))
     const run = (command: string, token = '') => new Promise<string>((resolve, reject) => {
       const script = `. ./shell\n${command.replaceAll('127.0.0.1:8025', `127.0.0.1:${everpost.ports['http']}`).replaceAll('01KAV5X4T89H2M3N4P', deferred)}`
-      execFile('bash', ['-c', script], { cwd: everpost.folder, env: { ...process.env, TOKEN: token } }, (error, stdout, stderr) => (error ? reject(new Error(`${command}\n${stdout}${stderr}`)) : resolve(stdout)))
+      execFile('bash', ['-c', script], { cwd: everpost.folder, env: { ...process.env, TOKEN: token } }, (error, stdout, stderr) => {
+        if (error) reject(new Error(`${command}\n${stdout}${stderr}`))
+        else resolve(stdout)
+      })
     })
     const token = (await run(`${makeToken}\necho "$TOKEN"`)).trim()
     const answers = []

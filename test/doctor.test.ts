@@ -7,35 +7,22 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { freePort } from '../dev/ports.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { readRecipients } from '../store/recipients.ts'
-import { type Everpost, prepareEverpost } from './support/everpost.ts'
+import { diagnose, of } from './support/doctor.ts'
+import { prepareEverpost } from './support/everpost.ts'
 import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
 
 Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
 
-interface Diagnosis {
-  well: boolean
-  findings: { check: string; what: string; todo: string; ids?: string[] }[]
-  notes: string[]
-}
-
-async function diagnose(everpost: Everpost, ...more: string[]): Promise<Diagnosis & { code: number }> {
-  const { code, stdout, stderr } = await everpost.command(...more, 'doctor', '--json')
-  assert.equal(stderr, '')
-  const found = JSON.parse(stdout) as Diagnosis
-  for (const { todo } of found.findings) assert.ok(todo.length > 20)
-  return { ...found, code }
-}
-
-test('the doctor finds nothing while all is well, and by name what is not: the outbox, lost workflows, failing tasks, absent workers and servers', async () => {
+test('the doctor finds nothing while all is well, and by name what is not: the outbox, lost and late workflows, failing tasks, which go on once a right worker comes', async () => {
   const everpost = await prepareEverpost({ routes: [{ domain: 'dead.test', nextHop: '[127.0.0.1]:1' }], retry: { minimalBackoffTime: '1h' } })
   const connection = await Connection.connect({ address: everpost.temporal })
   const client = new Client({ connection })
   const native = await NativeConnection.connect({ address: everpost.temporal })
   try {
     const running = await everpost.start()
-    const [waiting, broken] = [await everpost.send('x@dead.test'), await everpost.send('y@dead.test')]
-    for (const id of [waiting, broken]) await until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]!.outcome)
+    const [waiting, broken, late] = [await everpost.send('x@dead.test'), await everpost.send('y@dead.test'), await everpost.send('late@dead.test')]
+    for (const id of [waiting, broken, late]) await until('it waits', async () => (await readRecipients(everpost.sql, id, 1))[0]!.outcome)
     const well = await diagnose(everpost)
     assert.deepEqual([well.code, well.findings], [0, []])
     assert.ok(well.notes.some((note) => note.startsWith('The clock of Temporal')) && well.notes.some((note) => note.startsWith('The clock of Postgres')))
@@ -47,10 +34,15 @@ test('the doctor finds nothing while all is well, and by name what is not: the o
     await everpost.sql`update messages set accepted_at = now() - interval '5 minutes' where id = ${left.id}`
     await client.workflow.getHandle(waiting).terminate()
     await everpost.sql`update messages set started_at = now() - interval '5 minutes', expires_at = now() - interval '5 minutes' where id in (${waiting}, ${broken})`
+    await everpost.sql`update messages set started_at = now() - interval '5 minutes' where id = ${late}`
+    await everpost.sql`update recipients set next_attempt_at = now() - interval '5 minutes' where message_id = ${late}`
     const code = readFileSync(fileURLToPath(new URL('../worker/workflow-bundle.js', import.meta.url)), 'utf8')
+    // As the replay test has it: one timer more than the history, and no `patched`.
+    const changed = code.replace(/const begun = await /, 'await (0, _temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.sleep)(1); const begun = await ')
+    assert.notEqual(changed, code)
     const worker = await Worker.create({
       connection: native, taskQueue: everpost.folder, stickyQueueScheduleToStartTimeout: '1s',
-      workflowBundle: { code: code.replace(/const stamped = await /, 'throw new TypeError("not as it was"); const stamped = await ') },
+      workflowBundle: { code: changed },
     })
     const polled = worker.run()
     await client.workflow.getHandle(broken).signal('wake')
@@ -60,12 +52,18 @@ test('the doctor finds nothing while all is well, and by name what is not: the o
     })
     worker.shutdown()
     await polled
-    const of = (found: Diagnosis, check: string) => found.findings.filter((finding) => finding.check === check)
     assert.equal(ill.code, 1)
     assert.match(of(ill, 'outbox')[0]!.what, /1 accepted message waits for a workflow/)
-    assert.deepEqual(of(ill, 'workflow')[0]!.ids, [waiting])
+    assert.deepEqual(of(ill, 'workflow').map(({ what, ids }) => [what, ids]), [
+      ['1 queued message has no open workflow', [waiting]], ['1 message is overdue, though the workflow runs', [late]],
+    ])
     assert.match(of(ill, 'backlog')[0]!.what, /2 messages are queued past the end/)
     assert.deepEqual(of(ill, 'task')[0]?.ids, [broken])
+
+    // The right worker comes: what failed goes on where it stood, and the finding is gone.
+    await everpost.start()
+    assert.deepEqual(await everpost.states(broken), ['expired'])
+    await until('no task fails', async () => of(await diagnose(everpost), 'task').length === 0)
 
     await everpost.sql.unsafe('alter database ' + everpost.sql.options.database + ' set synchronous_commit = off')
     assert.match(of(await diagnose(everpost), 'postgres')[0]!.what, /synchronous_commit is off/)

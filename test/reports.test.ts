@@ -127,6 +127,42 @@ test('a bounce of a bounce is a dead letter with a copy to the postmaster, and n
   }
 })
 
+test('an alias that stands for several is reported as expanded, where its success was to be reported, and its members report no success', async () => {
+  const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user' }, extensions: ['DSN'] })
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+    aliases: { 'team@example.test': ['ann@example.test', 'far@partner.test', 'gone@partner.test'], 'only@example.test': 'far@partner.test' },
+  })
+  try {
+    await everpost.start()
+    const id = await sendWith(everpost, { 'team@example.test': 'SUCCESS,FAILURE', 'only@example.test': 'SUCCESS' }, { envid: 'E1' })
+    await everpost.states(id)
+    await until('both reports arrive', () => everpost.maildir('bob').length === 2)
+    const [expanded, failed] = reportsTo(everpost).map(readReport).sort((a, b) => Number(b.text.includes('As you asked')) - Number(a.text.includes('As you asked')))
+    const fields = (report: ReturnType<typeof readReport>) => report.groups.slice(1).map((group) => [group['Original-Recipient'], group['Final-Recipient'], group['Action'], group['Status']])
+    assert.deepEqual(fields(expanded!), [['rfc822; was-team@example.test', 'rfc822; team@example.test', 'expanded', '2.0.0']])
+    assert.match(expanded!.text, /stands for several others/)
+    assert.deepEqual(fields(failed!), [['rfc822; was-team@example.test', 'rfc822; gone@partner.test', 'failed', '5.1.1']])
+    assert.deepEqual(peer.commands.filter((line) => line.startsWith('RCPT')).map((line) => line.replace(' ORCPT=rfc822;', ' ')).sort(), [
+      'RCPT TO:<far@partner.test> NOTIFY=FAILURE was-team@example.test', 'RCPT TO:<far@partner.test> NOTIFY=SUCCESS was-only@example.test',
+      'RCPT TO:<gone@partner.test> NOTIFY=FAILURE was-team@example.test',
+    ])
+    assert.equal(everpost.maildir('ann').length, 1)
+    assert.deepEqual(everpost.maildir('team'), [])
+
+    // Said at once, while the members wait; and NOTIFY=SUCCESS alone leaves them with NEVER.
+    await everpost.command('destination', 'suspend', `[127.0.0.1]:${peer.port}`, '--for', '1h')
+    const waiting = await sendWith(everpost, { 'team@example.test': 'SUCCESS' }, {})
+    await until('the report arrives before them', () => everpost.maildir('bob').length === 3)
+    assert.deepEqual((await readRecipients(everpost.sql, waiting, 9)).map(({ forwardPath, state, notify }) => [forwardPath, state, notify]), [
+      ['team@example.test', 'delivered', ['SUCCESS']], ['ann@example.test', 'delivered', ['NEVER']], ['far@partner.test', 'queued', ['NEVER']], ['gone@partner.test', 'queued', ['NEVER']],
+    ])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
 test('a report to a local alias goes where mail to it would go, and so does the copy to the postmaster', async () => {
   const peer = await startPeer({ rcpt: { '*': '550 5.1.1 no such user' } })
   const everpost = await prepareEverpost({

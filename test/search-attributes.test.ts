@@ -10,7 +10,7 @@ import { prepareEverpost } from './support/everpost.ts'
 import { testTemporal } from './support/temporal.ts'
 import { until } from './support/until.ts'
 
-test("Temporal's own list finds what waits by status, sender domain and destination, and says in words what for; its CLI asks and steers it; what is delivered at once costs nothing more", async () => {
+test("Temporal's own list finds what waits, its details say in words what for, its CLI asks and steers it; what is delivered at once costs nothing more", async () => {
   const temporal = await testTemporal()
   await temporal.start()
   const script = { rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }

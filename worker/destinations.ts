@@ -2,14 +2,14 @@
 // shares of limits, and writes down what came of the attempts.
 
 import type { Logger } from 'pino'
-import { createGate, type Gate, type GateLink, type Limit } from '../activities/gate.ts'
-import { shareOf } from '../activities/share.ts'
+import { createGate, type Gate, type GateLink } from '../activities/gate.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
   claimProbe, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseProbe, releaseWaiting,
 } from '../store/destinations.ts'
-import { addTraffic, cleanShares, renewShares, type ShareRow, type Traffic } from '../store/destination-shares.ts'
+import { addTraffic, cleanShares, type Traffic } from '../store/destination-shares.ts'
+import { keepShares } from './shares.ts'
 
 export interface Destinations {
   gate: Gate
@@ -24,56 +24,26 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   const { sql, log, worker } = deps
   const settings = deps.settings.destinations
   let rows = new Map<string, DestinationRow>()
-  let shares = new Map<string, ShareRow[]>() // by destination, of each worker
-  const limited = new Map<string, Limit>() // of destinations that asked for a share
   let traffic = new Map<string, Traffic>()
-  let renewing: Promise<void> | null = null
   let stopped = false
   let troubled = false
   let rounds = 0
 
   const link: GateLink = {
     rows: () => rows,
-    share,
+    share: (name, limit) => shares.share(name, limit),
+    part: (name) => shares.part(name),
+    freed: (name) => shares.freed(name),
     claimProbe: (name) => claimProbe(sql, name, probeTime),
     releaseProbe: (name) => tell(releaseProbe(sql, name)),
     openCircuit: (name, why) => tell(openCircuit(sql, name, { first: settings.circuitPause, most: settings.circuitMaximalPause }, why.slice(0, 300)).then(look)),
     closeCircuit: (name) => tell(closeCircuit(sql, name).then(() => releaseWaiting(sql, name, settings.resumeOver)).then(look)),
     count,
   }
-  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, link, log })
-
-  async function share(name: string, limit: Limit): Promise<Limit> {
-    limited.set(name, limit)
-    // One renewal at a time for all that ask; the one under way may have begun before this name was among them.
-    for (let tries = 0; tries < 2 && !mine(name); tries++) await renewOnce()
-    return mine(name) ? shareOf(limit, shares.get(name)!, worker) : limit
-  }
-
-  function mine(name: string): ShareRow | undefined {
-    return shares.get(name)?.find((row) => row.worker === worker)
-  }
-
-  async function renewOnce(): Promise<void> {
-    renewing ??= renew().catch(() => {}).finally(() => {
-      renewing = null
-    })
-    await renewing
-  }
-
-  async function renew(): Promise<void> {
-    if (limited.size === 0) return
-    const busy = gate.busy()
-    const own = new Map([...limited].map(([name, { concurrency, rate }]) => {
-      const { wants, underWay } = busy.get(name) ?? { wants: 0, underWay: 0 }
-      // One at least: who asks could use one. And no more than there is: two that could use all of it have the same part.
-      const most = Math.max(1, Math.min(concurrency ?? Number.POSITIVE_INFINITY, rate === null ? Number.POSITIVE_INFINITY : Math.ceil(rate)))
-      return [name, { wants: Math.min(Math.max(1, wants), most), underWay }] as const
-    }))
-    for (const name of limited.keys()) if (!busy.has(name) && shares.has(name)) limited.delete(name)
-    const rows = await renewShares(sql, worker, own)
-    shares = new Map([...own.keys()].map((name) => [name, rows.filter((row) => row.destination === name)]))
-  }
+  // In line they are activities: a quarter of these may be.
+  const inLine = Math.floor(deps.settings.worker.activities / 4)
+  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, link, log })
+  const shares = keepShares({ sql, worker, busy: gate.busy, wake: gate.wake })
 
   function count(name: string, { delivered, deferred, bounced, lastAt, lastText }: Traffic): void {
     const before = traffic.get(name) ?? { delivered: 0, deferred: 0, bounced: 0 }
@@ -89,7 +59,8 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
       const counted = traffic
       traffic = new Map()
       if (counted.size > 0) await addTraffic(sql, worker, counted)
-      await Promise.all([look(), renew()])
+      gate.fade()
+      await Promise.all([look(), shares.renew()])
       if (rounds++ % 600 === 0) await cleanShares(sql)
       troubled = false
     } catch (error) {
@@ -115,6 +86,7 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
       clearInterval(timer)
       await rounding
       await round()
+      await shares.stop().catch(() => {})
       await (await listening)?.unlisten().catch(() => {})
     },
   }

@@ -2,7 +2,7 @@
 // costs Temporal the least; then as activities of their own, which Temporal keeps trying while infrastructure is broken.
 
 import { isCancellation, proxyActivities, proxyLocalActivities } from '@temporalio/workflow'
-import type { AttemptArgument, Attempted, MessageActivities } from '../activities/types.ts'
+import type { AttemptArgument, Attempted, FirstPass, MessageActivities, MessageArgument, Stamped } from '../activities/types.ts'
 
 const local = proxyLocalActivities<MessageActivities>({
   // Longer than the reply to the final dot may take (RFC 5321 section 4.5.3.2.6); before the dot the activity stops itself.
@@ -40,30 +40,29 @@ function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A
   }
 }
 
-export const stampHeaders = localFirst(local.stampHeaders, brief.stampHeaders)
 export const resolveNextHop = localFirst(local.resolveNextHop, bounded.resolveNextHop)
 export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
 // The main loop calls it between its own steps: beside another local activity it would not be replayed in order.
 export const control = localFirst(local.control, brief.control)
 
-/** The first try for a group, inside the workflow task; null when it has to be made as an activity of its own. */
-export async function firstTry(argument: AttemptArgument): Promise<Attempted | null> {
-  // A program may run for minutes and cannot be broken off half-way, so it never runs in the workflow task.
-  if (argument.group.agent === 'pipe') return null
-  try {
-    const result = await local[nameOf(argument)](argument)
-    return result.moved ? null : result
-  } catch (error) {
-    if (isCancellation(error)) throw error
-    return null
+/**
+ * What a run begins with: the first pass, inside the workflow task; in later runs, and when infrastructure fails it there, the stamp
+ * alone. null: there is nothing left to do.
+ */
+export async function begin(argument: MessageArgument, first: boolean): Promise<{ stamped: Stamped; pass: FirstPass | null } | null> {
+  if (first) {
+    try {
+      const pass = await local.firstPass(argument)
+      return pass && { stamped: pass.stamped, pass }
+    } catch (error) {
+      if (isCancellation(error)) throw error
+    }
   }
+  const stamped = await brief.stampHeaders(argument)
+  return stamped && { stamped, pass: null }
 }
 
 /** One attempt for a group of recipients, by the agent that serves it. */
 export async function attempt(argument: AttemptArgument): Promise<Attempted> {
-  return await long[nameOf(argument)](argument)
-}
-
-function nameOf({ group }: AttemptArgument): 'attemptTransfer' | 'handOff' {
-  return group.agent === 'smtp' ? 'attemptTransfer' : 'handOff'
+  return await long[argument.group.agent === 'smtp' ? 'attemptTransfer' : 'handOff'](argument)
 }

@@ -3,7 +3,7 @@
 
 import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
 import type { Group, Progress } from '../activities/types.ts'
-import { attempt, firstTry, resolveNextHop, sendDsn, stampHeaders } from './activities.ts'
+import { attempt, begin, resolveNextHop, sendDsn } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
 import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
@@ -33,15 +33,15 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     stirred = true
   })
 
-  const stamped = await stampHeaders({ id, clock: Date.now() })
-  if (stamped.finished) return await answerLast()
+  const begun = await begin({ id, clock: Date.now() }, attempts === undefined)
+  if (!begun) return await answerLast()
+  const { stamped, pass } = begun
   noteStamped(status, stamped)
   const search = stamped.searchable ? searchable(status) : null
 
   const inFlight = new Set<Group>()
-  let progress: Progress = { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let progress: Progress = pass?.progress ?? { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
   let { delayAt } = stamped
-  let untried = attempts === undefined // until the first attempt is made, attempts run inside the workflow task
   let troubleUntil = 0
   let landed = 0 // attempts that have ended
   let quiet = 0 // milliseconds to wait before what is due is asked for again, since it was not found
@@ -66,7 +66,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
 
   async function tryGroup(group: Group): Promise<void> {
     try {
-      const result = await attempt({ id, clock: Date.now(), group, fastLane: false })
+      const result = await attempt({ id, clock: Date.now(), group })
       progress = result.progress
       noteAttempt(status, result.attempt)
     } catch (error) {
@@ -78,22 +78,12 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     }
   }
 
-  /**
-   * The first attempts, inside the workflow task; returns the groups that go on as activities. All of them together and nothing else
-   * meanwhile: their results come one by one now and all at once in a replay, and a command in between would get another number.
-   */
-  async function fastLane(groups: Group[]): Promise<Group[]> {
-    const results = await Promise.all(groups.map((group) => firstTry({ id, clock: Date.now(), group, fastLane: true })))
-    for (const result of results) {
-      if (result === null) continue
-      noteAttempt(status, result.attempt)
-      untried &&= result.attempt === null
-      // Each was read when its attempt ended: the one with the least left to do knows most.
-      if (open(result.progress) <= open(progress)) progress = result.progress
+  /** Attempts as activities of their own, side by side. */
+  function launch(groups: Group[]): void {
+    for (const group of groups) {
+      inFlight.add(group)
+      void tryGroup(group)
     }
-    // Which of several is the newest is not known: what is still due is looked up.
-    if (results.length > 1 && open(progress) > 0) look = true
-    return groups.filter((_, i) => results[i] === null)
   }
 
   async function launchDue(): Promise<void> {
@@ -107,14 +97,14 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const found = plan.groups.length + plan.attempts.length > 0 || (progress.nextAt ?? 0) > Date.now()
     quiet = found ? 0 : Math.min(Math.max(quiet * 2, 1000), longestPause)
     for (const ended of plan.attempts) noteAttempt(status, ended)
-    const groups = untried ? await fastLane(plan.groups) : plan.groups
-    if (groups.length > 0) untried = false
-    for (const group of groups) {
-      inFlight.add(group)
-      void tryGroup(group)
-    }
+    launch(plan.groups)
   }
 
+  if (pass) {
+    look = pass.more || stirred
+    for (const ended of pass.attempts) noteAttempt(status, ended)
+    launch(pass.moved)
+  }
   for (;;) {
     const { historyLength, continueAsNewSuggested } = workflowInfo()
     const draining = continueAsNewSuggested || historyLength > longHistory

@@ -43,8 +43,8 @@ for (const name of names) {
 test('a change of the workflow without `patched` is found', async () => {
   const quiet = { trace() {}, debug() {}, info() {}, log() {}, warn() {}, error() {} }
   const { code } = await bundleWorkflowCode({ workflowsPath: workflows, logger: quiet })
-  // A pause before the header fields are stamped: one timer more than the histories have.
-  const changed = code.replace(/const stamped = await /, 'await (0, _temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.sleep)(1)\n    const stamped = await ')
+  // A pause before the first pass: one timer more than the histories have.
+  const changed = code.replace(/const begun = await /, 'await (0, _temporalio_workflow__WEBPACK_IMPORTED_MODULE_0__.sleep)(1)\n    const begun = await ')
   assert.notEqual(changed, code)
   await assert.rejects(Worker.runReplayHistory({ workflowBundle: { code: changed } }, history('delivered-at-once.json')), /[Nn]ondetermin/)
 })

@@ -14,7 +14,7 @@ import { readRecipients } from '../../store/recipients.ts'
 import { testDatabase, type TestDatabaseOptions } from './database.ts'
 import { until } from './until.ts'
 
-const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
+export const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
 
 export interface Everpost {
   folder: string

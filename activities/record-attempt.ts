@@ -1,0 +1,76 @@
+// The end of an attempt: its record and its recipients in Postgres, a line in the log for each recipient, and the summary that the
+// workflow keeps.
+
+import type { AttemptResult, Outcome } from '../mail/outcome.ts'
+import { type Claim, recordAttempt, type Verdict } from '../store/attempts.ts'
+import { whenBack } from '../store/database.ts'
+import { postgresTime } from '../store/clock.ts'
+import { suspendDestination } from '../store/destinations.ts'
+import type { ActivityDeps } from './index.ts'
+import type { Attempted, AttemptSummary } from './types.ts'
+import { verdictOn } from './verdict-on.ts'
+
+/** Characters of an outcome's text that the workflow is told; Postgres keeps all. */
+const textInHistory = 200
+
+interface Recording {
+  id: string
+  nextHop: string
+  destination: string
+  clock: number
+  claim: Claim
+  result: AttemptResult
+}
+
+/** Records what came of an attempt, says it in the log, and sums it up for the workflow. */
+export async function record(deps: ActivityDeps, recording: Recording): Promise<Attempted> {
+  const { id, nextHop, destination, clock, claim, result } = recording
+  const { settings } = deps
+  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, claim.expiresAt.getTime()))
+  const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
+  // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)
+  for (const recipient of claim.recipients) {
+    const outcome = outcomes[recipient.n]!
+    deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
+  }
+  await suspendByRule(deps, destination, claim.recipients, outcomes, nextHop)
+  return { attempt: summary(recording, verdicts), progress }
+}
+
+/** A rule may say that this outcome is the destination's business, not one message's. */
+async function suspendByRule(deps: ActivityDeps, destination: string, recipients: Claim['recipients'], outcomes: Record<number, Outcome>, nextHop: string): Promise<void> {
+  for (const { n, forwardPath } of recipients) {
+    const outcome = outcomes[n]!
+    if (outcome.rule === undefined) continue
+    const rule = deps.settings.retry.rules.find(({ name }) => name === outcome.rule!.name)
+    if (rule?.then.action !== 'suspendDestination') continue
+    deps.log.warn({ destination, rule: rule.name, to: forwardPath, nextHop, text: outcome.text }, 'destination suspended')
+    return await suspendDestination(deps.sql, destination, rule.then.for ?? 3_600_000, `rule ${rule.name}`, outcome.text)
+  }
+}
+
+/** As Postfix names them. `delays`: 0, in the queue before this attempt, with hosts that did not take it, with the last host; in seconds. */
+function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { host, address, status, enhanced }: Outcome) {
+  const seconds = (milliseconds: number) => Math.max(0, Math.round(milliseconds / 10) / 100)
+  const took = tries.map((each) => each.took)
+  const last = took.pop() ?? 0
+  const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
+  return {
+    from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
+    delay: seconds(postgresTime() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
+    status: status === 'delivered' ? 'sent' : status,
+  }
+}
+
+function summary({ nextHop, claim, result }: Recording, verdicts: Verdict[]): AttemptSummary {
+  return {
+    number: claim.number,
+    at: result.tries[0]?.at ?? new Date().toISOString(),
+    nextHop,
+    tries: result.tries.slice(0, 5),
+    outcomes: verdicts.map(({ n, outcome: { status, enhanced, text }, nextAttemptAt }) => ({
+      n, status, enhanced, text: text.slice(0, textInHistory), nextAttemptAt: nextAttemptAt?.toISOString() ?? null,
+    })),
+  }
+}

@@ -1,0 +1,44 @@
+// What an outcome means for its recipient: settled, or tried again and when, by the retry rules and the schedule.
+
+import { domainOf } from '../mail/address.ts'
+import type { Outcome } from '../mail/outcome.ts'
+import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
+import { builtInRules } from '../mail/retry-rules.ts'
+import type { ClaimedRecipient, Verdict } from '../store/attempts.ts'
+import { postgresTime } from '../store/clock.ts'
+import type { ActivityDeps } from './index.ts'
+
+/** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */
+const policyPause = 5000
+
+export function verdictOn(
+  deps: ActivityDeps, recipient: ClaimedRecipient, plain: Outcome, nextHop: string, clock: number, expiresAt: number,
+): Verdict {
+  const { n, attempts, forwardPath, ruledBefore } = recipient
+  const counts = plain.phase !== 'policy'
+  const rule = ruleFor(deps, plain, forwardPath, nextHop)
+  const outcome = ruled(plain, rule, ruledBefore)
+  if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
+  if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
+  // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
+  const now = Math.max(postgresTime(), clock)
+  const times = outcome.rule?.times[outcome.rule.name] ?? 0
+  const next = counts
+    ? nextAttemptAt({ now, attempts: attempts + 1, rule, times, schedule: deps.settings.retry, random: Math.random() })
+    : now + policyPause
+  // The last attempt is made when the lifetime ends, not earlier.
+  return { n, state: 'queued', outcome, counts, nextAttemptAt: new Date(now < expiresAt ? Math.min(next, expiresAt) : next) }
+}
+
+/** RFC 3461 section 5.2: a success is ours to report, unless the next hop has been asked to. */
+function owesReport(recipient: ClaimedRecipient, outcome: Outcome): boolean {
+  return recipient.notify.includes('SUCCESS') && !outcome.dsnPassedOn
+}
+
+/** The retry rule for an outcome: the operator's first, then the built-in ones. */
+export function ruleFor(deps: ActivityDeps, outcome: Outcome, forwardPath: string, nextHop: string): RetryRule | undefined {
+  if (outcome.status === 'delivered') return undefined
+  const { rules, builtInRules: builtIn } = deps.settings.retry
+  return findRule(outcome, { domain: domainOf(forwardPath), nextHop }, builtIn ? [...rules, ...builtInRules] : rules)
+}
+

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { acceptMessage } from './accept.ts'
+import { putOffRecipients } from './destinations.ts'
+
+const { sql, drop } = await testDatabase()
+after(drop)
+
+const hour = 3_600_000
+
+/** When a message with an hour to live is due after it was put off by so many hours of a workflow whose clock is so many hours ahead. */
+async function putOff(hours: { ahead: number; until: number }): Promise<number> {
+  const message = newMessage(['a@x.test'], { lifetime: hour })
+  await acceptMessage(sql, message)
+  const begun = Date.now()
+  const at = (time: number) => new Date(begun + time * hour)
+  const { nextAt } = await putOffRecipients(sql, {
+    id: message.id, recipients: [0], destination: 'x.test', why: 'suspended', until: at(hours.until), clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
+  })
+  return Math.round(((nextAt! - begun) / hour) * 10) / 10
+}
+
+test('who is put off is looked at last when the lifetime ends', async () => {
+  assert.equal(await putOff({ ahead: 0, until: 0.5 }), 0.5)
+  assert.equal(await putOff({ ahead: 0, until: 3 }), 1)
+})
+
+test('where the lifetime is over by the clock of the workflow, though not by that of Postgres, nothing is due in its past', async () => {
+  assert.equal(await putOff({ ahead: 2, until: 3 }), 3)
+})

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { dialogue, openClient } from '../ingress/testing.ts'
+import { startPeer } from '../smtp/testing.ts'
+import { readAttempts } from '../store/attempts.ts'
+import { readReport } from './support/bounce-parser.ts'
+import { type Everpost, prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const reports = (everpost: Everpost) => everpost.maildir('owner').map((text) => ({ returnedTo: /^To: <(.*)>$/m.exec(text)![1]!, ...readReport(Buffer.from(text.replaceAll('\n', '\r\n'), 'latin1')) }))
+
+test('VERP: each recipient gets the mail with a reverse-path of its own, in a transaction of its own, and so goes each report', async () => {
+  const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user', 'shut@partner.test': '550 5.2.1 closed' } })
+  const everpost = await prepareEverpost({
+    relayNetworks: ['127.0.0.1'], routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+    localDomains: { 'example.test': { deliver: 'maildir', path: './mail/{localpart}' } }, reports: { verp: { senders: ['owner@always.test'] } },
+  })
+  try {
+    await everpost.start()
+    const port = everpost.ports['smtp']!
+    const replies = await dialogue(port, `
+      > EHLO client.test
+      < 250
+      > MAIL FROM:<> XVERP
+      < 503 5.5.4
+      > MAIL FROM:<owner@example.test> XVERP=--
+      < 250
+      > RSET
+      < 250
+      > MAIL FROM:<owner@example.test> XVERP
+      < 250
+      > RCPT TO:<a@partner.test>
+      < 250
+      > RCPT TO:<gone@partner.test>
+      < 250
+      > RCPT TO:<b@partner.test>
+      < 250
+      > RCPT TO:<shut@partner.test>
+      < 250
+      > RCPT TO:<here@example.test>
+      < 250
+      > DATA
+      < 354
+      > Subject: news
+      > .
+      < 250 2.0.0`)
+    const id = /queued as (\w+)/.exec(replies.at(-1)!)![1]!
+    assert.deepEqual(await everpost.states(id), ['delivered', 'bounced', 'delivered', 'bounced', 'delivered'])
+    assert.deepEqual(peer.commands.filter((line) => line.startsWith('MAIL')).map((line) => /<(.*)>/.exec(line)![1]), [
+      'owner+a=partner.test@example.test', 'owner+gone=partner.test@example.test', 'owner+b=partner.test@example.test', 'owner+shut=partner.test@example.test',
+    ])
+    assert.deepEqual(peer.taken, ['a@partner.test', 'b@partner.test'])
+    assert.ok(peer.connections < 4, `${peer.connections} connections for four transactions`)
+    assert.equal((await readAttempts(everpost.sql, id, 9)).length, 2, 'one attempt for each next hop')
+    assert.match(everpost.maildir('here')[0]!, /^Return-Path: <owner\+here=example\.test@example\.test>/)
+
+    await until('a report for each that failed', () => everpost.maildir('owner').length === 2)
+    assert.deepEqual(reports(everpost).map(({ returnedTo, groups }) => [returnedTo, groups.slice(1).map((group) => group['Final-Recipient'])]).sort(), [
+      ['owner+gone=partner.test@example.test', ['rfc822; gone@partner.test']], ['owner+shut=partner.test@example.test', ['rfc822; shut@partner.test']],
+    ])
+
+    // By the settings, whoever brings it.
+    peer.commands.length = 0
+    await everpost.states(await everpost.send(['a@partner.test', 'b@partner.test'], 'owner@always.test'))
+    assert.deepEqual(peer.commands.filter((line) => line.startsWith('MAIL')).map((line) => /<(.*)>/.exec(line)![1]), ['owner+a=partner.test@always.test', 'owner+b=partner.test@always.test'])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
+test('VERP is offered to nobody who may not relay', async () => {
+  const everpost = await prepareEverpost({ relayNetworks: ['192.0.2.0/24'] })
+  try {
+    await everpost.start('ingress')
+    const client = openClient(everpost.ports['smtp']!)
+    await client.reply()
+    client.send('EHLO client.test\r\n')
+    assert.doesNotMatch(await client.reply(), /XVERP/)
+    client.send('MAIL FROM:<a@example.test> XVERP\r\n')
+    assert.match(await client.reply(), /^555 5\.5\.4/)
+    client.close()
+  } finally {
+    await everpost.end()
+  }
+})
