@@ -28,6 +28,8 @@ export interface IntakeOptions {
   binary: boolean
   /** It comes from its author: Date and Message-ID are put in front where they are missing (RFC 6409 section 8). */
   submission: boolean
+  /** Milliseconds of queue lifetime; left out: as the settings say. */
+  lifetime?: number
 }
 
 /** A message on its way in. Ends by commit or by discard, whatever happens between. */
@@ -40,7 +42,7 @@ export interface Intake {
   discard(): Promise<void>
 }
 
-export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission }: IntakeOptions): Intake {
+export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
   const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck({ binary, lineLength })
@@ -107,7 +109,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
           envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
-          lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),
+          lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
         return { id }

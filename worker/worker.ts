@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
 import { globalHandlers } from '@temporalio/worker/lib/workflow/vm-shared.js'
 import { createActivities, type ActivityDeps } from '../activities/index.ts'
+import type { AttemptSummary, MessageActivities } from '../activities/types.ts'
 
 export interface RunningWorker {
   /** Settles when the worker ends; rejects when it fails by itself. */
@@ -15,6 +16,8 @@ export interface RunningWorker {
 
 export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
   connection: NativeConnection
+  /** Told of the attempts that have ended. */
+  attempted: (attempts: AttemptSummary[]) => void
   /** Milliseconds for attempts that have sent their final dot to get the reply. */
   grace: number
 }
@@ -44,7 +47,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     namespace: settings.temporal.namespace,
     taskQueue: settings.temporal.taskQueue,
     workflowBundle: { codePath: bundle },
-    activities: createActivities({ ...deps, stopping: stopping.signal }),
+    activities: noting(createActivities({ ...deps, stopping: stopping.signal }), deps.attempted),
     maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
     maxConcurrentLocalActivityExecutions: settings.worker.activities,
     maxConcurrentActivityTaskExecutions: settings.worker.activities,
@@ -62,4 +65,15 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       await ended.catch((error) => deps.log.warn({ error: String(error) }, 'the worker did not end in time'))
     },
   }
+}
+
+/** The same activities; `attempted` hears of the attempts that their results hold. */
+function noting(activities: MessageActivities, attempted: WorkerDeps['attempted']): MessageActivities {
+  const note = (activity: (argument: never) => Promise<unknown>) => async (argument: never) => {
+    const result = await activity(argument)
+    const { attempt, attempts = [] } = (result ?? {}) as { attempt?: AttemptSummary | null; attempts?: AttemptSummary[] }
+    attempted(attempt ? [attempt] : attempts)
+    return result
+  }
+  return Object.fromEntries(Object.entries(activities).map(([name, activity]) => [name, note(activity)])) as unknown as MessageActivities
 }
