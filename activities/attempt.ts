@@ -49,8 +49,7 @@ async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: D
   const { id, clock, group } = argument
   const { sql, worker, settings: { worker: { lease } } } = deps
   if (deps.stopping.aborted) throw stopping()
-  const patient = AbortSignal.any([Context.current().cancellationSignal, deps.stopping])
-  const entered = await deps.gate.enter(entryFor(id, group), first ? null : patient)
+  const entered = await deps.gate.enter(entryFor(id, group), first ? null : AbortSignal.any([Context.current().cancellationSignal, deps.stopping]))
   if (entered.kind === 'line') return null
   if (entered.kind === 'refused' && deps.stopping.aborted) throw stopping()
   if (entered.kind === 'refused') return { attempt: null, progress: await putOff(deps, argument, entered) }
