@@ -4,6 +4,7 @@
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
 import type { Settings } from '../settings/schema.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import type { Traffic } from '../store/destination-shares.ts'
 import { type Busy, createMeter, type End, type Meter, patience } from './meter.ts'
@@ -100,16 +101,16 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   async function look(entry: Entry): Promise<Refusal | null> {
     const { refusal, name, meter, limit, shared } = await admit(entry)
     if (refusal) return refusal
-    const full = meter.full(limit, Date.now())
-    if (!full || (shared && lines < inLine && meter.room(limit, Date.now(), 'looking'))) return null
+    const full = meter.full(limit, postgresTime())
+    if (!full || (shared && lines < inLine && meter.room(limit, postgresTime(), 'looking'))) return null
     return refused(name, meter, limit, shared)
   }
 
   async function enter(entry: Entry, signal: AbortSignal | null): Promise<Entered> {
     const { refusal, name, meter, limit, shared, probed } = await admit(entry)
     if (refusal) return refusal
-    const full = meter.full(limit, Date.now())
-    const waits = full && shared && lines < inLine && meter.room(limit, Date.now(), signal ? 'here' : 'coming')
+    const full = meter.full(limit, postgresTime())
+    const waits = full && shared && lines < inLine && meter.room(limit, postgresTime(), signal ? 'here' : 'coming')
     if (waits && !signal) return { kind: 'line' }
     // Nothing is awaited between the look at the places and the taking of one: two that come together must not both find the last.
     const end = !full ? take(name, meter) : waits ? await stand(name, meter, signal!) : null
@@ -121,14 +122,14 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     }
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
       end(false)
-      return { kind: 'refused', name: probed, until: later(Date.now() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
+      return { kind: 'refused', name: probed, until: later(postgresTime() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
     }
     return { kind: 'pass', slow: entry.network && isSlow(meter), leave: (outcomes) => leave(entry, end, probed, outcomes) }
   }
 
   /** One attempt that lasts is enough to tell; sooner, as many as may go at a time where a host is slow. */
   function isSlow(meter: Meter): boolean {
-    const oldest = meter.longest(Date.now())
+    const oldest = meter.longest(postgresTime())
     return oldest > fastLane || (oldest > sluggish && meter.underWay() > settings.concurrency)
   }
 
@@ -139,7 +140,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     const name = limited?.name ?? entry.destination
     const meter = meterOf(name)
     const refusal = standing(rows)
-    const slow = entry.network && meter.longest(Date.now()) > fastLane
+    const slow = entry.network && meter.longest(postgresTime()) > fastLane
     const limit: Limit = limited && !refusal ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
     return { refusal, name, meter, limit, shared: limited?.limit ?? null, probed: rows.find((row) => row.circuitUntil)?.name }
   }
@@ -152,7 +153,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   }
 
   function take(name: string, meter: Meter): End {
-    const end = meter.take(Date.now())
+    const end = meter.take(postgresTime())
     return (telling) => {
       end(telling)
       link.freed(name)
@@ -163,12 +164,12 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   function wake(name: string): void {
     const [meter, part] = [meters.get(name), link.part(name)]
     if (!meter || !part) return
-    while (meter.line.length() > 0 && !meter.full(part, Date.now())) meter.line.give(take(name, meter))
+    while (meter.line.length() > 0 && !meter.full(part, postgresTime())) meter.line.give(take(name, meter))
     if (meter.line.length() > 0) meter.callBack(part, () => wake(name))
   }
 
   function refused(name: string, meter: Meter, limit: Limit, shared: Limit | null): Refusal {
-    return { kind: 'refused', name, until: new Date(Date.now() + meter.refuse(limit, Date.now())), why: describe(name, shared ?? limit) }
+    return { kind: 'refused', name, until: new Date(postgresTime() + meter.refuse(limit, postgresTime())), why: describe(name, shared ?? limit) }
   }
 
   function rowsOf({ destination, nextHop }: Entry): DestinationRow[] {
@@ -177,7 +178,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
 
   /** What keeps everything from a destination, whatever the limits. */
   function standing(rows: DestinationRow[]): Refusal | null {
-    return rows.map((row) => suspended(row, Date.now()) ?? broken(row, Date.now())).find((refusal) => refusal !== null) ?? null
+    return rows.map((row) => suspended(row, postgresTime()) ?? broken(row, postgresTime())).find((refusal) => refusal !== null) ?? null
   }
 
   function leave({ id, destination }: Entry, end: End, probed: string | undefined, outcomes: Outcome[] | null): void {
@@ -228,11 +229,11 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   function fade(): void {
     for (const [name, meter] of meters) {
       meter.fade()
-      if (meter.idle(Date.now())) meters.delete(name)
+      if (meter.idle(postgresTime())) meters.delete(name)
     }
   }
 
-  return { look, enter, wake, fade, busy: (name) => meters.get(name)?.busy(Date.now()) }
+  return { look, enter, wake, fade, busy: (name) => meters.get(name)?.busy(postgresTime()) }
 }
 
 function describe(name: string, { concurrency, rate }: Limit): string {

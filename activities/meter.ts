@@ -1,5 +1,6 @@
 // What a process counts for one destination: attempts under way and in line, tokens of a rate, and when those that were refused may come.
 
+import { postgresTime } from '../store/clock.ts'
 import type { Limit } from './gate.ts'
 import { createLine, type Line } from './line.ts'
 
@@ -61,8 +62,8 @@ export function createMeter(): Meter {
   let took = 500 // milliseconds, a running mean
   let promisedUntil = 0
   let tokens = 1
-  let filledAt = Date.now()
-  let usedAt = Date.now()
+  let filledAt = postgresTime()
+  let usedAt = postgresTime()
   let called: NodeJS.Timeout | null = null
   let takes = 0 // tokens that the next attempt costs: none without a rate
 
@@ -70,7 +71,7 @@ export function createMeter(): Meter {
     usedAt = now
     takes = rate === null ? 0 : 1
     if (rate !== null) {
-      tokens = Math.min(tokens + ((now - filledAt) / 1000) * rate, Math.max(2, rate * burstSeconds))
+      tokens = Math.min(tokens + (Math.max(0, now - filledAt) / 1000) * rate, Math.max(2, rate * burstSeconds))
       filledAt = now
     }
     return (concurrency !== null && underWay.size >= concurrency) || (rate !== null && tokens < 1)
@@ -130,7 +131,7 @@ export function createMeter(): Meter {
       tokens -= takes
       return (telling) => {
         underWay.delete(attempt)
-        usedAt = Date.now()
+        usedAt = postgresTime()
         if (telling) took = took * 0.8 + (usedAt - attempt.begun) * 0.2
       }
     },

@@ -3,6 +3,7 @@
 
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { type Claim, recordAttempt, type Verdict } from '../store/attempts.ts'
+import { postgresTime } from '../store/clock.ts'
 import { whenBack } from '../store/database.ts'
 import { suspendDestination } from '../store/destinations.ts'
 import type { ActivityDeps } from './index.ts'
@@ -57,7 +58,7 @@ function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { ho
   const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
   return {
     from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
-    delay: seconds(Date.now() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
+    delay: seconds(postgresTime() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,
     status: status === 'delivered' ? 'sent' : status,
   }
 }

@@ -3,6 +3,7 @@
 
 import { headerSection } from '../mail/headers.ts'
 import { readBody } from '../store/bodies.ts'
+import { postgresTime } from '../store/clock.ts'
 import { isDatabaseError } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { settleReports } from '../store/reports.ts'
@@ -23,7 +24,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
     deps.log.error({ id, error: String(error) }, 'the header section cannot be returned with the report')
     return Buffer.alloc(0)
   })
-  const at = new Date(Math.max(Date.now(), clock))
+  const at = new Date(Math.max(postgresTime(), clock))
   const settle = (message: MessageRow) => settleReports(deps.sql, {
     id,
     expire,

@@ -1,5 +1,6 @@
 // A worker's part of a destination's limit: pure, from what all workers have said that they could use.
 
+import { postgresTime } from '../store/clock.ts'
 import type { ShareRow } from '../store/destination-shares.ts'
 import type { Limit } from './gate.ts'
 
@@ -11,7 +12,7 @@ export function dueTo(worker: string, { concurrency, rate }: Limit, rows: ShareR
   const wants = new Map(rows.map((row) => [row.worker, row.wants]))
   const total = rows.reduce((sum, row) => sum + row.wants, 0)
   return {
-    concurrency: concurrency === null ? null : wholeShare(concurrency, wants, worker, Math.floor(Date.now() / turn)),
+    concurrency: concurrency === null ? null : wholeShare(concurrency, wants, worker, Math.floor(postgresTime() / turn)),
     rate: rate === null ? null : total === 0 ? 0 : (rate * wants.get(worker)!) / total,
   }
 }

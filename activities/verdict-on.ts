@@ -5,6 +5,7 @@ import type { Outcome } from '../mail/outcome.ts'
 import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
 import { builtInRules } from '../mail/retry-rules.ts'
 import type { ClaimedRecipient, Verdict } from '../store/attempts.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { ActivityDeps } from './index.ts'
 
 /** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */
@@ -19,8 +20,8 @@ export function verdictOn(
   const outcome = ruled(plain, rule, ruledBefore)
   if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
   if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
-  // The workflow's clock and ours may differ; by the later one no attempt is due in the past of either.
-  const now = Math.max(Date.now(), clock)
+  // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
+  const now = Math.max(postgresTime(), clock)
   const times = outcome.rule?.times[outcome.rule.name] ?? 0
   const next = counts
     ? nextAttemptAt({ now, attempts: attempts + 1, rule, times, schedule: deps.settings.retry, random: Math.random() })

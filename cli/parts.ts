@@ -14,6 +14,7 @@ import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
+import { keepClock } from '../store/clock.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
 import { migrate } from '../store/migrate.ts'
 import { keepDestinations } from '../worker/destinations.ts'
@@ -58,6 +59,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   }
   try {
     await prepareDatabase(sql, log)
+    const clock = keepClock(sql)
+    stops.push(clock.stop)
+    await clock.read
     const dns = createDns(settings.dns)
     const aliases = await keepAliases(settings, sql, log)
     stops.push(aliases.stop)

@@ -9,7 +9,7 @@ import { withVerp } from '../mail/verp.ts'
 import type { Settings } from '../settings/schema.ts'
 import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
-import { leavesOpen, type Sql, whenBack } from '../store/database.ts'
+import { isDiskFull, leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
 import { type Reply, reply } from './reply.ts'
 import { missingFields } from './submission.ts'
@@ -111,7 +111,7 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
       } catch (error) {
         await discard()
         log.error({ id, error: String(error) }, 'message not stored: deferred')
-        return { refused: reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
+        return { refused: isDiskFull(error) ? reply(452, '4.3.1', 'No room to store the message; try again later') : reply(451, '4.3.0', 'The message cannot be stored now; try again later') }
       }
     },
   }

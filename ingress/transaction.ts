@@ -3,6 +3,7 @@
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
 import { expandRecipient } from '../mail/expand.ts'
+import { postgresTime } from '../store/clock.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
@@ -40,7 +41,7 @@ function begin(session: Session, argument: string): Reply {
   const path = parsePath(from[1]!)
   if ('problem' in path) return reply(501, '5.1.7', path.problem)
   if (path.address !== '' && splitAddress(path.address).domain === '') return reply(501, '5.1.7', 'The sender needs a domain')
-  const parameters = mailParameters(path.rest, offered(session), Date.now())
+  const parameters = mailParameters(path.rest, offered(session), postgresTime())
   if ('refused' in parameters) return parameters.refused
   if (!isAscii(path.address) && !parameters.smtpUtf8) return reply(553, '5.6.7', 'The address needs SMTPUTF8')
   if (parameters.verp !== null && path.address === '') return reply(503, '5.5.4', 'XVERP needs a sender')

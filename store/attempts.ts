@@ -1,6 +1,7 @@
 // Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import { postgresTime } from './clock.ts'
 import type { Sql } from './database.ts'
 import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
@@ -66,7 +67,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
   const [first] = rows
   if (!first) return null
   const { number, reversePath, acceptedAt, expiresAt } = first
-  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(), recipients: rows }
+  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(postgresTime()), recipients: rows }
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */

@@ -47,6 +47,11 @@ export function isDatabaseError(error: unknown): boolean {
     || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
 }
 
+/** Whether the server has no room left on its disk (disk_full). */
+export function isDiskFull(error: unknown): boolean {
+  return (error as { code?: string }).code === '53100'
+}
+
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
   const { code = '' } = error as { code?: string }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -78,6 +78,7 @@ test('an empty folder: ready, a message delivered, one deferred and one bounced 
   for (const what of ['Postgres: creating the cluster', 'Temporal: starting', 'Temporal UI', `127.0.0.1:${ports[1]}`, 'var/mail', 'npx everpost send']) {
     assert.ok(dev.output().includes(what), `${what} is not in\n${dev.output()}`)
   }
+  for (const secret of ['dev.json', 'postgres-password']) assert.equal(statSync(join(folder, 'var', secret)).mode & 0o777, 0o600)
   const sent = await everpost('send', '--to', 'bob@example.test', '--to', 'greylist@any.sink.test', '--to', '550@any.sink.test')
   const id = /queued as (\w+)/.exec(sent.stdout)![1]!
   await until('all of it is settled', async () => {

@@ -47,6 +47,13 @@ test('workflows import only types of the activities, and nothing of Node', () =>
   assert.deepEqual(wrong, [])
 })
 
+test('what is compared with a time in Postgres goes by its clock, not by that of the machine', () => {
+  // They measure how long something took, or make an id.
+  const own = ['activities/hand-off.ts', 'activities/make-report.ts']
+  const wrong = files.filter((path) => !isTest(path) && !own.includes(path) && (path.startsWith('activities/') || path === 'worker/destinations.ts'))
+  assert.deepEqual(wrong.filter((path) => /Date\.now\(\)/.test(texts.get(path)!)), [])
+})
+
 test('every file opens with what it is; none is long, the median is short, no line runs off the page', () => {
   const source = files.filter((path) => !path.endsWith('.test.ts'))
   assert.deepEqual(source.filter((path) => !lines(path)[0]!.startsWith('// ')), [])

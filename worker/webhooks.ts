@@ -4,6 +4,7 @@
 import { createHmac } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { Sql } from '../store/database.ts'
 import { claimDeliveries, type Delivery, deliveryFailed, deliveryTaken, subscribeWebhooks } from '../store/webhooks.ts'
 
@@ -47,7 +48,7 @@ export function startWebhooks(deps: { sql: Sql; settings: Settings; log: Logger;
     if (!webhook) return
     const problem = await post(webhook, delivery)
     if (problem === null) return await deliveryTaken(sql, delivery)
-    const tooOld = Date.now() - delivery.at.getTime() > webhook.lifetime && delivery.attempts > 1
+    const tooOld = postgresTime() - delivery.at.getTime() > webhook.lifetime && delivery.attempts > 1
     const pause = tooOld ? null : pauseAfter(delivery.attempts, webhook)
     log[tooOld ? 'error' : 'warn']({ webhook: webhook.name, id: delivery.messageId, event: delivery.event, attempt: delivery.attempts, problem },
       tooOld ? 'webhook given up: a dead letter (everpost webhooks --dead)' : 'webhook not taken')

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../store/database.ts'
 import { type Cluster, roles, startCluster } from './cluster.ts'
+import { drained } from './drain.ts'
+import { lacking } from './means.ts'
 import type { LedgerEntry } from './client.ts'
-import { createNemesis } from './nemesis.ts'
-import { describeStalled } from './stalled.ts'
+import { createNemesis, type Target } from './nemesis.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -24,14 +25,22 @@ export interface ChaosOptions {
   sabotage?: 'early-250' | 'forget-dot'
   /** Milliseconds after which the load ends, targets met or not. */
   limit?: number
-  /** Milliseconds that the queue may take to empty. */
-  drain: number
+  /** Faults may last as long as an operator's would: a minute, not seconds. */
+  patient: boolean
+  /** A checkout of another version, built: half of the processes are of it, so that each deploy is an upgrade or a step back. */
+  other?: string
+  /** Milliseconds that the queue may take to get on once there is peace. */
+  patience: number
   say: (line: string) => void
 }
 
 export interface ChaosResult {
   verdict: Verdict
   seconds: { load: number; drain: number }
+  /** Whether the queue is empty at the end. */
+  drained: boolean
+  /** What could not be done on this machine. */
+  lacking: string[]
   /** Ends by kill -9, by whom. */
   kills: Record<string, number>
   acts: Record<string, number>
@@ -39,8 +48,11 @@ export interface ChaosResult {
   points: Record<string, number>
 }
 
-/** Milliseconds between two acts, on average. */
-const pace = 2500
+/** Milliseconds at most between two acts of a kind, both kinds side by side. */
+const pace = { ours: 2000, theirs: 2500 }
+const longestPause = 10_000
+/** Milliseconds from one kill to the next, as it comes out. */
+const perKill = 1500
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, say, sabotage } = options
@@ -48,13 +60,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const acts: Record<string, number> = {}
   const struck: Record<string, number> = {}
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
+  let work = 0 // messages answered, and messages taken
   const cluster = await startCluster({
-    seed, sabotage: sabotage ?? '',
+    seed, sabotage: sabotage ?? '', patient: options.patient, other: options.other ?? null,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
+    taken: () => { work++ },
   })
-  const nemesis = createNemesis(cluster, randomOf(seed, 'nemesis'), { wipes: options.wipes, deadly: sabotage !== undefined })
-  const dice = randomOf(seed, 'pace')
+  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, deadly: sabotage !== undefined })
   let armed = true
   const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
   const total = () => Object.values(kills).reduce((a, b) => a + b, 0)
@@ -63,18 +76,26 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     let sent = 0
     const begun = Date.now()
     // As many a second as are needed while the kills last.
-    const rate = Math.max(5, options.messages / ((options.kills * pace * 1.1) / 1000))
-    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
-    for (let told = 0; (total() < options.kills || sent < options.messages) && Date.now() - begun < (options.limit ?? Number.POSITIVE_INFINITY);) {
-      await sleep(dice.between(pace / 5, pace))
-      const name = await nemesis.act()
-      count(acts, name)
-      if (name === 'kill -9 postmaster' || name === 'kill -9 Temporal' || name === 'Temporal wiped') count(kills, name.split(' ').at(-1)!)
-      if (total() >= told + 50) {
-        told = total()
-        say(`${told} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`)
+    const rate = Math.max(5, options.messages / ((options.kills * perKill) / 1000))
+    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => {
+      sent = count
+      work++
+    })
+    const share = options.messages / options.kills / 2
+    const enough = () => (total() >= options.kills && sent >= options.messages) || Date.now() - begun >= (options.limit ?? Number.POSITIVE_INFINITY)
+    const lane = async (on: Target) => {
+      for (const dice = randomOf(seed, `pace of ${on}`); !enough();) {
+        const before = work
+        await sleep(dice.between(pace[on] / 5, pace[on]))
+        // A busy machine gets as much done between two faults as an idle one, or nothing would be under way when they strike.
+        for (let waited = 0; work < before + share && waited < longestPause && !enough(); waited += 100) await sleep(100)
+        const done = await nemesis.act(on)
+        if (done) count(acts, done.name)
+        if (done?.killed) count(kills, done.killed)
       }
     }
+    const progress = setInterval(() => say(`${total()} kills, ${sent} messages, ${Math.round((Date.now() - begun) / 1000)} s`), 30_000)
+    await Promise.all([lane('ours'), lane('theirs')]).finally(() => clearInterval(progress))
     armed = false
     await client.stop()
     const loaded = Date.now()
@@ -82,31 +103,13 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await nemesis.relent()
     // A process that still carries a point would die in peace.
     for (const role of roles) cluster.everposts[role]?.kill('SIGTERM')
-    await drained(cluster, options.drain, say)
-    const verdict = await gather(cluster, seed)
-    return { verdict, seconds: { load: (loaded - begun) / 1000, drain: (Date.now() - loaded) / 1000 }, kills, acts, points: struck }
+    const empty = await drained(cluster, { patience: options.patience, say })
+    const seconds = { load: (loaded - begun) / 1000, drain: (Date.now() - loaded) / 1000 }
+    return { verdict: await gather(cluster, seed), seconds, drained: empty, lacking: lacking(cluster.means), kills, acts, points: struck }
   } finally {
     clearInterval(supervisor)
     await cluster.end()
   }
-}
-
-async function drained(cluster: Cluster, limit: number, say: (line: string) => void): Promise<void> {
-  const sql = openDatabase(cluster.postgres.url, 1, 'verdict')
-  const begun = Date.now()
-  let empty = false
-  for (let told = begun; Date.now() - begun < limit; await sleep(500)) {
-    const [row] = await sql<{ count: number }[]>`select count(*) from messages where state = 'queued'`.catch(() => [])
-    empty = row?.count === 0
-    if (empty) break
-    if (Date.now() - told > 15_000) {
-      told = Date.now()
-      say(`${row?.count} messages queued after ${Math.round((told - begun) / 1000)} s of peace`)
-    }
-  }
-  await sql.end()
-  // The promise has a third part: nothing stalls in silence.
-  if (!empty) for (const line of await describeStalled(cluster)) say(`stalled: ${line}`)
 }
 
 async function gather(cluster: Cluster, seed: number): Promise<Verdict> {

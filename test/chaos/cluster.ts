@@ -1,24 +1,27 @@
 // All that a chaos run kills and starts again: Postgres, Temporal, three Everposts, and the sink and client that stay.
 
-import { type ChildProcess, fork, spawn } from 'node:child_process'
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stringify } from 'yaml'
 import { freePort } from '../../dev/ports.ts'
 import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
 import { type RunningTemporal, startTemporal } from '../../dev/temporal.ts'
 import type { SettingsFile } from '../../settings/schema.ts'
 import type { ClientOrders } from './client.ts'
+import { findMeans, type Means } from './means.ts'
 import type { SinkCommand, SinkOrders } from './sink.ts'
 
-const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
-const faults = new URL('./faults/install.js', import.meta.url).href
+const checkout = fileURLToPath(new URL('../../../', import.meta.url))
 
 export const roles = ['ingress', 'serve', 'worker'] as const
 export type Role = (typeof roles)[number]
+
+/** Of the file system in memory; what is not used costs nothing. */
+const diskSize = '2g'
 
 /** Milliseconds; what a nemesis has to outlast to count as dead. */
 export const lease = 3000
@@ -29,9 +32,21 @@ export interface Cluster {
   temporal: RunningTemporal
   everposts: Record<Role, ChildProcess | null>
   sink: ChildProcess
+  sinkPort: number
+  means: Means
+  /** The faults may last as long as an operator's would; else a test waits for them. */
+  patient: boolean
+  /** The file system of Postgres. */
+  disk: string
+  /** Writes a line beside the logs. */
+  note(line: string): void
+  /** Seconds by which the clock of a process is wrong from now on; it runs on from there. */
+  setClock(role: Role, seconds: number): void
   /** Starts an Everpost that is not running, armed as told; not waited for. */
   startEverpost(role: Role, point: string): void
   restartPostgres(): Promise<void>
+  /** Starts Postgres if it has ended. */
+  keepPostgres(): Promise<void>
   restartTemporal(wipe: boolean): Promise<void>
   tellSink(command: SinkCommand): void
   /** Starts the client. */
@@ -45,13 +60,18 @@ export interface Cluster {
 export interface ClusterOptions {
   seed: number
   sabotage: string
+  patient: boolean
+  /** Another checkout, built: every second process that is started is of that version. */
+  other: string | null
   /** Told of every process that ended by a signal. */
   died: (role: Role, signal: string) => void
   /** Told of every point at which a process was struck. */
   reached: (what: string) => void
+  /** Told of every message that the sink takes. */
+  taken: () => void
 }
 
-export async function startCluster({ seed, sabotage, died, reached }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ seed, sabotage, patient, other, died, reached, taken }: ClusterOptions): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
@@ -59,23 +79,32 @@ export async function startCluster({ seed, sabotage, died, reached }: ClusterOpt
   const sinkPort = await freePort()
   const smtp = { ingress: await freePort(), serve: await freePort() }
   const quiet = () => {}
-  const openPostgres = () => startPostgres({ folder, port: postgresPort, settings: { max_connections: '60' }, progress: quiet })
+  let starts = 0
+  const means = findMeans()
+  const disk = at('database')
+  mkdirSync(disk)
+  if (means.disk) execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskSize}`, 'tmpfs', disk])
+  const openPostgres = () => startPostgres({ folder: disk, port: postgresPort, settings: { max_connections: '60', max_wal_size: '256MB' }, progress: quiet })
   const openTemporal = () => startTemporal({ folder: at('temporal'), port: temporalPort, progress: quiet })
 
   const sink = fork(fileURLToPath(new URL('./sink.js', import.meta.url)))
   const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
   sink.send({ seed, port: sinkPort, takings: at('takings') } satisfies SinkOrders)
   const { dns } = await listening
+  sink.on('message', taken)
   const cluster: Cluster = {
-    folder, sink, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
+    folder, sink, sinkPort, means, patient, disk, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
     ledger: at('ledger'), takings: at('takings'), maildir: at('mail'),
+    note: (line) => appendFileSync(at('nemesis.log'), `${new Date().toISOString()} ${line}\n`),
+    setClock: (role, seconds) => writeFileSync(at(`${role}.clock`), `${seconds < 0 ? '' : '+'}${seconds}\n`),
     startEverpost(role, point) {
       if (cluster.everposts[role]) return
-      const child = spawn(process.execPath, [program, '--config', at(`${role}.yaml`), role], {
+      const home = other !== null && starts++ % 2 === 1 ? other : checkout
+      const child = spawn(process.execPath, [join(home, 'cli/everpost.mjs'), '--config', at(`${role}.yaml`), role], {
         cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
         env: {
-          PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_OPTIONS: `--import ${faults}`,
-          EVERPOST_CHAOS_POINT: point, EVERPOST_CHAOS_SABOTAGE: sabotage,
+          PATH: process.env['PATH'], HOME: process.env['HOME'], NODE_OPTIONS: `--import ${pathToFileURL(join(home, 'dist/test/chaos/faults/install.js')).href}`,
+          EVERPOST_CHAOS_POINT: point, EVERPOST_CHAOS_SABOTAGE: sabotage, ...(means.faketime && role !== 'serve' ? fakeClock(means, at(`${role}.clock`)) : {}),
         },
       })
       for (const stream of [child.stdout, child.stderr]) {
@@ -105,6 +134,13 @@ export async function startCluster({ seed, sabotage, died, reached }: ClusterOpt
         }
       }
     },
+    async keepPostgres() {
+      try {
+        process.kill(cluster.postgres.pid, 0)
+      } catch {
+        await cluster.restartPostgres()
+      }
+    },
     async restartTemporal(wipe) {
       await cluster.temporal.stop()
       if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(folder, 'temporal', `temporal.db${end}`), { force: true })
@@ -128,6 +164,7 @@ export async function startCluster({ seed, sabotage, died, reached }: ClusterOpt
       sink.kill('SIGKILL')
       await cluster.temporal.stop()
       await cluster.postgres.stop()
+      if (means.disk) execFileSync('umount', [disk])
       rmSync(folder, { recursive: true, force: true })
     },
   }
@@ -140,10 +177,20 @@ export async function startCluster({ seed, sabotage, died, reached }: ClusterOpt
     dns: { servers: [dns], timeout: '500ms' },
     retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '3s' },
     transfer: { connectTimeout: '2s', greetingTimeout: '2s', mailTimeout: '2s', rcptTimeout: '2s', dataTimeout: '2s', blockTimeout: '2s', dotTimeout: '3s' },
+    // A circuit that opened amid the faults is not to hold the queue when they are over.
+    destinations: { circuitPause: '2s', circuitMaximalPause: '10s', resumeOver: '2s' },
     worker: { lease: `${lease}ms` },
     database: { url: cluster.postgres.url },
     temporal: { address: cluster.temporal.address },
   })
-  for (const role of roles) writeFileSync(at(`${role}.yaml`), stringify(settings(role)))
+  for (const role of roles) {
+    writeFileSync(at(`${role}.yaml`), stringify(settings(role)))
+    cluster.setClock(role, 0)
+  }
   return cluster
+}
+
+/** The clock that counts time-outs stays right, as it would. */
+function fakeClock({ faketime }: Means, file: string): NodeJS.ProcessEnv {
+  return { LD_PRELOAD: faketime, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_CACHE_DURATION: '1', FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DISABLE_SHM: '1' }
 }

@@ -1,24 +1,35 @@
-// npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --wipes: Temporal's database
-// is lost, too. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed duplicates. Exit code 1: the
-// promise was broken, or the control was blind.
+// npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --patience: seconds without
+// progress that make a stall. --wipes: Temporal's database is lost, too. --patient: faults last up to a minute. --other CHECKOUT: half of the
+// processes are of another version, built there. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed
+// duplicates. --json FILE: all of the result. Exit code 1: the promise was broken, or the control was blind.
 
 import { randomInt } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type ChaosOptions, runChaos } from './chaos.ts'
+import { isInside, spawnAlone } from './means.ts'
 import { kept } from './verdict.ts'
+
+if (!isInside()) {
+  const child = spawnAlone(process.argv.slice(1), 'inherit')
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill('SIGKILL'))
+  process.exit(await new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 1))))
+}
 
 const { values } = parseArgs({
   options: {
-    kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' }, drain: { type: 'string', default: '900' },
-    minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, sabotage: { type: 'string' }, json: { type: 'string' },
+    kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' },
+    minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, patient: { type: 'boolean', default: false },
+    patience: { type: 'string', default: '420' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
   },
 })
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 console.log(`seed ${seed}`)
 const result = await runChaos({
-  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, limit: Number(values.minutes) * 60_000,
-  drain: Number(values.drain) * 1000, say: (line) => console.log(line),
+  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, patient: values.patient,
+  limit: Number(values.minutes) * 60_000, patience: Number(values.patience) * 1000, say: (line) => console.log(line),
+  ...(values.other === undefined ? {} : { other: resolve(values.other) }),
   ...(values.sabotage === undefined ? {} : { sabotage: values.sabotage as NonNullable<ChaosOptions['sabotage']> }),
 })
 const { verdict } = result

@@ -1,6 +1,6 @@
 // The next hop, a process of its own: takes, refuses, defers and misbehaves as plan and seed say, and writes down each message that it took.
 
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startDnsServer, type Zone } from '../../smtp/testing-dns.ts'
@@ -31,13 +31,17 @@ export type SinkCommand = { do: 'close' | 'open' } | { do: 'dns'; answer: 'right
 /** Where a connection is spoilt, and how. */
 type Step = 'greeting' | 'EHLO' | 'MAIL' | 'RCPT' | 'DATA' | 'body' | 'dot'
 const steps: Step[] = ['greeting', 'EHLO', 'MAIL', 'RCPT', 'DATA', 'body', 'dot']
-const spoilt = 0.04
+const spoilt = 0.05
+/** Slower and longer than the time-outs and bounds of whoever listens. */
+const hows = ['reset', '421', '451', 'silence', 'drip', 'endless'] as const
+const drip = 150
 
 process.once('message', (orders: SinkOrders) => {
   void run(orders)
 })
 
 async function run({ seed, port, takings }: SinkOrders): Promise<void> {
+  writeFileSync(takings, '')
   const random = randomOf(seed, 'sink')
   const deferred = new Set<string>()
   const sockets = new Set<Socket>()
@@ -71,13 +75,15 @@ interface Sink {
 
 async function converse(socket: Socket, sink: Sink): Promise<void> {
   const { random, deferred } = sink
-  const bad = random.next() < spoilt ? { step: random.pick(steps), how: random.pick(['reset', '421', 'silence'] as const) } : null
+  const bad = random.next() < spoilt ? { step: random.pick(steps), how: random.pick(hows) } : null
   /** True when the conversation ends here. */
   const spoil = async (step: Step): Promise<boolean> => {
     if (bad?.step !== step) return false
     if (bad.how === 'reset') socket.resetAndDestroy()
     else if (bad.how === '421') socket.end('421 4.3.2 Service closing\r\n')
-    else await sleep(20_000, undefined, { ref: false })
+    else if (bad.how === '451') socket.end('451 4.3.0 Not now\r\n')
+    else if (bad.how === 'silence') await sleep(20_000, undefined, { ref: false })
+    else await trickle(socket, bad.how)
     return true
   }
   const say = (line: string) => socket.write(`${line}\r\n`)
@@ -118,12 +124,29 @@ async function converse(socket: Socket, sink: Sink): Promise<void> {
       }
       const replied = bad?.step !== 'dot'
       // Refused is not taken; broken off without a word, it is.
-      if (!replied && bad?.how === '421') return void (await spoil('dot'))
+      if (!replied && (bad?.how === '421' || bad?.how === '451')) return void (await spoil('dot'))
       appendFileSync(sink.takings, `${JSON.stringify(takingOf(sink.seed, recipients, text, replied))}\n`)
+      process.send!('taken')
       if (await spoil('dot')) return
       say('250 2.0.0 Taken')
     } else if (verb === 'QUIT') return void say('221 2.0.0 Bye')
     else say('250 2.0.0 Ok')
+  }
+}
+
+/** A tar pit: a reply an octet at a time, or one of lines without end. */
+async function trickle(socket: Socket, how: 'drip' | 'endless'): Promise<void> {
+  if (how === 'drip') {
+    for (const octet of '250 2.0.0 Yes, in the end, and by and by\r\n') {
+      if (socket.destroyed) return
+      socket.write(octet)
+      await sleep(drip)
+    }
+    return
+  }
+  for (let n = 0; n < 10_000 && !socket.destroyed; n++) {
+    socket.write('250-and furthermore\r\n')
+    if (n % 50 === 0) await sleep(10)
   }
 }
 

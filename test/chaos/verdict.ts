@@ -44,6 +44,8 @@ export interface Verdict {
   deliveredAndBounced: string[]
   deliveredThoughRefused: string[]
   corrupt: string[]
+  /** The client was told for good what was only so for the moment: every message of the plan is to be taken. */
+  refusedForGood: string[]
   /** Messages of which the client does not know, that were taken over all the same: no fault of anyone (RFC 1047). */
   unknownTaken: number
   /** More takings than one, each matched by an attempt whose dot was sent and whose reply was not recorded: the worker died, or the line. */
@@ -55,7 +57,7 @@ export function judge(evidence: Evidence): Verdict {
   const { seed, ledger, maildirs } = evidence
   const verdict: Verdict = {
     told: { accepted: 0, refused: 0, unknown: 0, absent: 0 }, outcomes: { delivered: 0, reported: 0, deadLetters: 0, queued: 0 },
-    lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], unknownTaken: 0, duplicates: [], unattributed: [],
+    lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], refusedForGood: [], unknownTaken: 0, duplicates: [], unattributed: [],
   }
   const takings = group(evidence.takings.flatMap((taking) => taking.recipients.map((to) => ({ key: `${taking.id} ${to}`, value: taking }))))
   const records = group(evidence.recipients.map((record) => ({ key: record.id, value: record })))
@@ -69,6 +71,7 @@ export function judge(evidence: Evidence): Verdict {
 
   for (const { i, result, reply } of ledger) {
     verdict.told[result]++
+    if (reply.startsWith('5')) verdict.refusedForGood.push(`message ${i}: ${reply}`)
     const ids = [...new Set(idsOfMark.get(String(i)) ?? [])]
     if (result === 'accepted') {
       const id = /queued as (\w+)/.exec(reply)![1]!
@@ -125,6 +128,6 @@ function group<T>(pairs: { key: string; value: T }[]): Map<string, T[]> {
 
 /** Whether the promise was kept. What is still queued is no loss, but a drain that did not end is a stall. */
 export function kept(verdict: Verdict): boolean {
-  const faults = [verdict.lost, verdict.deliveredAndBounced, verdict.deliveredThoughRefused, verdict.corrupt, verdict.unattributed]
+  const faults = [verdict.lost, verdict.deliveredAndBounced, verdict.deliveredThoughRefused, verdict.corrupt, verdict.refusedForGood, verdict.unattributed]
   return faults.every((list) => list.length === 0) && verdict.outcomes.queued === 0
 }
