@@ -117,6 +117,9 @@ export interface DsnSent {
 /** `update` names the asking, so that it is done once though the activity may run twice. */
 export type ControlArgument = MessageArgument & { update: string; request: ControlRequest }
 
+/** What was done and how far the message has come with it, or why not. */
+export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }
+
 export interface MessageActivities {
   // null: nothing is left to be done, or there is no such message.
   firstPass(argument: MessageArgument): Promise<FirstPass | null>
@@ -125,5 +128,5 @@ export interface MessageActivities {
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>
   sendDsn(argument: DsnArgument): Promise<DsnSent>
-  control(argument: ControlArgument): Promise<ControlResult | { refused: string }>
+  control(argument: ControlArgument): Promise<Controlled>
 }

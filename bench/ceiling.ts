@@ -3,7 +3,7 @@
 import { fileURLToPath } from 'node:url'
 import { Client } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
-import { type CeilingRequest, type Figures, reply } from './protocol.ts'
+import { type CeilingRequest, type Figures, reply, warmUp } from './protocol.ts'
 
 process.once('message', (request: CeilingRequest) => {
   void run(request).then(reply)
@@ -39,7 +39,7 @@ async function run({ temporal, atOnce, seconds }: CeilingRequest): Promise<Figur
       }
     }
     const loops = Array.from({ length: atOnce }, loop)
-    await new Promise((resolve) => setTimeout(resolve, 2000))
+    await new Promise((resolve) => setTimeout(resolve, warmUp(seconds)))
     measuring = true
     reply({ measuring: true })
     end = performance.now() + seconds * 1000

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Figures, type LoadRequest, reply } from './protocol.ts'
+import { type Figures, type LoadRequest, reply, warmUp } from './protocol.ts'
 
 const arrivals = new Map<string, () => void>()
 
@@ -31,7 +31,7 @@ async function run(request: LoadRequest): Promise<Figures> {
     }
     client.close()
   })
-  await sleep(2000)
+  await sleep(warmUp(request.seconds))
   measuring = true
   reply({ measuring: true })
   end = performance.now() + request.seconds * 1000

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../store/database.ts'
-import { type Figures, type LoopRequest, reply } from './protocol.ts'
+import { type Figures, type LoopRequest, reply, warmUp } from './protocol.ts'
 
 process.once('message', (request: LoopRequest) => {
   void run(request).then(reply)
@@ -24,7 +24,7 @@ async function run({ database, connections, seconds, size }: LoopRequest): Promi
       if (measuring) latencies.push(performance.now() - begun)
     }
   })
-  await sleep(2000)
+  await sleep(warmUp(seconds))
   measuring = true
   reply({ measuring: true })
   end = performance.now() + seconds * 1000

@@ -36,6 +36,11 @@ export interface Figures {
   latencies: number[]
 }
 
+/** Milliseconds before anything is counted: until caches and compiled code are what they are in a process that has run for a while. */
+export function warmUp(seconds: number): number {
+  return Math.max(2, seconds * 0.6) * 1000
+}
+
 export function reply(message: object): void {
   process.send!(message)
 }

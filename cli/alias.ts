@@ -4,7 +4,7 @@ import { comparable, domainOf, parsePath } from '../mail/address.ts'
 import { listAliases, removeAlias, setAlias } from '../store/aliases.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { table } from './format.ts'
+import { table } from '../console/format.ts'
 
 export async function aliasSet(file: string | undefined, address: string, targets: string[]): Promise<void> {
   const { settings } = loadContext(file)

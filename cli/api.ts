@@ -6,11 +6,15 @@ import type { Logger } from 'pino'
 import type { ConsoleDeps } from '../console/server.ts'
 import { messageControl } from '../console/control.ts'
 import { openIntake } from '../ingress/accept.ts'
+import type { Aliases } from '../ingress/aliases.ts'
+import { createCallout } from '../ingress/callout.ts'
 import type { Outbox } from '../ingress/outbox.ts'
+import { addRecipients, createRecipients, mostRecipients } from '../ingress/recipients.ts'
+import type { Recipient } from '../mail/envelope.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
+import { acceptMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
-import { wakeSignal } from '../workflows/interface.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -18,14 +22,16 @@ interface Deps {
   sql: Sql
   settings: Settings
   log: Logger
+  aliases: Aliases
   outbox: Outbox
   startMessage: (id: string) => Promise<void>
   /** What is closed when the process stops. */
   stops: (() => Promise<unknown>)[]
 }
 
-export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps): ConsoleDeps['api'] {
+export function consoleApi({ settings, log, aliases, outbox, startMessage, stops }: Deps): ConsoleDeps['api'] {
   const { retry, limits, retention, temporal } = settings
+  const names = createRecipients(settings, aliases, createCallout(settings.hostname))
   let client: Client | null = null
   // Made when first needed: a process of its own accord speaks with Temporal only for mail.
   const lazyClient = () => {
@@ -38,9 +44,19 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
   return {
     log,
     version,
-    async submit(sql, content, envelope, origin, sendAt) {
+    async findRecipients(addresses) {
+      const recipients: Recipient[] = []
+      for (const address of addresses) {
+        const found = await names.find(address, true)
+        if ('refused' in found) throw refusal(found.refused.code, `${address}: ${found.refused.lines.join(' ')}`)
+        if (recipients.length + found.addresses.length > mostRecipients) throw refusal(550, 'Too many recipients for one message, with those that aliases stand for')
+        addRecipients(recipients, address, found.addresses, { notify: [], orcpt: null })
+      }
+      return recipients
+    },
+    async submit(sql, { content, envelope, origin, sendAt, lifetime }) {
       if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
-      const intake = openIntake({ settings, sql, log }, { binary: false, submission: true })
+      const intake = openIntake({ settings, sql, log, store: (message) => acceptMessage(sql, message) }, { binary: false, submission: true, lifetime })
       await intake.write(content)
       const taken = await intake.commit(envelope, origin, sendAt)
       if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))
@@ -53,11 +69,7 @@ export function consoleApi({ settings, log, outbox, startMessage, stops }: Deps)
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     wake(id) {
-      const wake = async () => {
-        await startMessage(id)
-        await lazyClient().workflow.getHandle(id).signal(wakeSignal)
-      }
-      wake().catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox, or ended already'))
+      startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     control: messageControl(lazyClient, temporal.taskQueue),
     routing: settings,

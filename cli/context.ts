@@ -28,7 +28,7 @@ export function requireDatabaseUrl(settings: Settings): string {
 
 /** Runs a command on the database and closes it. */
 export async function withDatabase<T>(settings: Settings, use: (sql: Sql) => Promise<T>): Promise<T> {
-  const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli')
+  const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli', true)
   try {
     return await use(sql)
   } finally {

@@ -9,7 +9,7 @@ import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatchi
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, table } from './format.ts'
+import { address, table } from '../console/format.ts'
 import { withTemporal } from './temporal.ts'
 
 export interface ControlOptions extends ChooseOptions {

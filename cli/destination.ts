@@ -5,7 +5,7 @@ import { type DestinationRow, limitDestination, readDestinations, releaseWaiting
 import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { moment, span, table } from './format.ts'
+import { moment, span, table } from '../console/format.ts'
 
 export interface DestinationView extends DestinationSummary {
   state: 'ok' | 'limited' | 'suspended' | 'circuit open'

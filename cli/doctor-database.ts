@@ -7,7 +7,7 @@ import type { Sql } from '../store/database.ts'
 import { readBacklog, readServer, readStarted } from '../store/doctor.ts'
 import { knownMigrations } from '../store/migrate.ts'
 import type { Examination } from './doctor.ts'
-import { span } from './format.ts'
+import { span } from '../console/format.ts'
 
 /** Milliseconds that clocks may be apart, and that starts and expiries may be late. */
 export const clockTolerance = 2000

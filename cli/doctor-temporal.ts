@@ -5,7 +5,7 @@ import { Client, type Connection, WorkflowNotFoundError } from '@temporalio/clie
 import type { Settings } from '../settings/schema.ts'
 import type { Examination } from './doctor.ts'
 import { clockTolerance } from './doctor-database.ts'
-import { span } from './format.ts'
+import { span } from '../console/format.ts'
 
 type Condition = 'runs' | 'is not there' | 'fails its task'
 

@@ -6,7 +6,8 @@ import pretty from 'pino-pretty'
 import type { Settings } from '../settings/schema.ts'
 
 export function createLog(settings: Settings): Logger {
-  const stream = process.stdout.isTTY ? pretty({ ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss', sync: true }) : pino.destination({ fd: 1, sync: true })
+  // Lines for machines are written beside the work, those that come meanwhile together; all of them before the process exits.
+  const stream = process.stdout.isTTY ? pretty({ ignore: 'pid,hostname', translateTime: 'SYS:HH:MM:ss', sync: true }) : pino.destination({ fd: 1, sync: false })
   return pino({ level: settings.log.level, timestamp: pino.stdTimeFunctions.isoTime, base: null }, stream)
 }
 

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { controlActions, controlWords } from '../mail/control.ts'
 import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
@@ -159,17 +160,8 @@ function choosing(command: Command): Command {
     .option('--reply <text>', 'the last reply holds this: 451, 4.7.1, greylisted')
 }
 
-for (const [action, what] of [
-  ['hold', 'stop attempts: neither tried nor expired until released'],
-  ['release', 'end a hold: tried at once; the time on hold does not count as queue lifetime'],
-  ['retry', 'try now what is deferred'],
-  ['reroute', 'send to another next hop, whatever the settings and DNS say'],
-  ['expire', 'end the queue lifetime: returned to the sender without another attempt'],
-  ['bounce', 'return to the sender as failed; --why is told in the report'],
-  ['drop', 'give up in silence: no report is sent'],
-  ['set-lifetime', 'change the queue lifetime, counted from the acceptance'],
-] as const) {
-  const command = choosing(program.command(action).description(what).argument('[id...]', 'queue ids; or choose with the options'))
+for (const action of controlActions) {
+  const command = choosing(program.command(action).description(controlWords[action]).argument('[id...]', 'queue ids; or choose with the options'))
   if (action === 'reroute') command.requiredOption('--to <next hop>', 'as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
   if (action === 'set-lifetime') command.requiredOption('--lifetime <duration>', 'such as 10d', duration)
   command

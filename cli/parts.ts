@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Connection } from '@temporalio/client'
 import type { Logger } from 'pino'
+import { createMetrics } from '../console/metrics.ts'
 import { startConsole } from '../console/server.ts'
 import { keepAliases } from '../ingress/aliases.ts'
 import { startOutbox } from '../ingress/outbox.ts'
@@ -40,6 +41,7 @@ export interface Running {
 
 /** Milliseconds for attempts after their final dot when the process stops. */
 const grace = 3000
+const consoleConnections = 4
 
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
@@ -68,11 +70,16 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const names = localNames(settings, aliases.get)
     const name = workerName()
     const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
-    const worker = destinations ? keepWorker({ settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
+    // A pool of its own: what operators ask takes no connection from the mail.
+    const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, true)
+    stops.push(() => asked.end({ timeout: 1 }))
+    let ingress: Ingress | null = null
+    const metrics = createMetrics(asked, () => ingress?.counters.all() ?? {})
+    const worker = destinations ? keepWorker({ attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
-    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox })
+    ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {
@@ -83,7 +90,10 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       await destinations?.stop()
     })
     const { address, port } = settings.http
-    const console = await startConsole({ sql, address, port, parts: () => parts(role, worker), api: consoleApi({ sql, settings, log, outbox, startMessage, stops }) })
+    const console = await startConsole({
+      sql: asked, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' },
+      api: consoleApi({ sql: asked, settings, log, aliases, outbox, startMessage, stops }),
+    })
     stops.push(() => console.stop())
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
   } catch (error) {

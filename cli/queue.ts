@@ -5,7 +5,7 @@ import { countMatching, isEmpty } from '../store/filter.ts'
 import { countQueue, listQueue, type QueueOrder, type QueueRow } from '../store/queue.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { address, span, table } from './format.ts'
+import { address, span, table } from '../console/format.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder
@@ -13,6 +13,9 @@ interface Options extends ChooseOptions {
   page: number
   json?: boolean
 }
+
+/** Messages that are counted for a filter: an answer within a second counts for more. */
+const countedMost = 100_000
 
 export async function printQueue(file: string | undefined, options: Options): Promise<void> {
   const { settings } = loadContext(file)
@@ -23,7 +26,8 @@ export async function printQueue(file: string | undefined, options: Options): Pr
     const chosen = !isEmpty(filter)
     if (rows.length === 0) return console.log(chosen || options.page > 1 ? 'Nothing that is queued matches.' : 'The queue is empty.')
     console.log(table([['ID', 'AGE', 'SIZE', 'FROM', 'TO', 'NEXT', 'LAST'], ...rows.map(line)]))
-    const { messages, held } = chosen ? { messages: await countMatching(sql, filter), held: 0 } : await countQueue(sql)
+    const { messages, held } = chosen ? { messages: await countMatching(sql, filter, countedMost + 1), held: 0 } : await countQueue(sql)
+    if (chosen && messages > countedMost) return console.log(`Page ${options.page}: ${rows.length} of more than ${countedMost} messages.`)
     const more = messages > rows.length ? `Page ${options.page} of ${Math.ceil(messages / options.limit)}: ${rows.length} of ` : ''
     console.log(`${more}${messages} message${messages === 1 ? '' : 's'}${held > 0 ? `, ${held} on hold` : ''}.`)
   })

@@ -9,7 +9,7 @@ import type { Sql } from '../store/database.ts'
 import { type Failed, findFailed, type ReplayFilter, replayMessage } from '../store/replay.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment, span } from './format.ts'
+import { address, moment, span } from '../console/format.ts'
 import { wakeMessages } from './wake.ts'
 
 interface Options extends ReplayFilter {

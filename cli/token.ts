@@ -3,7 +3,7 @@
 import { createToken, listTokens, revokeToken, type TokenRow, type TokenScope } from '../store/tokens.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { moment, table } from './format.ts'
+import { moment, table } from '../console/format.ts'
 
 export async function makeToken(file: string | undefined, name: string, options: { scope: TokenScope[]; expires?: number }): Promise<void> {
   if (!/^[\w.@-]{1,100}$/.test(name)) throw new CommandError('a name has at most 100 letters, digits, and . _ @ -', 64)

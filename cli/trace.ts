@@ -2,7 +2,7 @@
 
 import { type TraceRow, traceAddress } from '../store/trace.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { address as shown, moment, table } from './format.ts'
+import { address as shown, moment, table } from '../console/format.ts'
 
 export async function printTrace(file: string | undefined, address: string, options: { limit: number; json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)

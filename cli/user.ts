@@ -5,7 +5,7 @@ import { hashPassword } from '../ingress/password.ts'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { table } from './format.ts'
+import { table } from '../console/format.ts'
 
 export async function userAdd(file: string | undefined, name: string, options: { address?: string[] }): Promise<void> {
   const { settings } = loadContext(file)

@@ -24,13 +24,7 @@ export async function wakeMessages(settings: Settings, ids: string[], later: str
     const client = new Client({ connection, namespace: settings.temporal.namespace })
     const start = workflowStarter(client, settings, false)
     const wake = (id: string) => client.workflow.getHandle(id).signal(wakeSignal).catch(() => {}) // it may have ended already
-    const work = [
-      ...ids.map((id) => async () => {
-        await start(id)
-        await wake(id)
-      }),
-      ...later.map((id) => () => wake(id)),
-    ].values()
+    const work = [...ids.map((id) => () => start(id)), ...later.map((id) => () => wake(id))].values()
     await Promise.all(Array.from({ length: sideBySide }, async () => {
       for (const each of work) await each()
     }))

@@ -2,7 +2,7 @@
 
 import { deadDeliveries, listWebhooks, reviveDeliveries } from '../store/webhooks.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { moment, table } from './format.ts'
+import { moment, table } from '../console/format.ts'
 
 export async function printWebhooks(file: string | undefined, options: { dead?: boolean; retryDead?: boolean; limit: number; json?: boolean }): Promise<void> {
   await withDatabase(loadContext(file).settings, async (sql) => {

@@ -1,6 +1,7 @@
 // The HTTP API as a whole: its routes below /v1, each for a token with the right scope, and its OpenAPI document.
 
 import { bodyLimit } from 'hono/body-limit'
+import { HTTPException } from 'hono/http-exception'
 import { OpenAPIHono } from '@hono/zod-openapi'
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
@@ -12,12 +13,13 @@ import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
 import type { Routing } from './next-hops.ts'
 import { replayRoutes } from './replays.ts'
-import { type Submit, submitRoutes } from './submit.ts'
+import { type FindRecipients, type Submit, submitRoutes } from './submit.ts'
 
 export interface ApiDeps {
   sql: Sql
   log: Logger
   submit: Submit
+  findRecipients: FindRecipients
   /** Starts the workflow of a message, without waiting for that; the outbox does it otherwise. */
   begin: (id: string) => void
   /** The same, and wakes the workflow where one runs. */
@@ -68,12 +70,12 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   app.doc31('/v1/openapi.json', { openapi: '3.1.0', info: { title: 'Everpost', version: deps.version }, security: [{ bearer: [] }] })
   app.notFound((context) => context.json({ error: 'there is nothing here; /v1/openapi.json tells what there is' }, 404))
   app.onError((error, context) => {
-    const { responseCode, message } = error as Error & { responseCode?: number; status?: number }
+    const { responseCode, message } = error as Error & { responseCode?: number }
     // An SMTP refusal says the same over HTTP.
     if (responseCode !== undefined) return context.json({ error: message }, responseCode === 552 ? 413 : responseCode < 500 ? 503 : 422)
     if (error instanceof ControlUnanswered) return context.json({ error: message }, 503)
     if (error instanceof RangeError) return context.json({ error: message }, 422)
-    if ((error as { status?: number }).status === 400) return context.json({ error: message }, 400)
+    if (error instanceof HTTPException) return context.json({ error: message }, error.status)
     deps.log.error({ error: String(error), path: context.req.path }, 'an API request failed')
     return context.json({ error: 'it cannot be done now; the log tells why' }, 503)
   })

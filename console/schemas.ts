@@ -1,19 +1,26 @@
 // What the HTTP API takes and gives, as schemas: they check requests and make the OpenAPI document.
 
 import { z } from '@hono/zod-openapi'
+import { parsePath } from '../mail/address.ts'
 import { controlActions } from '../mail/control.ts'
 import { eventKinds } from '../store/events.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 
-const atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}"
-const label = '[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?'
+// Of what is beyond ASCII, what Unicode has in its first plane: other programs read these patterns too, and not all of them know more.
+const beyond = '\\u00a1-\\ud7ff\\uf900-\\ufffd'
+const atom = `[A-Za-z0-9!#$%&'*+/=?^_\`{|}~${beyond}-]{1,64}`
+const label = `[A-Za-z0-9${beyond}]([A-Za-z0-9${beyond}-]{0,61}[A-Za-z0-9${beyond}])?`
 
-/** A dot-atom at a host name (RFC 5321 section 4.1.2), in ASCII. */
+/** A dot-atom at a host name (RFC 5321 section 4.1.2, RFC 6531 section 3.3). */
 export const addressSchema = z
   .string()
   .max(254)
   .regex(new RegExp(`^${atom}(\\.${atom})*@${label}(\\.${label})*$`), 'an address, such as bob@example.test')
+  .superRefine((address, context) => {
+    const path = parsePath(`<${address}>`)
+    if ('problem' in path) context.addIssue({ code: 'custom', message: path.problem })
+  })
   .openapi({ example: 'bob@example.test' })
 
 export const idSchema = z.string().regex(/^[0-9A-HJKMNP-TV-Z]{18}$/, 'a queue id: 18 digits and letters').openapi({ example: '01KAV5X4T89H2M3N4P' })
@@ -22,6 +29,10 @@ const line = z.string().max(900).regex(/^[^\x00-\x1f\x7f]*$/, 'one line, without
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping it out is the point
 const text = z.string().max(10_000_000).regex(/^[^\x00]*$/, 'text without NUL')
 const moment = z.iso.datetime({ offset: true, error: 'a time such as 2026-11-24T05:00:00Z' })
+
+const lifetime = z.int().min(60_000).max(31_622_400_000).openapi({
+  description: 'Milliseconds until it is returned undelivered; left out, and at most, as the settings say (retry.maximalQueueLifetime, retry.lifetimes).',
+})
 
 export const submissionSchema = z
   .strictObject({
@@ -43,6 +54,7 @@ export const submissionSchema = z
       .max(100)
       .optional(),
     sendAt: moment.optional().openapi({ description: 'Not attempted before; at most a year ahead. The queue lifetime counts from then.' }),
+    lifetime: lifetime.optional(),
   })
   .openapi('Submission')
 
@@ -50,6 +62,7 @@ export const rawQuerySchema = z.object({
   from: z.union([addressSchema, z.literal('')]).openapi({ description: 'The reverse-path; empty for the null one.', example: 'bob@example.test' }),
   to: z.union([addressSchema, z.array(addressSchema).min(1).max(100)]).openapi({ description: 'A recipient; up to a hundred.' }),
   sendAt: moment.optional(),
+  lifetime: z.coerce.number().pipe(lifetime).optional().openapi({ type: 'integer', minimum: 60_000 }),
 })
 
 export const keySchema = z.object({

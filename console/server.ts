@@ -1,8 +1,10 @@
-// The HTTP listener: health for whoever watches the process, and the API. Nothing but health is open without a token.
+// The HTTP listener: health for whoever watches the process, and the API. Nothing but health is open without a token, unless the settings open the metrics.
 
 import { serve } from '@hono/node-server'
 import type { Sql } from '../store/database.ts'
 import { type ApiDeps, apiRoutes } from './api.ts'
+import { bearer, needs } from './auth.ts'
+import { pageRoutes } from './page.ts'
 
 export interface ConsoleDeps {
   sql: Sql
@@ -10,6 +12,7 @@ export interface ConsoleDeps {
   port: number
   /** What this process does at the moment, by part: `{ worker: "polling" }`. */
   parts: () => Record<string, string>
+  metrics: { text: () => Promise<string>; open: boolean }
   api: Omit<ApiDeps, 'sql' | 'stopping'>
 }
 
@@ -18,7 +21,7 @@ export interface Console {
   stop(): Promise<void>
 }
 
-/** Serves `/healthz` (the process answers) and `/readyz` (the database does, too; 503 when not). */
+/** Serves `/healthz` (the process answers), `/readyz` (the database does, too; 503 when not), `/metrics`, the API and the page for people. */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
   const stopping = new AbortController()
   const app = apiRoutes({ ...deps.api, sql: deps.sql, stopping: stopping.signal })
@@ -31,6 +34,9 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
       return context.json({ status: 'database away', error: (error as Error).message }, 503)
     }
   })
+  pageRoutes(app, { ...deps.api, sql: deps.sql })
+  if (!deps.metrics.open) app.use('/metrics', bearer(deps.sql), needs('metrics'))
+  app.get('/metrics', async (context) => context.body(await deps.metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }))
   return await new Promise((resolve, reject) => {
     const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port, serverOptions: { maxHeaderSize: 64 * 1024 } }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {

@@ -7,16 +7,19 @@ import { makeQueueId } from '../mail/queue-id.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import { withVerp } from '../mail/verp.ts'
 import type { Settings } from '../settings/schema.ts'
-import { acceptMessage, isAccepted, type NewMessage } from '../store/accept.ts'
+import { isAccepted, type NewMessage } from '../store/accept.ts'
 import { appendChunk, chunkSize, discardUpload } from '../store/bodies.ts'
 import { isDiskFull, leavesOpen, type Sql, whenBack } from '../store/database.ts'
 import { createBodyCheck } from './body-check.ts'
+import type { Store } from './group-commit.ts'
 import { type Reply, reply } from './reply.ts'
 import { missingFields } from './submission.ts'
 
 export interface IntakeDeps {
   settings: Settings
   sql: Sql
+  /** Commits a message. */
+  store: Store
   log: Logger
 }
 
@@ -25,6 +28,8 @@ export interface IntakeOptions {
   binary: boolean
   /** It comes from its author: Date and Message-ID are put in front where they are missing (RFC 6409 section 8). */
   submission: boolean
+  /** Milliseconds of queue lifetime; left out: as the settings say. */
+  lifetime?: number
 }
 
 /** A message on its way in. Ends by commit or by discard, whatever happens between. */
@@ -37,7 +42,7 @@ export interface Intake {
   discard(): Promise<void>
 }
 
-export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submission }: IntakeOptions): Intake {
+export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
   const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck({ binary, lineLength })
@@ -100,11 +105,11 @@ export function openIntake({ settings, sql, log }: IntakeDeps, { binary, submiss
         if (storeFault !== null) throw storeFault
         if (uploaded > 0 && heldSize > 0) await upload()
         const body = uploaded > 0 ? 'uploaded' as const : take()
-        const stored = await store({ settings, sql, log }, {
+        const stored = await certain({ sql, log, store }, {
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           // What is 8-bit goes on as such, whatever the client declared.
           envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
-          lifetime: queueLifetime(envelope.reversePath, origin.user, settings.retry),
+          lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
         return { id }
@@ -124,9 +129,9 @@ const askedFor = 20_000
  * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
  * again; false when it does not come back in time.
  */
-async function store({ sql, log }: IntakeDeps, message: NewMessage): Promise<boolean> {
+async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage): Promise<boolean> {
   try {
-    await acceptMessage(sql, message)
+    await store(message)
     return true
   } catch (error) {
     if (!leavesOpen(error)) throw error

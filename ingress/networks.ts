@@ -16,9 +16,15 @@ export function inNetworks(networks: string[]): (address: string) => boolean {
     if (bits === undefined) list.addAddress(address, family)
     else list.addSubnet(address, Number(bits), family)
   }
+  const known = new Map<string, boolean>() // a look into the list makes objects, and a client is asked for at every command
   return (address) => {
+    const before = known.get(address)
+    if (before !== undefined) return before
     const plain = plainAddress(address)
-    return isIPv4(plain) ? list.check(plain, 'ipv4') : isIPv6(plain) && list.check(plain, 'ipv6')
+    const found = isIPv4(plain) ? list.check(plain, 'ipv4') : isIPv6(plain) && list.check(plain, 'ipv6')
+    if (known.size >= 1000) known.clear()
+    known.set(address, found)
+    return found
   }
 }
 

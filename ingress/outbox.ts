@@ -4,6 +4,7 @@
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
 import { claimDue, countOutbox, putOff } from '../store/outbox.ts'
+import { inRounds } from '../store/rounds.ts'
 
 export interface Outbox {
   /** Whether as many messages wait for their start as the limit allows: then no more are accepted. */
@@ -29,14 +30,9 @@ const startsAtOnce = 50
 /** Resolves when it knows how many messages wait. */
 export async function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Promise<Outbox> {
   let waiting = await countOutbox(sql, limit)
-  let stopped = false
-  let troubled = false
-  let timer: NodeJS.Timeout | undefined
-  let round = look()
-
-  async function look(): Promise<void> {
-    let again = false
-    try {
+  const rounds = inRounds({
+    interval,
+    async round() {
       waiting = await countOutbox(sql, limit)
       const due = await claimDue(sql, startsAtOnce)
       for (const { id } of due.filter(({ stuck }) => stuck)) log.error({ id }, 'overdue, and its workflow does nothing: it is made anew')
@@ -46,25 +42,17 @@ export async function startOutbox({ sql, startMessage, limit, log, interval = 10
       if (due.length > 0) await putOff(sql, ids.filter((id) => !failed.includes(id)), failed)
       const fault = starts.find((start) => start.status === 'rejected')
       if (fault) throw fault.reason
-      again = due.length === startsAtOnce
-      troubled = false
-    } catch (error) {
-      // Told once for each outage; the rows stay due.
-      if (!troubled) log.warn({ error: String(error) }, 'messages wait for their workflow; tried again every second')
-      troubled = true
-    }
-    if (!stopped) timer = setTimeout(() => { round = look() }, again ? 0 : interval)
-  }
+      return due.length === startsAtOnce
+    },
+    // The rows stay due.
+    trouble: (error) => log.warn({ error: String(error) }, 'messages wait for their workflow; tried again every second'),
+  })
 
   return {
     full: () => waiting >= limit,
     accepted: () => {
       waiting++
     },
-    async stop() {
-      stopped = true
-      clearTimeout(timer)
-      await round
-    },
+    stop: rounds.stop,
   }
 }

@@ -3,6 +3,8 @@
 
 import { canonicalDomain, comparable, domainOf, splitAddress } from '../mail/address.ts'
 import { type Behind, localNames } from '../mail/local-names.ts'
+import type { Recipient } from '../mail/envelope.ts'
+import { expandRecipient } from '../mail/expand.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Aliases } from './aliases.ts'
 import { type Reply, reply } from './reply.ts'
@@ -66,4 +68,19 @@ const refusals = {
   empty: reply(550, '5.2.1', 'This address is an alias that stands for nobody'),
   circle: reply(550, '5.4.6', 'The aliases of this address lead nowhere but to themselves'),
   endless: reply(451, '4.2.4', 'The aliases of this address have no end'),
+}
+
+/** Recipients of one message once aliases are followed. */
+export const mostRecipients = 10_000
+
+/** Those of an envelope, with whoever a forward-path stands for added: `wishes` are the sender's, as RCPT says them. */
+export function addRecipients(known: Recipient[], forwardPath: string, addresses: string[], wishes: Pick<Recipient, 'notify' | 'orcpt'>): void {
+  for (const recipient of expandRecipient(forwardPath, addresses, wishes)) {
+    if (!known.some((one) => isSame(one, recipient))) known.push({ n: known.length, ...recipient })
+  }
+}
+
+/** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
+function isSame(one: Recipient, other: Omit<Recipient, 'n'>): boolean {
+  return one.forwardPath === other.forwardPath && one.expanded === other.expanded && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
 }

@@ -6,6 +6,7 @@ import type { Sql } from '../store/database.ts'
 import type { Aliases } from './aliases.ts'
 import { createCallout } from './callout.ts'
 import { createCounters, type Counters } from './counters.ts'
+import { createGroupCommit } from './group-commit.ts'
 import { createLimits } from './limits.ts'
 import { type Listening, startListener } from './listener.ts'
 import { inNetworks } from './networks.ts'
@@ -38,6 +39,8 @@ export interface Ingress {
 
 /** Starts under way beyond which a start is left to the outbox. */
 const mostStarts = 200
+/** Milliseconds without starts after one that failed. */
+const rest = 1000
 /** Milliseconds between two looks at the files of the certificates. */
 const certificatesLooked = 60_000
 
@@ -49,7 +52,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
-    settings, sql, log, counters, trusts, isProxy: isTrustedProxy,
+    settings, sql, log, counters, trusts, store: createGroupCommit(sql), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     authenticate: authenticator(settings, sql),
@@ -101,10 +104,15 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
 /** Starts the workflow of a committed message; what is not started here the outbox starts. */
 function starter({ outbox, startMessage, log }: IngressDeps): (id: string) => void {
   let starting = 0
+  let restingUntil = 0
   return (id) => {
     outbox.accepted()
-    if (starting >= mostStarts) return
+    if (starting >= mostStarts || performance.now() < restingUntil) return
     starting++
-    startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox')).finally(() => starting--)
+    startMessage(id).catch((error) => {
+      // While Temporal is away, to ask it for each message costs as much as accepting one.
+      restingUntil = performance.now() + rest
+      log.debug({ id, error: String(error) }, 'left to the outbox')
+    }).finally(() => starting--)
   }
 }

@@ -9,6 +9,7 @@ import type { Sql } from '../store/database.ts'
 import type { Intake } from './accept.ts'
 import { runCommand } from './commands.ts'
 import type { Counters } from './counters.ts'
+import type { Store } from './group-commit.ts'
 import type { Limits } from './limits.ts'
 import type { MailParameters } from './parameters.ts'
 import type { Recipients } from './recipients.ts'
@@ -23,6 +24,7 @@ export interface Edge {
   /** AUTH is asked for, and the client is the author's own program. */
   submission: boolean
   sql: Sql
+  store: Store
   log: Logger
   counters: Counters
   limits: Limits

@@ -1,16 +1,12 @@
 // MAIL and RCPT: the envelope, sender and recipients, each accepted or refused for one reason.
 
 import { isAscii, parsePath, splitAddress } from '../mail/address.ts'
-import type { Recipient } from '../mail/envelope.ts'
-import { expandRecipient } from '../mail/expand.ts'
 import { postgresTime } from '../store/clock.ts'
 import { mailParameters, type Offered, rcptParameters } from './parameters.ts'
+import { addRecipients, mostRecipients } from './recipients.ts'
 import { type Reply, reply, wrongOrder } from './reply.ts'
 import { newTransaction, type Session } from './session.ts'
 import { ownsSender } from './submission.ts'
-
-/** Recipients of one message once aliases are followed. */
-const mostRecipients = 10_000
 
 export function offered({ edge, tls, user, client }: Session): Offered {
   const { settings, submission } = edge
@@ -93,14 +89,7 @@ async function add(session: Session, argument: string): Promise<Reply> {
   }
   const { recipients } = transaction
   if (recipients.length + found.addresses.length > mostRecipients) return reply(452, '4.5.3', 'Too many recipients for one message')
-  for (const recipient of expandRecipient(path.address, found.addresses, parameters)) {
-    if (!recipients.some((known) => isSame(known, recipient))) recipients.push({ n: recipients.length, ...recipient })
-    if (!isAscii(recipient.forwardPath)) transaction.parameters.smtpUtf8 = true
-  }
+  addRecipients(recipients, path.address, found.addresses, parameters)
+  if (!recipients.every(({ forwardPath }) => isAscii(forwardPath))) transaction.parameters.smtpUtf8 = true
   return reply(250, '2.1.5', 'Ok')
-}
-
-/** The same address with the same wishes: one delivery does for both. With other wishes it is a recipient of its own. */
-function isSame(one: Recipient, other: Omit<Recipient, 'n'>): boolean {
-  return one.forwardPath === other.forwardPath && one.expanded === other.expanded && one.orcpt === other.orcpt && one.notify.join() === other.notify.join()
 }

@@ -2,8 +2,20 @@
 
 import { parseNextHop } from './route.ts'
 
-export const controlActions = ['hold', 'release', 'retry', 'reroute', 'expire', 'bounce', 'drop', 'set-lifetime'] as const
-export type ControlAction = (typeof controlActions)[number]
+/** Each action in words, as the command line and Temporal's own tools show it. */
+export const controlWords = {
+  hold: 'stop attempts: neither tried nor expired until released',
+  release: 'end a hold: tried at once; the time on hold does not count as queue lifetime',
+  retry: 'try now what is deferred',
+  reroute: 'send to another next hop, whatever the settings and DNS say',
+  expire: 'end the queue lifetime: returned to the sender without another attempt',
+  bounce: 'return to the sender as failed; the reason is told in the report',
+  drop: 'give up in silence: no report is sent',
+  'set-lifetime': 'change the queue lifetime, counted from the acceptance',
+} as const
+
+export type ControlAction = keyof typeof controlWords
+export const controlActions = Object.keys(controlWords) as ControlAction[]
 
 export interface ControlRequest {
   action: ControlAction

@@ -154,9 +154,10 @@ export const settingsSchema = z.strictObject({
     .strictObject({
       address: address.default('127.0.0.1').describe('IP address to listen on.'),
       port: z.int().min(0).max(65535).default(8025).describe('0 takes a free one.'),
+      metrics: z.enum(['token', 'open']).default('token').describe('Who may read `/metrics` (Prometheus): whoever has a token with the scope metrics, or everyone.'),
     })
     .prefault({})
-    .describe('Where health and status are served over HTTP.'),
+    .describe('Where health, metrics and the API are served over HTTP.'),
   tls: z
     .strictObject({
       cert: z.string().describe('Path of the certificate chain.'),

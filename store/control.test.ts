@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlAction, ControlRequest } from '../mail/control.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
 import { claimAttempt, markDot } from './attempts.ts'
 import { controlMessage } from './control.ts'
+import type { Sql } from './database.ts'
 import { dueRecipients, readProgress, readRecipients } from './recipients.ts'
 
 const { sql, drop } = await testDatabase()
@@ -22,8 +24,10 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date(), trace: null })
-const ask = (id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) =>
-  controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
+  const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+  return 'refused' in done ? done : done.result
+}
 
 test('an attempt that has not sent its final dot may not send it after a hold, and a new one cannot begin', async () => {
   const id = await accepted('a@x.test')
@@ -47,6 +51,21 @@ test('whoever the final dot was sent for is left alone: only the reply can tell'
   const again = await ask(id, 'bounce')
   assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bounced'])
+})
+
+test('a bounce waits for a dot that is being marked, and then leaves it alone', async () => {
+  const id = await accepted('a@x.test')
+  const attempt = (await claim(id, [0]))!
+  const bounced = await sql.begin(async (tx) => {
+    assert.equal(await markDot(tx as unknown as Sql, id, attempt.number, [0], lease), true)
+    const asked = ask(id, 'bounce')
+    const first = await Promise.race([asked, sleep(300, 'it waits')])
+    assert.equal(first, 'it waits')
+    // In an object, since a promise returned would be waited for before the commit.
+    return { asked }
+  })
+  assert.match((await bounced.asked as { refused: string }).refused, /awaited for a@x\.test/)
+  assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'queued')
 })
 
 test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {

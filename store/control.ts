@@ -5,9 +5,15 @@ import type { Outcome } from '../mail/outcome.ts'
 import { printable } from '../mail/reply.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Retention, settleProgress } from './recipients.ts'
+import { type Progress, readProgress, type Retention, settleProgress } from './recipients.ts'
 
 const pathsTold = 100
+
+/** What was done, and how far the message has come with it. */
+export interface Controlled {
+  result: ControlResult
+  progress: Progress
+}
 
 /**
  * Does what is asked, or returns why not. `update` names the asking: an activity may run twice, and the second run finds what the
@@ -15,43 +21,63 @@ const pathsTold = 100
  */
 export async function controlMessage(
   sql: Sql, id: string, request: ControlRequest, update: string, clock: number, retention: Retention,
-): Promise<ControlResult | { refused: string }> {
+): Promise<Controlled | { refused: string }> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
-    if (!(await lockMessage(tx, id))) return { refused: `there is no message ${id}` }
-    const before = await doneBefore(tx, id, update)
-    if (before) return before
-    const fault = await faultOf(tx, id, request.action)
+    const { action, recipients = null, nextHop, lifetime } = request
+    const known = await lockAndRead(tx, id, update)
+    if (!known) return { refused: `there is no message ${id}` }
+    if (known.before) return await asBefore(tx, id, known.before)
+    const fault = faultOf(known, action)
     if (fault) return { refused: fault }
-    const busy = breaksOff.has(request.action) ? await breakOff(tx, id, request.recipients ?? null) : []
-    const changed = await actions[request.action](tx, { id, request, clock: new Date(clock), recipients: request.recipients ?? null })
+    const busy = breaksOff.has(action) ? await breakOff(tx, id, recipients) : []
+    const changed = await actions[action](tx, { id, request, clock: new Date(clock), recipients })
     if (changed.length === 0) {
       const why = busy.length > 0 ? `its reply to the final dot is awaited for ${busy.join(', ')}; look again later` : 'none of the recipients named is queued'
       return { refused: why }
     }
     const told = changed.slice(0, pathsTold)
-    const { nextHop, lifetime } = request
-    const recipients = byRecipient(request.action) ? { recipients: told } : {}
-    await recordAction(tx, id, request, { update, count: changed.length, busy, ...recipients, nextHop, lifetime })
-    await settleProgress(tx, id, retention)
-    // The workflow looks at once; should it be lost before that, the outbox starts another.
-    await tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`
-    return { changed: told, count: changed.length, busy }
+    const detail = { update, count: changed.length, busy, ...(byRecipient(action) ? { recipients: told } : {}), nextHop, lifetime }
+    const [, progress] = await Promise.all([
+      recordAction(tx, id, request, detail),
+      settleProgress(tx, id, retention),
+      // The workflow looks at once; should it be lost before that, the outbox starts another.
+      tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`.execute(),
+    ])
+    return { result: { changed: told, count: changed.length, busy }, progress }
   })
 }
 
-async function doneBefore(tx: Sql, id: string, update: string): Promise<ControlResult | null> {
-  const [row] = await tx<{ detail: { recipients?: string[]; count: number; busy: string[] } }[]>`
-    select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}`
-  return row ? { changed: row.detail.recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold), count: row.detail.count, busy: row.detail.busy } : null
+interface Known {
+  state: string
+  held: boolean
+  /** The record of this very asking, where it was done before. */
+  before: { recipients?: string[]; count: number; busy: string[] } | null
 }
 
-async function faultOf(tx: Sql, id: string, action: ControlAction): Promise<string | null> {
-  const [message] = await tx<{ state: string; held: boolean }[]>`select state, held_at is not null as held from messages where id = ${id}`
-  if (message!.state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
-  if (action === 'hold' && message!.held) return 'it is on hold already'
-  if (action === 'release' && !message!.held) return 'it is not on hold'
-  if (action === 'retry' && message!.held) return 'it is on hold; release it, then it is tried at once'
+/** Takes the message and tells how it stands; null when there is none. */
+async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known | null> {
+  // Sent together, yet two statements: the second sees what was committed while the first waited.
+  const [, [known]] = await Promise.all([
+    tx`select from messages where id = ${id} for no key update`.execute(),
+    tx<Known[]>`
+      select state, held_at is not null as held,
+        (select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}) as before
+      from messages where id = ${id}`.execute(),
+  ])
+  return known ?? null
+}
+
+async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNullable<Known['before']>): Promise<Controlled> {
+  const changed = recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold)
+  return { result: { changed, count, busy }, progress: await readProgress(tx, id) }
+}
+
+function faultOf({ state, held }: Known, action: ControlAction): string | null {
+  if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
+  if (action === 'hold' && held) return 'it is on hold already'
+  if (action === 'release' && !held) return 'it is not on hold'
+  if (action === 'retry' && held) return 'it is on hold; release it, then it is tried at once'
   return null
 }
 
@@ -64,7 +90,12 @@ const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'bounce', 'drop'])
  */
 async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promise<string[]> {
   // Taken before it is judged by its attempt: a dot that is being marked is waited for, and then seen.
-  await tx`select from recipients r where message_id = ${id} and state = 'queued' and ${chosen(tx, recipients)} order by n for no key update`
+  const [taken] = await tx<{ leased: boolean | null }[]>`
+    with taken as (
+      select leased_until from recipients r where message_id = ${id} and state = 'queued' and ${chosen(tx, recipients)} order by n for no key update
+    )
+    select bool_or(leased_until > now()) as leased from taken`
+  if (!taken!.leased) return []
   await tx`
     update recipients r set attempt = null, leased_until = null from attempts a
     where r.message_id = ${id} and r.state = 'queued' and r.leased_until > now() and ${chosen(tx, recipients)}
@@ -143,7 +174,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
 }
 
 async function queuedPaths(tx: Sql, id: string): Promise<string[]> {
-  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'bouncing') order by n`)
+  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing') order by n`)
 }
 
 function paths(rows: Iterable<unknown>): string[] {

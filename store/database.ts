@@ -5,14 +5,17 @@ import postgres from 'postgres'
 
 export type Sql = postgres.Sql
 
-/** Opens a pool. `connections` bounds it; nothing is connected before the first statement. */
-export function openDatabase(url: string, connections: number, application = 'everpost'): Sql {
+/**
+ * Opens a pool. `connections` bounds it; nothing is connected before the first statement. `looking`: for listings, whose best plan
+ * depends on what is asked; Postgres plans each anew, where it would keep one for all.
+ */
+export function openDatabase(url: string, connections: number, application = 'everpost', looking = false): Sql {
   return postgres(url, {
     max: connections,
     connect_timeout: 10,
     idle_timeout: 0,
     onnotice: () => {},
-    connection: { application_name: application },
+    connection: { application_name: application, ...(looking ? { plan_cache_mode: 'force_custom_plan' } : {}) },
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   })
 }

@@ -24,8 +24,7 @@ export interface QueueFilter {
 }
 
 /** Whether the filter chooses among the recipients of a message, rather than whole messages. */
-export function choosesRecipients(filter: QueueFilter): boolean {
-  const { recipient, domain, nextHop, reply, status } = filter
+export function choosesRecipients({ recipient, domain, nextHop, reply, status }: QueueFilter): boolean {
   return [recipient, domain, nextHop, reply].some((value) => value !== undefined) || status === 'new' || status === 'deferred'
 }
 
@@ -33,31 +32,34 @@ export function isEmpty(filter: QueueFilter): boolean {
   return Object.values(filter).every((value) => value === undefined)
 }
 
-/** Whether an index leads to what matches. */
-export function indexed({ ids, sender, recipient, domain, nextHop, status }: QueueFilter): boolean {
-  return [ids, sender, recipient, domain, nextHop].some((value) => value !== undefined) || status === 'active' || status === 'held'
+/** The condition on a message `m`, for the `where` of a statement: it is queued, and it or one of its open recipients matches. */
+export function matching(sql: Sql, filter: QueueFilter) {
+  const byRecipient = choosesRecipients(filter) || filter.status === 'active'
+  const some = byRecipient ? sql`and exists (select from recipients r where r.message_id = m.id and ${matchingRecipient(sql, filter)})` : sql``
+  return sql`${matchingMessage(sql, filter)} ${some}`
 }
 
-/** Conditions on a message `m` and its recipient `r`, both unsettled, for the `where` of a statement. */
-export function matching(sql: Sql, filter: QueueFilter) {
-  const { ids, sender, recipient, domain, nextHop, before, status, held, reply } = filter
+/** What the filter says of the message `m` as a whole. */
+export function matchingMessage(sql: Sql, { ids, sender, before, status, held }: QueueFilter) {
+  const onHold = status === 'held' ? true : status === 'deferred' ? false : held
   return sql`
-    m.state = 'queued' and r.state in ('queued', 'bouncing')
-    ${ids ? sql`and m.id = any(${ids}) and r.message_id = any(${ids})` : sql``}
+    m.state = 'queued'
+    ${ids ? sql`and m.id = any(${ids})` : sql``}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
+    ${before ? sql`and m.accepted_at < ${before}` : sql``}
+    ${onHold === undefined ? sql`` : onHold ? sql`and m.held_at is not null` : sql`and m.held_at is null`}`
+}
+
+/** What it says of a recipient `r`; that alone, when nothing: it is not settled. */
+export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status, reply }: QueueFilter) {
+  return sql`
+    r.state in ('queued', 'notifying', 'bouncing')
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${domain === undefined ? sql`` : sql`and r.domain collate "C" = ${domain}`}
     ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
-    ${before ? sql`and m.accepted_at < ${before}` : sql``}
-    ${status ? statusIs(sql, status) : sql``}
-    ${held === undefined ? sql`` : held ? sql`and m.held_at is not null` : sql`and m.held_at is null`}
-    ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
-}
-
-function statusIs(sql: Sql, status: QueueStatus) {
-  if (status === 'held') return sql`and m.held_at is not null`
-  if (status === 'active') return sql`and r.leased_until > now() and (r.message_id, r.attempt) in (select message_id, number from attempts where ended_at is null)`
-  return status === 'new' ? sql`and r.outcome is null` : sql`and r.outcome is not null and m.held_at is null`
+    ${status === 'active' ? sql`and r.leased_until > now()` : sql``}
+    ${status === 'new' ? sql`and r.outcome is null` : status === 'deferred' ? sql`and r.outcome is not null` : sql``}
+    ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome is not null and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
 
 export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
@@ -90,16 +92,19 @@ export interface Chosen {
 /** Messages that match, by age of their ids, after the id `after`; at most `limit`. */
 export async function chooseMessages(sql: Sql, filter: QueueFilter, after: string, limit: number): Promise<Chosen[]> {
   return await sql<Chosen[]>`
-    select m.id, m.reverse_path as "reversePath", array_agg(r.n order by r.n) as recipients, min(r.forward_path) as "forwardPath"
-    from messages m join recipients r on r.message_id = m.id
-    where ${matching(sql, filter)} and m.id > ${after}
-    group by m.id order by m.id limit ${limit}`
+    select m.id, m.reverse_path as "reversePath", r.recipients, r."forwardPath"
+    from (select m.id, m.reverse_path from messages m where ${matching(sql, filter)} and m.id > ${after} order by m.id limit ${limit}) m,
+    lateral (
+      select coalesce(array_agg(r.n order by r.n), '{}') as recipients, coalesce(min(r.forward_path), '') as "forwardPath"
+      from recipients r where r.message_id = m.id and ${matchingRecipient(sql, filter)}
+    ) r
+    order by m.id`
 }
 
-/** How many messages match. */
-export async function countMatching(sql: Sql, filter: QueueFilter): Promise<number> {
+/** How many messages match, counted up to `most`. */
+export async function countMatching(sql: Sql, filter: QueueFilter, most?: number): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
-    select count(distinct m.id) from messages m join recipients r on r.message_id = m.id where ${matching(sql, filter)}`
+    select count(*) from (select from messages m where ${matching(sql, filter)} ${most === undefined ? sql`` : sql`limit ${most}`}) m`
   return row!.count
 }
 
@@ -107,9 +112,9 @@ export async function countMatching(sql: Sql, filter: QueueFilter): Promise<numb
 export async function openDomains(sql: Sql): Promise<string[]> {
   const rows = await sql<{ domain: string }[]>`
     with recursive step (domain) as (
-      (select domain collate "C" from recipients where state in ('queued', 'bouncing') order by domain collate "C" limit 1)
+      (select domain collate "C" from recipients where state in ('queued', 'notifying', 'bouncing') order by domain collate "C" limit 1)
       union all
-      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'bouncing') and r.domain collate "C" > step.domain
+      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'notifying', 'bouncing') and r.domain collate "C" > step.domain
               order by r.domain collate "C" limit 1)
       from step where step.domain is not null
     )

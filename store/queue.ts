@@ -2,7 +2,7 @@
 
 import type { Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
-import { indexed, isEmpty, matching, type QueueFilter } from './filter.ts'
+import { matching, matchingMessage, matchingRecipient, type QueueFilter } from './filter.ts'
 
 export interface QueueRow {
   id: string
@@ -40,28 +40,15 @@ const recipientsOfPage = 20
 
 /** A page of the queued messages. */
 export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', filter = {} }: QueuePage): Promise<QueueRow[]> {
-  const by = {
-    age: sql`m.accepted_at, m.id`, newest: sql`m.accepted_at desc, m.id desc`, size: sql`m.size desc, m.id`,
-    sender: sql`lower(m.reverse_path collate "C"), m.id collate "C"`, next: sql`m.next_attempt_at, m.id`,
-  }[order]
-  // What no index finds is looked up message by message in the order wanted, and so only until the page is full.
-  const inOrder = indexed(filter) ? sql`` : sql`offset 0`
-  const chosen = isEmpty(filter) ? sql`` : sql`and exists (select from recipients r where r.message_id = m.id and ${matching(sql, filter)} ${inOrder})`
-  const queued = order !== 'next' ? sql`messages` : sql`(
-    select m.*, r.next_attempt_at from messages m join (
-      select message_id, min(next_attempt_at) as next_attempt_at from (
-        select message_id, next_attempt_at from recipients where state in ('queued', 'bouncing')
-        ${isEmpty(filter) ? sql`order by next_attempt_at limit ${(offset + limit) * recipientsOfPage}` : sql``}
-      ) r group by message_id
-    ) r on r.message_id = m.id where m.state = 'queued')`
   return await sql<QueueRow[]>`
     select m.id, m.kind, m.reverse_path as "reversePath", m.size, m.accepted_at as "acceptedAt", m.expires_at as "expiresAt",
            m.held_at is not null as held, r.waiting, (select count(*) from recipients a where a.message_id = m.id) as recipients,
            f.forward_path as "forwardPath", f.outcome, r.next_attempt_at as "nextAttemptAt", r.active
     from (
-      select m.*, row_number() over () as place
-      from (select m.* from ${queued} m where m.state = 'queued' ${chosen} order by ${by} limit ${limit} offset ${offset}) m
-    ) m
+      select id, row_number() over () as place
+      from (${order === 'next' ? byNextAttempt(sql, filter, offset + limit) : inOrder(sql, filter, order)} limit ${limit} offset ${offset}) m
+    ) p
+    join messages m on m.id = p.id
     cross join lateral (
       select count(*) as waiting, min(next_attempt_at) as next_attempt_at, coalesce(bool_or(leased_until > now()), false) as active
       from recipients where message_id = m.id and state in ('queued', 'notifying', 'bouncing')
@@ -70,7 +57,28 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
       select forward_path, outcome from recipients
       where message_id = m.id and state in ('queued', 'notifying', 'bouncing') order by next_attempt_at, n limit 1
     ) f on true
-    order by m.place`
+    order by p.place`
+}
+
+/** Nothing but ids: what is joined and sorted stays small, however much waits. */
+function inOrder(sql: Sql, filter: QueueFilter, order: Exclude<QueueOrder, 'next'>) {
+  const by = {
+    age: sql`m.accepted_at, m.id`, newest: sql`m.accepted_at desc, m.id desc`, size: sql`m.size desc, m.id`,
+    sender: sql`lower(m.reverse_path collate "C"), m.id collate "C"`,
+  }[order]
+  return sql`select m.id from messages m where ${matching(sql, filter)} order by ${by}`
+}
+
+/** By the recipients alone, where the filter says nothing of the message: an open recipient is that of a queued one. */
+function byNextAttempt(sql: Sql, filter: QueueFilter, most: number) {
+  const { ids, sender, before, status, held } = filter
+  const ofMessage = [ids, sender, before, held].some((value) => value !== undefined) || status === 'held' || status === 'deferred'
+  return sql`
+    select message_id as id from (
+      select r.message_id, r.next_attempt_at from recipients r
+      where ${matchingRecipient(sql, filter)} ${ofMessage ? sql`and exists (select from messages m where m.id = r.message_id and ${matchingMessage(sql, filter)})` : sql``}
+      order by r.next_attempt_at limit ${most * recipientsOfPage}
+    ) r group by message_id order by min(next_attempt_at), message_id`
 }
 
 export interface QueueCounts {

@@ -1,6 +1,7 @@
 // Tracing an address: every message from or to it that the database knows, newest first.
 
 import type { Sql } from './database.ts'
+import type { RecipientRow } from './recipients.ts'
 
 export interface TraceRow {
   id: string
@@ -9,7 +10,7 @@ export interface TraceRow {
   forwardPath: string
   /** Recipients of the message that the row does not name. */
   others: number
-  state: 'queued' | 'delivered' | 'bouncing' | 'bounced' | 'expired'
+  state: RecipientRow['state']
   held: boolean
   attempts: number
   settledAt: Date | null

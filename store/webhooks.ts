@@ -18,7 +18,6 @@ export async function subscribeWebhooks(sql: Sql, webhooks: { name: string; even
 }
 
 export interface Delivery {
-  webhook: string
   seq: number
   /** Counting this one. */
   attempts: number
@@ -26,38 +25,59 @@ export interface Delivery {
   at: Date
   event: EventKind
   detail: unknown
+  /** Milliseconds since it happened. */
+  age: number
 }
 
 /**
- * Takes what is due, at most `limit`: for each message the oldest event that its webhook has not taken or that was not
- * given up. It is due again after `lease` milliseconds, should this process die.
+ * Takes what is due for a webhook, at most `limit`: for each message the oldest event that was neither taken nor given up. It is due again
+ * after `lease` milliseconds, should this process die. Later events of its message are put off as long, and due once it is done with.
+ * `more`: there may be more that is due.
  */
-export async function claimDeliveries(sql: Sql, limit: number, lease: number): Promise<Delivery[]> {
-  return await sql<Delivery[]>`
+export async function claimDeliveries(sql: Sql, webhook: string, limit: number, lease: number): Promise<{ deliveries: Delivery[]; more: boolean }> {
+  const rows = await sql<(Delivery & { first: boolean })[]>`
     with due as (
-      select webhook, seq from webhook_queue q
-      where next_at <= now() and dead_at is null and not exists (
-        select from webhook_queue e where e.webhook = q.webhook and e.message_id = q.message_id and e.seq < q.seq and e.dead_at is null)
-      order by next_at limit ${limit} for update skip locked
+      select seq, message_id from webhook_queue where webhook = ${webhook} and next_at <= now() and dead_at is null
+      order by next_at, seq limit ${limit} for update skip locked
+    ),
+    head as (
+      select due.seq, h.seq = due.seq as first, h.next_at from due, lateral (
+        select seq, next_at from webhook_queue where webhook = ${webhook} and message_id = due.message_id and dead_at is null order by seq limit 1) h
     ),
     claimed as (
-      update webhook_queue q set attempts = attempts + 1, next_at = now() + ${lease}::float8 * interval '1 millisecond'
-      from due where q.webhook = due.webhook and q.seq = due.seq
-      returning q.webhook, q.seq, q.attempts
+      update webhook_queue q set attempts = attempts + first::int, next_at = greatest(now() + ${lease}::float8 * interval '1 millisecond', head.next_at)
+      from head where q.webhook = ${webhook} and q.seq = head.seq
+      returning q.seq, q.attempts, first
     )
-    select c.webhook, c.seq, c.attempts, e.message_id as "messageId", e.at, e.event, e.detail from claimed c join events e on e.seq = c.seq`
+    select c.seq, c.attempts, c.first, e.message_id as "messageId", e.at, e.event, e.detail, extract(epoch from now() - e.at)::float8 * 1000 as age
+    from claimed c join events e on e.seq = c.seq order by c.seq`
+  return { deliveries: rows.filter((row) => row.first), more: rows.length === limit }
 }
 
-export async function deliveryTaken(sql: Sql, { webhook, seq }: Delivery): Promise<void> {
-  await sql`delete from webhook_queue where webhook = ${webhook} and seq = ${seq}`
-}
-
-/** `pause`: milliseconds until it is tried again; null: given up. */
-export async function deliveryFailed(sql: Sql, { webhook, seq }: Delivery, problem: string, pause: number | null): Promise<void> {
+export async function deliveryTaken(sql: Sql, webhook: string, { seq, messageId }: Delivery): Promise<void> {
   await sql`
-    update webhook_queue set problem = ${problem}, dead_at = ${pause === null ? sql`now()` : null},
-      next_at = now() + ${pause ?? 0}::float8 * interval '1 millisecond'
-    where webhook = ${webhook} and seq = ${seq}`
+    with taken as (delete from webhook_queue where webhook = ${webhook} and seq = ${seq})
+    ${nextIsDue(sql, webhook, seq, messageId)}`
+}
+
+/** `pause`: milliseconds until it is tried again, and what comes after it in its message is tried at all; null: given up. */
+export async function deliveryFailed(sql: Sql, webhook: string, { seq, messageId }: Delivery, problem: string, pause: number | null): Promise<void> {
+  if (pause === null) {
+    await sql`
+      with dead as (update webhook_queue set problem = ${problem}, dead_at = now() where webhook = ${webhook} and seq = ${seq})
+      ${nextIsDue(sql, webhook, seq, messageId)}`
+  } else {
+    await sql`
+      update webhook_queue set problem = case when seq = ${seq} then ${problem} else problem end,
+        next_at = now() + ${pause}::float8 * interval '1 millisecond'
+      where webhook = ${webhook} and message_id = ${messageId} and seq >= ${seq} and dead_at is null`
+  }
+}
+
+function nextIsDue(sql: Sql, webhook: string, seq: number, messageId: string) {
+  return sql`
+    update webhook_queue set next_at = now() where webhook = ${webhook} and seq = (
+      select min(seq) from webhook_queue where webhook = ${webhook} and message_id = ${messageId} and seq > ${seq} and dead_at is null)`
 }
 
 export interface WebhookRow {
@@ -76,7 +96,8 @@ export async function listWebhooks(sql: Sql): Promise<WebhookRow[]> {
     where s.kind = 'webhook' group by s.name order by s.name`
 }
 
-export interface DeadDelivery extends Omit<Delivery, 'detail'> {
+export interface DeadDelivery extends Omit<Delivery, 'detail' | 'age'> {
+  webhook: string
   problem: string
   deadAt: Date
 }

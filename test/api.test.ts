@@ -7,13 +7,20 @@ import { readRecipients } from '../store/recipients.ts'
 import { type Everpost, prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
-const script = { rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }
+const script = { extensions: ['8BITMIME', 'SMTPUTF8'], rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }
 const peer = await startPeer(script)
 let everpost: Everpost
 const tokens: Record<string, string> = {}
 
 before(async () => {
-  everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
+  everpost = await prepareEverpost({
+    retry: { minimalBackoffTime: '1h' }, routes: ['partner.test', 'xn--mller-kva.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${peer.port}` })),
+    localDomains: {
+      'example.test': { deliver: 'maildir', path: './mail/{localpart}' },
+      'listed.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['known'] },
+    },
+    aliases: { 'team@example.test': ['inge@example.test', 'jan@example.test'] },
+  })
   await everpost.start()
   for (const [name, ...scopes] of [['all', 'submit', 'read', 'control', 'events'], ['reader', 'read']] as const) {
     tokens[name] = (await everpost.command('token', 'create', name, '--scope', ...scopes)).stdout.trim()
@@ -87,6 +94,32 @@ test('a whole message is taken as it is, with line ends mended; what is wrong is
     assert.equal(answer.status, code, JSON.stringify(answer))
     assert.match(answer.body.error, words)
   }
+})
+
+test('who is behind an address is found as at RCPT: aliases are followed, unknown users refused', async () => {
+  const { body: { id } } = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['team@example.test', 'inge@example.test'], subject: 'for the team', text: 'x' })
+  assert.deepEqual(await everpost.states(id), ['delivered', 'delivered', 'delivered'])
+  assert.deepEqual((await readRecipients(everpost.sql, id, 9)).map(({ forwardPath, orcpt }) => [forwardPath, orcpt]), [
+    ['inge@example.test', 'rfc822;team@example.test'], ['jan@example.test', 'rfc822;team@example.test'], ['inge@example.test', null]])
+  assert.deepEqual([everpost.maildir('jan').length, everpost.maildir('team').length], [1, 0])
+  const unknown = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['known@listed.test', 'nobody@listed.test'] })
+  assert.deepEqual([unknown.status, unknown.body.error], [422, 'nobody@listed.test: There is no such user here'])
+})
+
+test('addresses beyond ASCII go with SMTPUTF8; a submission may have a shorter lifetime, not a longer one', async () => {
+  script.rcpt = {}
+  const sent = { from: 'jörg@example.test', to: ['søren@müller.test'], subject: 'Hej', text: 'Hej.', lifetime: 3_600_000 }
+  const { status, body: { id } } = await call('POST', '/v1/messages', sent)
+  assert.equal(status, 201)
+  assert.deepEqual(await everpost.states(id), ['delivered'])
+  assert.ok(peer.commands.some((line) => /^MAIL FROM:<jörg@example\.test> .*SMTPUTF8/.test(Buffer.from(line, 'latin1').toString())), peer.commands.join())
+  const { smtpUtf8, expiresAt, acceptedAt } = (await readMessage(everpost.sql, id))!
+  assert.deepEqual([smtpUtf8, expiresAt.getTime() - acceptedAt.getTime()], [true, 3_600_000])
+  script.rcpt = { '*': '451 4.7.1 not now' }
+  const longer = await call('POST', '/v1/messages', { ...sent, lifetime: 6 * 86_400_000 })
+  assert.deepEqual([longer.status, longer.body.error], [422, 'lifetime: at most 432000000, as the settings say for this sender'])
+  const raw = await call('POST', `/v1/messages/raw?from=a@a.test&to=${encodeURIComponent('søren@müller.test')}&lifetime=60000`, 'Subject: raw\n\nOne\n')
+  assert.equal((await readMessage(everpost.sql, raw.body.id))!.smtpUtf8, true)
 })
 
 test('a scheduled message waits for its time; listed, shown, acted on one by one and in bulk', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { chooseMessages, countMatching, openDomains } from '../store/filter.ts'
+import { chooseMessages, countMatching, isEmpty, openDomains, type QueueFilter } from '../store/filter.ts'
+import { openDatabase } from '../store/database.ts'
 import { countQueue, listQueue, queueOrders } from '../store/queue.ts'
 import { readShape } from '../store/shape.ts'
 import { traceAddress } from '../store/trace.ts'
@@ -9,15 +10,19 @@ import { testDatabase } from './support/database.ts'
 const count = Number(process.env['EVERPOST_ROWS'] ?? 1_000_000)
 
 test(`${count} messages queued: no listing takes longer than five times what counting them takes`, async () => {
-  const { sql, drop } = await testDatabase()
+  const { url, drop } = await testDatabase()
+  const sql = openDatabase(url, 2, 'test', true)
   try {
     // Accepted over the last two days, one each 172 ms, to 5000 domains, a quarter of them to one.
     await sql`
       create function test_id(ms bigint) returns text immutable language sql as $$
         select string_agg(substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', ((ms >> (5 * k)) % 32)::int + 1, 1), '' order by k desc) || '00000000' from generate_series(0, 9) k
       $$`
-    const span = 2 * 86_400_000
+    const [span, filled] = [2 * 86_400_000, Date.now()]
     await sql`alter table messages disable trigger user`
+    await sql`alter table attempts disable trigger user`
+    const replyIndex = (await sql<{ make: string }[]>`select pg_get_indexdef('recipients_reply'::regclass) as make`)[0]!.make
+    await sql`drop index recipients_reply`
     await sql`
       insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, accepted_at, expires_at, started_at, held_at)
       select test_id(ms), 'mail', 'u' || i % 1000 || '@d' || i % 50 || '.test', '7BIT', false, false, i % 50000, '{}',
@@ -26,9 +31,18 @@ test(`${count} messages queued: no listing takes longer than five times what cou
     await sql`
       insert into recipients (message_id, n, forward_path, domain, notify, next_attempt_at, outcome)
       select id, 0, 'r' || i % 100000 || '@' || d, d, '{}', now() + i % 14400 * interval '1 second',
-             jsonb_build_object('status', 'deferred', 'text', 'host mx said: 451 4.7.1 greylisted')
+             jsonb_build_object('status', 'deferred', 'text', case
+               when i % 20000 = 9 then 'host mx' || i || ' said: 452 4.2.2 mailbox full' when i % 10 = 3 then 'connection to mx' || i % 700 || ' timed out'
+               else 'host mx' || i % 1000 || ' said: 451 4.7.1 greylisted' end)
       from (select id, row_number() over () as i from messages) m, lateral (select case when i % 4 = 0 then 'big.test' else 'd' || i % 5000 || '.test' end as d) d`
-    await sql`analyze`
+    await sql`
+      insert into attempts (message_id, number, next_hop, recipients, worker, ended_at, tries, outcomes)
+      select id, 1, 'mx.test', '{0}', 'w', now(), '[]', '{}' from messages`
+    await sql`
+      update recipients set leased_until = now() + interval '1 hour', attempt = 2
+      where message_id in (select message_id from recipients where domain = 'd7.test' limit 20)`
+    await sql.unsafe(replyIndex)
+    await sql`vacuum analyze`
 
     const timed = async (what: string, ask: () => Promise<unknown>) => {
       const begun = performance.now()
@@ -38,34 +52,46 @@ test(`${count} messages queued: no listing takes longer than five times what cou
       return took
     }
     // The yardstick is this machine's own, as it is now: reading every row of the table.
-    const yard = Math.max(200, await timed('a count of all recipients', () => sql`select count(*) from recipients where outcome is not null`))
+    const yard = async () => Math.max(200, await timed('a count of all recipients', () => sql`select count(*) from recipients where outcome is not null`))
     const [row] = await listQueue(sql, { limit: 1, offset: 10 })
     const slow: string[] = []
+    let usual = await yard()
     const fast = async (what: string, ask: () => Promise<unknown>) => {
       await ask() // the tables are in memory, as on a machine that serves them
-      // The better of two: others use this machine, too.
-      const took = Math.min(await timed(what, ask), await timed(what, ask))
-      if (took > 5 * yard) slow.push(`${what}: ${took} ms, ${took / yard} times the count of all`)
+      let took = await timed(what, ask)
+      // Others use this machine, too: what seems slow is measured again, against what the yardstick is then.
+      for (let again = 0; again < 3 && took > 5 * usual; again++) {
+        usual = await yard()
+        took = await timed(what, ask)
+      }
+      if (took > 5 * usual) slow.push(`${what}: ${took} ms, ${took / usual} times the count of all`)
     }
-    for (const order of queueOrders) await fast(`queue by ${order}`, () => listQueue(sql, { limit: 100, order }))
-    await fast('queue of a small domain', () => listQueue(sql, { limit: 100, filter: { domain: 'd7.test' } }))
-    await fast('queue of the large domain', () => listQueue(sql, { limit: 100, filter: { domain: 'big.test' } }))
-    await fast('queue of a domain without mail', () => listQueue(sql, { limit: 100, filter: { domain: 'none.test' } }))
-    await fast('queue of a sender', () => listQueue(sql, { limit: 100, filter: { sender: 'u7@d7.test' } }))
-    await fast('queue of a recipient', () => listQueue(sql, { limit: 100, filter: { recipient: row!.forwardPath! } }))
-    await fast('queue on hold', () => listQueue(sql, { limit: 100, filter: { status: 'held' } }))
-    await fast('queue by reply', () => listQueue(sql, { limit: 100, filter: { reply: 'greylisted' } }))
-    await fast('queue under way', () => listQueue(sql, { limit: 100, filter: { status: 'active' } }))
+    const filters: Record<string, QueueFilter> = {
+      'all': {}, 'a small domain': { domain: 'd7.test' }, 'the large domain': { domain: 'big.test' }, 'a domain without mail': { domain: 'none.test' },
+      'a sender': { sender: 'u7@d7.test' }, 'senders of a domain': { sender: '*@d7.test' }, 'senders that begin so': { sender: 'u77*' }, 'no such sender': { sender: '*nobody*' },
+      'the null reverse-path': { sender: '<>' }, 'a recipient': { recipient: row!.forwardPath! }, 'recipients of some name': { recipient: 'r77@*' },
+      'a next hop': { nextHop: { name: 'mx.test', domains: ['d7.test', 'd8.test', 'big.test'] } }, 'no such next hop': { nextHop: { name: 'none', domains: [] } },
+      'held': { status: 'held' }, 'under way': { status: 'active' }, 'never tried': { status: 'new' }, 'deferred': { status: 'deferred' },
+      'old': { before: new Date(Date.now() - 86_400_000) }, 'older than all': { before: new Date(0) },
+      'a common reply': { reply: 'GREYLISTED' }, 'a rare reply': { reply: 'mailbox full' }, 'a code': { reply: '4.2.2' }, 'no such reply': { reply: 'nobody said so' },
+      'a reply of a domain': { reply: 'greylisted', domain: 'd7.test' }, 'a rare reply of the large domain': { reply: 'full', domain: 'big.test' },
+    }
+    for (const [name, filter] of Object.entries(filters)) {
+      for (const order of queueOrders) await fast(`${name} by ${order}`, () => listQueue(sql, { limit: 100, order, filter }))
+      if (!isEmpty(filter)) await fast(`count of ${name}`, () => countMatching(sql, filter, 100_000))
+      if (!isEmpty(filter)) await fast(`page of an action on ${name}`, () => chooseMessages(sql, filter, '', 1000))
+    }
     await fast('counts', () => countQueue(sql))
-    await fast('count of the large domain', () => countMatching(sql, { domain: 'big.test' }))
     await fast('page of an action', () => chooseMessages(sql, { domain: 'big.test' }, row!.id, 1000))
     await fast('qshape', () => readShape(sql, 'recipient', 20))
     await fast('qshape by sender', () => readShape(sql, 'sender', 20))
     await fast('trace', () => traceAddress(sql, 'u7@d7.test', 50))
     await fast('domains', () => openDomains(sql))
     assert.deepEqual(slow, [])
+    assert.equal((await listQueue(sql, { limit: 100, filter: filters['a rare reply']! })).length, Math.floor((count + 19_991) / 20_000))
+    assert.equal(await countMatching(sql, filters['under way']!), 20)
 
-    const shape = await readShape(sql, 'recipient', 1)
+    const shape = await readShape(sql, 'recipient', 1, filled)
     assert.deepEqual(shape.map(({ domain, total }) => [domain, total]), [['TOTAL', count], ['big.test', Math.floor(count / 4)]])
     // Even arrival over 2880 minutes: a column's share is its width.
     const share = shape[0]!.ages.map((number) => (number / count) * 2880)
@@ -76,6 +102,7 @@ test(`${count} messages queued: no listing takes longer than five times what cou
     const second = await listQueue(sql, { limit: 5, offset: 5, order: 'size' })
     assert.ok(second[0]!.size >= second[4]!.size)
   } finally {
+    await sql.end({ timeout: 1 })
     await drop()
   }
 })

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { test } from 'node:test'
+import { promisify } from 'node:util'
 import { Client, Connection } from '@temporalio/client'
+import { findTemporal } from '../dev/temporal.ts'
 import { startPeer } from '../smtp/testing.ts'
+import { readActions } from '../store/actions.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { testTemporal } from './support/temporal.ts'
 import { until } from './support/until.ts'
 
-test("Temporal's own list finds what waits by status, sender domain and destination, and says in words what for; what is delivered at once costs nothing more", async () => {
+test("Temporal's own list finds what waits, its details say in words what for, its CLI asks and steers it; what is delivered at once costs nothing more", async () => {
   const temporal = await testTemporal()
   await temporal.start()
   const script = { rcpt: { '*': '451 4.7.1 not now' } as Record<string, string> }
@@ -28,7 +32,15 @@ test("Temporal's own list finds what waits by status, sender domain and destinat
     const { currentDetails } = await workflow.getHandle(waiting).query<{ currentDetails: string }>('__temporal_workflow_metadata')
     assert.match(currentDetails, /^Waits for: the next attempt at .*Z\.\n\nLast: host .* said: 451 4\.7\.1 not now .*\n\nFrom <bob@sender\.test>, 1 of 1 recipients not settled\.$/)
 
-    await everpost.command('hold', waiting)
+    // Temporal's own CLI, as the README has it.
+    const { path } = await findTemporal(() => {})
+    const cli = (...args: string[]) => promisify(execFile)(path, ['workflow', ...args, '--workflow-id', waiting, '--address', temporal.address, '--output', 'json'])
+    const { queryResult: [status] } = JSON.parse((await cli('query', '--type', 'status')).stdout)
+    assert.deepEqual([status.id, status.recipients[0].forwardPath, status.next.what], [waiting, 'x@partner.test', 'the next attempt'])
+    assert.match(status.recipients[0].text, /451 4\.7\.1 not now/)
+    await assert.rejects(cli('update', 'execute', '--name', 'release', '--input', '{"who": "me", "why": ""}'), /it is not on hold/)
+    await cli('update', 'execute', '--name', 'hold', '--input', '{"who": "me", "why": "look at it"}')
+    assert.deepEqual((await readActions(everpost.sql, waiting)).map(({ action, who, why }) => [action, who, why]), [['hold', 'me', 'look at it']])
     await until('it is found as held', async () => (await found(`EverpostStatus = 'held'`)).join() === waiting)
     script.rcpt = {}
     await everpost.command('release', waiting)

@@ -5,6 +5,7 @@ import { createServer } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { startPeer } from '../smtp/testing.ts'
+import { turnClock } from './support/database.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
@@ -37,21 +38,26 @@ async function startReceiver() {
   return receiver
 }
 
-test('each webhook is told, signed and in order for each message; one that fails for an hour misses nothing; given up after its time, kept as a dead letter', async () => {
+test('each webhook is told, signed and in order for each message, whatever another does; after a crash nothing is missing; given up after its time, kept as a dead letter', async () => {
   const script = { rcpt: { 'gone@partner.test': '550 5.1.1 no', 'later@partner.test': '451 4.7.1 not now' } as Record<string, string> }
   const peer = await startPeer(script)
   const all = await startReceiver()
   const some = await startReceiver()
+  // Takes connections, and never answers.
+  const silent = createServer(() => {})
+  silent.listen(0, '127.0.0.1')
+  await once(silent, 'listening')
   const everpost = await prepareEverpost({
     retry: { minimalBackoffTime: '1h' },
     routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
-    webhooks: [{ name: 'all', url: all.url, secret, minimalBackoffTime: '10m' }, { name: 'some', url: some.url, secret, events: ['bounced'] }],
-  })
+    webhooks: [{ name: 'all', url: all.url, secret, minimalBackoffTime: '10m' }, { name: 'some', url: some.url, secret, events: ['bounced'] },
+      { name: 'silent', url: `http://127.0.0.1:${(silent.address() as { port: number }).port}/`, secret }],
+  }, undefined, { clock: true })
   const { sql } = everpost
   const told = (id: string) => all.received.filter((event) => event.data.id === id).map((event) => event.type)
   try {
     const child = await everpost.start()
-    await until('the webhooks are known', async () => (await sql`select from subscribers`).length === 2)
+    await until('the webhooks are known', async () => (await sql`select from subscribers`).length === 3)
     const id = await everpost.send(['ok@partner.test', 'gone@partner.test', 'later@partner.test'], 'bob@example.test')
     await everpost.states(id, (states) => states.join() === 'delivered,bounced,queued')
     await everpost.command('hold', id, '--why', 'look at it')
@@ -66,28 +72,28 @@ test('each webhook is told, signed and in order for each message; one that fails
     await everpost.command('replay', id, '--recipient', 'gone@*')
     await until('it has failed', () => all.refused > 0)
     // In vain again, and in order: nothing of this message overtakes what failed.
-    await sql`update webhook_queue set next_at = now() - interval '1 hour' where webhook = 'all'`
+    await turnClock(sql, 15)
     await until('it has failed again', async () => (await sql`select from webhook_queue where webhook = 'all' and attempts >= 2`).length > 0)
     assert.equal((await sql`select from webhook_queue where webhook = 'all' and message_id = ${id} and attempts > 0`).length, 1)
     assert.match((await everpost.command('webhooks')).stdout, /all +\d+ .*HTTP 503/)
     await everpost.stop(child, 'SIGKILL')
     all.status = 204
     await everpost.start()
-    await sql`update webhook_queue set next_at = now() where webhook = 'all'`
+    await turnClock(sql, 30)
     await until('what was missed is told', () => told(id).includes('replayed'))
     const ids = all.received.filter((event) => event.data.id === id).map((event) => Number(event.id))
     assert.deepEqual(ids, [...ids].sort((a, b) => a - b))
     assert.equal(new Set(ids).size, ids.length)
 
-    await until('all is told', async () => (await sql`select from webhook_queue`).length === 0)
+    await until('all is told', async () => (await sql`select from webhook_queue where webhook <> 'silent'`).length === 0)
+    assert.ok((await sql`select from webhook_queue where webhook = 'silent'`).length > 6, 'the silent one has taken nothing, and held up nobody')
     all.status = 500
     const lost = await everpost.send('ok@partner.test', 'bob@example.test')
     await until('it has failed', async () => (await sql`select from webhook_queue where message_id = ${lost} and attempts > 0`).length > 0)
-    await sql`update events set at = now() - interval '4 days' where message_id = ${lost}`
-    for (let i = 0; i < 9; i++) {
-      await sql`update webhook_queue set next_at = now() where dead_at is null`
-      if (await until('one is given up', async () => (await sql`select from webhook_queue where message_id = ${lost} and dead_at is null and next_at <= now()`).length === 0)
-        && (await sql`select from webhook_queue where dead_at is null`).length === 0) break
+    for (let event = 0; event < 3; event++) {
+      await until('it has failed once', async () => (await sql`select from webhook_queue where webhook = 'all' and dead_at is null and problem is not null`).length === 1)
+      await turnClock(sql, 4 * 24 * 60)
+      await until('the next is given up', async () => (await sql`select from webhook_queue where webhook = 'all' and dead_at is not null`).length > event)
     }
     const dead = await everpost.command('webhooks', '--dead')
     assert.match(dead.stdout, new RegExp(`all +${lost} +accepted .*HTTP 500`))
@@ -100,5 +106,46 @@ test('each webhook is told, signed and in order for each message; one that fails
     await peer.close()
     await all.close()
     await some.close()
+    silent.closeAllConnections()
+    silent.close()
+  }
+})
+
+test('a receiver that fails for an hour is asked with growing pauses, and then told all that it missed, in order', async () => {
+  const receiver = await startReceiver()
+  // The queue of webhooks knows no clock but that of Postgres, and that one the test turns.
+  const everpost = await prepareEverpost({ webhooks: [{ name: 'w', url: receiver.url, secret, minimalBackoffTime: '10m', maximalBackoffTime: '1h' }] }, undefined, { clock: true })
+  const { sql } = everpost
+  const turned = async (minutes: number) => {
+    await turnClock(sql, minutes)
+    await until('what is due was tried', async () => (await sql`select from webhook_queue where next_at <= now() or next_at > now() + interval '1 hour'`).length === 0)
+  }
+  try {
+    await everpost.start()
+    await until('the webhook is known', async () => (await sql`select from subscribers`).length === 1)
+    receiver.status = 503
+    const id = await everpost.send(['carol@example.test', 'dora@example.test'])
+    await everpost.states(id)
+    await until('all that happened is in the queue, and the first was tried', async () => (await sql`select from webhook_queue`).length === 4 && receiver.refused === 1)
+    const tries: number[] = []
+    for (let minute = 0; minute < 60; minute += 3) {
+      await turned(3)
+      tries.push(receiver.refused)
+    }
+    // Due after 10 to 11 minutes, 20 to 22 later, and 40 to 44 after that; only the first of the message was ever tried.
+    assert.deepEqual([tries[2], tries[3], tries[8], tries[11], tries[19]], [1, 2, 2, 3, 3])
+    assert.deepEqual((await sql`select attempts from webhook_queue order by seq`).map(({ attempts }) => attempts), [3, 0, 0, 0])
+    receiver.status = 204
+    await turned(6)
+    assert.equal(receiver.received.length, 0, 'not before its time')
+    for (let minute = 0; minute < 15; minute += 3) await turned(3)
+    await until('all is told', () => receiver.received.length === 4)
+    assert.deepEqual(receiver.received.map(({ type }) => type).sort(), ['accepted', 'attempt', 'delivered', 'delivered'])
+    assert.ok(receiver.received.every(({ data }) => data.id === id))
+    const order = receiver.received.map((event) => Number(event.id))
+    assert.deepEqual([order, receiver.faults], [[...order].sort((a, b) => a - b), []])
+  } finally {
+    await everpost.end()
+    await receiver.close()
   }
 })

@@ -21,7 +21,7 @@ const inputs = hash.digest('hex')
 
 if (read(stamp) !== inputs || read(target) === null) {
   const quiet = { trace() {}, debug() {}, info() {}, log() {}, warn: console.warn, error: console.error }
-  const { code } = await bundleWorkflowCode({ workflowsPath: here('../workflows/index.js'), preloadModules: [here('../workflows/preload.js')], logger: quiet })
+  const { code } = await bundleWorkflowCode({ workflowsPath: here('../workflows/index.js'), preloadModules: [here('../workflows/index.js')], logger: quiet })
   writeFileSync(target, code)
   writeFileSync(stamp, inputs)
 }

@@ -7,34 +7,43 @@ import { messageWorkflowType, type MessageInput, wakeSignal } from '../workflows
 /** `anew`: ends the workflow that is there first; Postgres holds the truth, so nothing is lost with it. */
 export type StartMessage = (id: string, anew?: boolean) => Promise<void>
 
+/** Milliseconds for Temporal to answer. */
+const patience = 10_000
+
 /**
  * `eager` asks Temporal to hand the first workflow task to the worker of this very process: it needs a client whose
  * NativeConnection is the worker's. Rejects when Temporal cannot be reached within ten seconds.
  */
 export function workflowStarter(client: Client, settings: Settings, eager: boolean): StartMessage {
-  return async (id, anew = false) => {
-    const terminate = () => ignoringGone(client.workflow.getHandle(id).terminate('overdue: started anew from the tables'))
-    if (anew) await client.withDeadline(Date.now() + 10_000, terminate)
+  async function start(id: string): Promise<void> {
     const input: MessageInput = { id }
+    await client.withDeadline(Date.now() + patience, () =>
+      client.workflow.start(messageWorkflowType, { workflowId: id, taskQueue: settings.temporal.taskQueue, args: [input], requestEagerStart: eager }),
+    )
+  }
+
+  return async (id, anew = false) => {
+    const handle = client.workflow.getHandle(id)
+    if (anew) await client.withDeadline(Date.now() + patience, () => unlessGone(handle.terminate('overdue: started anew from the tables')))
     try {
-      await client.withDeadline(Date.now() + 10_000, () =>
-        client.workflow.start(messageWorkflowType, {
-          workflowId: id,
-          taskQueue: settings.temporal.taskQueue,
-          args: [input],
-          requestEagerStart: eager,
-        }),
-      )
+      await start(id)
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error
-      // Postgres says that something is due: its times were moved, or a timer is late. One that has just ended needs no word.
-      await client.withDeadline(Date.now() + 10_000, () => ignoringGone(client.workflow.getHandle(id).signal(wakeSignal)))
+      // Postgres says that something is due: its times were moved, or a timer is late.
+      const told = await client.withDeadline(Date.now() + patience, () => unlessGone(handle.signal(wakeSignal)))
+      // It has ended between the two, and may not have seen what is due now.
+      if (!told) await start(id)
     }
   }
 }
 
-async function ignoringGone(call: Promise<unknown>): Promise<void> {
-  await call.catch((error) => {
-    if (!(error instanceof WorkflowNotFoundError)) throw error
-  })
+/** Whether the workflow was there to be asked. */
+async function unlessGone(call: Promise<unknown>): Promise<boolean> {
+  try {
+    await call
+    return true
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false
+    throw error
+  }
 }

@@ -4,13 +4,9 @@
 import { createHmac } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
-import { postgresTime } from '../store/clock.ts'
 import type { Sql } from '../store/database.ts'
+import { inRounds, type Rounds } from '../store/rounds.ts'
 import { claimDeliveries, type Delivery, deliveryFailed, deliveryTaken, subscribeWebhooks } from '../store/webhooks.ts'
-
-export interface Webhooks {
-  stop(): Promise<void>
-}
 
 type Webhook = Settings['webhooks'][number]
 
@@ -18,50 +14,45 @@ const atOnce = 20
 const lease = 60_000
 const timeout = 10_000
 
-/** Looks every `interval` milliseconds, and again at once while there is more. Without webhooks in the settings it only says so to the database. */
-export function startWebhooks(deps: { sql: Sql; settings: Settings; log: Logger; interval?: number }): Webhooks {
-  const { sql, settings, log, interval = 500 } = deps
-  const byName = new Map(settings.webhooks.map((webhook) => [webhook.name, webhook]))
-  let subscribed = false
-  let stopped = false
-  let timer: NodeJS.Timeout | undefined
-  let round = look()
+/**
+ * Looks every `interval` milliseconds, and again at once while there is more; for each webhook by itself, so that none waits for another.
+ * Without webhooks in the settings it only says so to the database.
+ */
+export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql; settings: Settings; log: Logger; interval?: number }): Rounds {
+  let subscribed: Promise<void> | null = null
 
-  async function look(): Promise<void> {
-    let more = false
-    try {
-      if (!subscribed) await subscribeWebhooks(sql, settings.webhooks)
-      subscribed = true
-      if (byName.size === 0) return
-      const due = await claimDeliveries(sql, atOnce, lease)
-      await Promise.all(due.map(deliver))
-      more = due.length > 0
-    } catch (error) {
-      log.warn({ error: String(error) }, 'webhooks wait for the database')
-    }
-    if (!stopped) timer = setTimeout(() => { round = look() }, more ? 0 : interval)
+  /** Once, for all of them; again when it failed. */
+  function subscribe(): Promise<void> {
+    subscribed ??= subscribeWebhooks(sql, settings.webhooks).catch((error) => {
+      subscribed = null
+      throw error
+    })
+    return subscribed
   }
 
-  async function deliver(delivery: Delivery): Promise<void> {
-    const webhook = byName.get(delivery.webhook)
-    // Another process has newer settings, or older ones.
-    if (!webhook) return
+  const loops = (settings.webhooks.length > 0 ? settings.webhooks : [null]).map((webhook) => inRounds({
+    interval: webhook ? interval : 60_000,
+    async round() {
+      await subscribe()
+      if (!webhook) return false
+      const { deliveries, more } = await claimDeliveries(sql, webhook.name, atOnce, lease)
+      await Promise.all(deliveries.map((delivery) => deliver(webhook, delivery)))
+      return more
+    },
+    trouble: (error) => log.warn({ webhook: webhook?.name, error: String(error) }, 'webhooks wait for the database'),
+  }))
+
+  async function deliver(webhook: Webhook, delivery: Delivery): Promise<void> {
     const problem = await post(webhook, delivery)
-    if (problem === null) return await deliveryTaken(sql, delivery)
-    const tooOld = postgresTime() - delivery.at.getTime() > webhook.lifetime && delivery.attempts > 1
+    if (problem === null) return await deliveryTaken(sql, webhook.name, delivery)
+    const tooOld = delivery.age > webhook.lifetime && delivery.attempts > 1
     const pause = tooOld ? null : pauseAfter(delivery.attempts, webhook)
     log[tooOld ? 'error' : 'warn']({ webhook: webhook.name, id: delivery.messageId, event: delivery.event, attempt: delivery.attempts, problem },
       tooOld ? 'webhook given up: a dead letter (everpost webhooks --dead)' : 'webhook not taken')
-    await deliveryFailed(sql, delivery, problem, pause)
+    await deliveryFailed(sql, webhook.name, delivery, problem, pause)
   }
 
-  return {
-    async stop() {
-      stopped = true
-      clearTimeout(timer)
-      await round
-    },
-  }
+  return { stop: async () => void (await Promise.all(loops.map((loop) => loop.stop()))) }
 }
 
 function pauseAfter(attempts: number, { minimalBackoffTime, maximalBackoffTime }: Webhook): number {

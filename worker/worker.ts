@@ -3,7 +3,9 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
+import { globalHandlers } from '@temporalio/worker/lib/workflow/vm-shared.js'
 import { createActivities, type ActivityDeps } from '../activities/index.ts'
+import type { AttemptSummary, MessageActivities } from '../activities/types.ts'
 
 export interface RunningWorker {
   /** Settles when the worker ends; rejects when it fails by itself. */
@@ -14,17 +16,22 @@ export interface RunningWorker {
 
 export interface WorkerDeps extends Omit<ActivityDeps, 'stopping'> {
   connection: NativeConnection
+  /** Told of the attempts that have ended. */
+  attempted: (attempts: AttemptSummary[]) => void
   /** Milliseconds for attempts that have sent their final dot to get the reply. */
   grace: number
 }
 
 /**
- * The SDK runs each call into a workflow under a time limit, for which Node starts a watchdog thread every time: 46 % of the workflow
- * thread's CPU, 18 % of the process's (docs/performance.md). Our workflows are our own, and none of them computes; so there is no limit.
+ * The SDK runs workflows in a thread of their own, each call under a time limit, and takes a stack at every promise that they make. For
+ * strangers' code that is right. Ours is short and computes nothing, so it runs here: to hand every activation to a thread and back, and
+ * the watchdog thread that Node starts for each time limit, cost more than the workflow does (docs/performance.md). The stacks served
+ * the stack trace query alone; what a message waits for, its status query and its details in Temporal's UI say in words.
  */
 class PlainWorker extends Worker {
   protected static override createWorkflowCreator(...[code, options, logger]: Parameters<typeof Worker.createWorkflowCreator>) {
-    return Worker.createWorkflowCreator(code, { ...options, isolateExecutionTimeoutMs: undefined as never }, logger)
+    globalHandlers.installed = true
+    return Worker.createWorkflowCreator(code, { ...options, debugMode: true, isolateExecutionTimeoutMs: undefined as never }, logger)
   }
 }
 
@@ -40,7 +47,7 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     namespace: settings.temporal.namespace,
     taskQueue: settings.temporal.taskQueue,
     workflowBundle: { codePath: bundle },
-    activities: createActivities({ ...deps, stopping: stopping.signal }),
+    activities: noting(createActivities({ ...deps, stopping: stopping.signal }), deps.attempted),
     maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
     maxConcurrentLocalActivityExecutions: settings.worker.activities,
     maxConcurrentActivityTaskExecutions: settings.worker.activities,
@@ -58,4 +65,15 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
       await ended.catch((error) => deps.log.warn({ error: String(error) }, 'the worker did not end in time'))
     },
   }
+}
+
+/** The same activities; `attempted` hears of the attempts that their results hold. */
+function noting(activities: MessageActivities, attempted: WorkerDeps['attempted']): MessageActivities {
+  const note = (activity: (argument: never) => Promise<unknown>) => async (argument: never) => {
+    const result = await activity(argument)
+    const { attempt, attempts = [] } = (result ?? {}) as { attempt?: AttemptSummary | null; attempts?: AttemptSummary[] }
+    attempted(attempt ? [attempt] : attempts)
+    return result
+  }
+  return Object.fromEntries(Object.entries(activities).map(([name, activity]) => [name, note(activity)])) as unknown as MessageActivities
 }

@@ -42,8 +42,8 @@ function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A
 
 export const resolveNextHop = localFirst(local.resolveNextHop, bounded.resolveNextHop)
 export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
-// Never inside the workflow task: an operator's word may come while attempts are there, and two at a time are not replayed in order.
-export const { control } = brief
+// The main loop calls it between its own steps: beside another local activity it would not be replayed in order.
+export const control = localFirst(local.control, brief.control)
 
 /**
  * What a run begins with: the first pass, inside the workflow task; in later runs, and when infrastructure fails it there, the stamp

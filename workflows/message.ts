@@ -15,6 +15,8 @@ const sideBySide = 20
 const longHistory = 2000
 /** Pause, in milliseconds, when an attempt could not even be made. */
 const troublePause = 60_000
+/** What is due within so many milliseconds of the clock here may be due by that of Postgres. */
+const soon = 5000
 /** Longest pause, in milliseconds, after looks that found nothing, and while nothing is known that would end a wait. */
 const longestPause = 60_000
 
@@ -22,7 +24,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const status = newStatus(id, attempts ?? [])
   let stirred = false // the wake signal has come, or an attempt has ended
   let look = true // something may be due
-  setHandler(statusQuery, () => status)
+  setHandler(statusQuery, () => status, { description: 'what happened to the message, and what happens next and when' })
   setHandler(wakeSignal, () => {
     stirred = true
     look = true
@@ -49,8 +51,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     while (!allHandlersFinished()) {
       await condition(() => allHandlersFinished() || controls.waiting())
       if (!controls.waiting()) return
-      await controls.run()
-      look = true
+      if (await controls.run()) look = true
     }
   }
 
@@ -109,8 +110,11 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const draining = continueAsNewSuggested || historyLength > longHistory
     const troubled = Date.now() < troubleUntil
     if (controls.waiting()) {
-      await controls.run()
-      look = true
+      const now = await controls.run()
+      if (!now) continue
+      // It knows all; but with attempts under way only a look tells what is due beside them.
+      if (inFlight.size === 0) progress = now
+      look = inFlight.size > 0 || (now.nextAt ?? Number.POSITIVE_INFINITY) <= Date.now() + soon
       continue
     }
     if (look && !draining && !troubled && inFlight.size < sideBySide) {

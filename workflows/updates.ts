@@ -1,7 +1,8 @@
 // What operators may ask of a message: one update for each action, checked before it is taken, done by an activity.
 
 import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
-import { controlActions, type ControlRequest, type ControlResult, refusalOf } from '../mail/control.ts'
+import type { Progress } from '../activities/types.ts'
+import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
 import { type MessageStatus, noteControl } from './status.ts'
@@ -16,8 +17,8 @@ interface Asked {
 export interface Controls {
   /** Whether something is asked that is not done yet. */
   waiting(): boolean
-  /** Does what is asked, one after the other. Then something may be due, since Postgres has changed. */
-  run(): Promise<void>
+  /** Does what is asked, one after the other. Returns how far the message has come with it; null when nothing was changed. */
+  run(): Promise<Progress | null>
 }
 
 /**
@@ -36,6 +37,7 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
         stir()
       }),
       {
+        description: controlWords[action],
         validator(request) {
           const refusal = refusalOf(whole(request ?? {}), status.held)
           if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'Refused')
@@ -46,18 +48,21 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
   return {
     waiting: () => asked.length > 0,
     async run() {
+      let progress: Progress | null = null
       for (let next = asked.shift(); next; next = asked.shift()) {
         try {
-          const result = await control({ id: status.id, clock: Date.now(), update: next.update, request: next.request })
-          if ('refused' in result) next.fail(ApplicationFailure.nonRetryable(result.refused, 'Refused'))
+          const done = await control({ id: status.id, clock: Date.now(), update: next.update, request: next.request })
+          if ('refused' in done) next.fail(ApplicationFailure.nonRetryable(done.refused, 'Refused'))
           else {
-            noteControl(status, next.request, result)
-            next.answer(result)
+            progress = done.progress
+            noteControl(status, next.request, done.result)
+            next.answer(done.result)
           }
         } catch (error) {
           next.fail(error)
         }
       }
+      return progress
     },
   }
 }

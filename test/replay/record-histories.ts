@@ -41,6 +41,11 @@ test('record', { timeout: 240_000 }, async () => {
     courses['suspended-then-resumed'] = await everpost.send('friend@suspended.test', 'brief@example.test')
     await until('it waits', async () => (await readRecipients(everpost.sql, courses['suspended-then-resumed']!, 1))[0]!.waits)
     await everpost.command('destination', 'resume', '[127.0.0.1]:1')
+    courses['steered'] = await everpost.send(['later@partner.test', 'never@partner.test', 'bob@example.test'])
+    await until('they are deferred', async () => (await readRecipients(everpost.sql, courses['steered']!, 2)).every(({ outcome }) => outcome))
+    for (const words of [['hold'], ['set-lifetime', '--lifetime', '9d'], ['release'], ['retry'], ['drop', '--recipient', 'never@*']]) {
+      await everpost.command(words[0]!, courses['steered']!, ...words.slice(1))
+    }
     for (const id of Object.values(courses)) await everpost.states(id)
     mkdirSync(folder, { recursive: true })
     const { path } = await findTemporal(console.log)

@@ -14,8 +14,14 @@ export interface TestDatabase {
   drop(): Promise<void>
 }
 
-/** `empty`: without the schema. */
-export async function testDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
+export interface TestDatabaseOptions {
+  /** Without the schema. */
+  empty?: boolean
+  /** Its clock can be turned: `now()` is a function of our own, found before that of Postgres, also by the schema's defaults. */
+  clock?: boolean
+}
+
+export async function testDatabase(options: TestDatabaseOptions = {}): Promise<TestDatabase> {
   const given = process.env['EVERPOST_TEST_DATABASE_URL']
   const server = given ? { url: given, stop: async () => {} } : await ownServer()
   const admin = openDatabase(server.url, 1)
@@ -23,6 +29,7 @@ export async function testDatabase(options: { empty?: boolean } = {}): Promise<T
   await admin.unsafe(`create database ${name}`)
   const url = new URL(server.url)
   url.pathname = `/${name}`
+  if (options.clock) await makeClock(url.href, name)
   const sql = openDatabase(url.href, 10)
   if (!options.empty) await migrate(sql)
   return {
@@ -35,6 +42,22 @@ export async function testDatabase(options: { empty?: boolean } = {}): Promise<T
       await server.stop()
     },
   }
+}
+
+/** Turns the clock of a database made with `clock`; by it the database's time goes on from there. */
+export async function turnClock(sql: Sql, minutes: number): Promise<void> {
+  await sql`update clock.turned set by = by + ${minutes}::float8 * interval '1 minute'`
+}
+
+async function makeClock(url: string, name: string): Promise<void> {
+  const sql = openDatabase(url, 1)
+  await sql.unsafe(`
+    create schema clock;
+    create table clock.turned (by interval not null);
+    insert into clock.turned values ('0');
+    create function clock.now() returns timestamptz stable language sql as 'select pg_catalog.now() + by from clock.turned';
+    alter database ${name} set search_path = clock, pg_catalog, public`)
+  await sql.end({ timeout: 1 })
 }
 
 async function ownServer(): Promise<{ url: string; stop(): Promise<void> }> {

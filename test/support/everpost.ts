@@ -11,7 +11,7 @@ import { startTemporal } from '../../dev/temporal.ts'
 import type { SettingsFile } from '../../settings/schema.ts'
 import type { Sql } from '../../store/database.ts'
 import { readRecipients } from '../../store/recipients.ts'
-import { testDatabase } from './database.ts'
+import { testDatabase, type TestDatabaseOptions } from './database.ts'
 import { until } from './until.ts'
 
 export const program = fileURLToPath(new URL('../../../cli/everpost.mjs', import.meta.url))
@@ -38,9 +38,9 @@ export interface Everpost {
 }
 
 /** Prepares one; `start` runs it. Every scenario ends it, failed or not. `address`: of a Temporal of the scenario's own. */
-export async function prepareEverpost(settings: SettingsFile = {}, address?: string): Promise<Everpost> {
+export async function prepareEverpost(settings: SettingsFile = {}, address?: string, options: TestDatabaseOptions = {}): Promise<Everpost> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-scenario-'))
-  const database = await testDatabase()
+  const database = await testDatabase(options)
   const given = address ?? process.env['EVERPOST_TEST_TEMPORAL']
   const own = given ? null : await startTemporal({ folder, progress: () => {} })
   const temporal = given ?? own!.address
@@ -91,7 +91,7 @@ export async function prepareEverpost(settings: SettingsFile = {}, address?: str
         })
       })
     },
-    async states(id, done = (states) => states.every((state) => !['queued', 'bouncing'].includes(state))) {
+    async states(id, done = (states) => states.every((state) => !['queued', 'bouncing', 'notifying'].includes(state))) {
       return await until(`message ${id} is settled`, async () => {
         const states = (await readRecipients(database.sql, id, 1000)).map((recipient) => recipient.state)
         return states.length > 0 && done(states) && states

@@ -11,3 +11,10 @@ export async function acceptMessage(...args: Parameters<typeof real.acceptMessag
   await real.acceptMessage(...args)
   reach('I4')
 }
+
+export async function acceptMessages(...args: Parameters<typeof real.acceptMessages>): Promise<void> {
+  reach('I3')
+  if (sabotage === 'early-250') return void setTimeout(() => real.acceptMessages(...args).catch(() => {}), 50)
+  await real.acceptMessages(...args)
+  reach('I4')
+}

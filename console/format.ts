@@ -1,4 +1,4 @@
-// How the listings write ages, sizes and tables.
+// How listings, of the command line and of the page, write ages, sizes and tables.
 
 /** The two largest units of a span of milliseconds: `3d 4h`, `12s`. */
 export function span(milliseconds: number): string {

@@ -1,0 +1,86 @@
+// Metrics in the text form of Prometheus: what this process has done, and how the whole installation stands. No label is of a
+// message, an address or a destination: there would be no end of them.
+
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { HostTry, Status } from '../mail/outcome.ts'
+import type { Sql } from '../store/database.ts'
+import { type Figures, readFigures } from '../store/figures.ts'
+
+export interface Metrics {
+  /** Counts attempts that have ended. */
+  attempted(attempts: { tries: HostTry[]; outcomes: { status: Status }[] }[]): void
+  text(): Promise<string>
+}
+
+/** Milliseconds for which what was read from the database is told again. */
+const kept = 10_000
+
+/** `counters`: what the inbound edge of this process has counted, by name. */
+export function createMetrics(sql: Sql, counters: () => Partial<Record<string, number>>): Metrics {
+  const registers = [new Registry()]
+  collectDefaultMetrics({ register: registers[0]! })
+  const outcomes = new Counter({ name: 'everpost_recipients_total', help: 'Recipients tried by this process, by what came of it', labelNames: ['status'], registers })
+  const took = new Histogram({
+    name: 'everpost_attempt_seconds', help: 'Time of an attempt with all hosts that it tried', buckets: [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000], registers,
+  })
+  new Counter({
+    name: 'everpost_ingress_total', help: 'What the inbound edge of this process has done, accepted and refused', labelNames: ['event'], registers,
+    collect() {
+      this.reset()
+      for (const [event, count] of Object.entries(counters())) this.inc({ event }, count)
+    },
+  })
+  for (const status of ['delivered', 'deferred', 'bounced']) outcomes.inc({ status }, 0)
+
+  let read: Promise<Figures> | null = null
+  let readAt = 0
+  /** null while the database is away: what this process has counted is told all the same. */
+  async function figures(): Promise<Figures | null> {
+    if (!read || Date.now() - readAt > kept) {
+      readAt = Date.now()
+      read = readFigures(sql)
+    }
+    return await read.catch(() => {
+      read = null
+      return null
+    })
+  }
+
+  async function valueNow(value: (figures: Figures) => number): Promise<number> {
+    const now = await figures()
+    return now ? value(now) : Number.NaN
+  }
+
+  function gauge(name: string, help: string, value: (figures: Figures) => number): void {
+    new Gauge({ name: `everpost_${name}`, help, registers, async collect() { this.set(await valueNow(value)) } })
+  }
+  function webhookGauge(name: string, help: string, value: (webhook: Figures['webhooks'][number]) => number): void {
+    new Gauge({
+      name: `everpost_${name}`, help, labelNames: ['webhook'], registers,
+      async collect() {
+        this.reset()
+        for (const webhook of (await figures())?.webhooks ?? []) this.set({ webhook: webhook.name }, value(webhook))
+      },
+    })
+  }
+  gauge('queue_messages', 'Messages queued', ({ queued }) => queued)
+  gauge('queue_held_messages', 'Messages on hold', ({ held }) => held)
+  gauge('queue_oldest_seconds', 'Age of the oldest message queued', ({ oldest }) => (oldest ? (Date.now() - oldest.getTime()) / 1000 : 0))
+  gauge('outbox_messages', 'Messages accepted whose workflow has not run yet', ({ outbox }) => outbox)
+  gauge('destinations_suspended', 'Destinations suspended by an operator or a rule', ({ suspended }) => suspended)
+  gauge('destinations_circuit_open', 'Destinations that are only probed, since they failed', ({ circuits }) => circuits)
+  gauge('recipients_bounced_last_hour', 'Recipients that failed for good in the last hour', ({ bounced }) => bounced)
+  gauge('recipients_expired_last_hour', 'Recipients whose queue lifetime ended in the last hour', ({ expired }) => expired)
+  webhookGauge('webhook_waiting', 'Events that the webhook has not taken yet', ({ waiting }) => waiting)
+  webhookGauge('webhook_dead', 'Events that were given up', ({ dead }) => dead)
+
+  return {
+    attempted(attempts) {
+      for (const attempt of attempts) {
+        took.observe(attempt.tries.reduce((sum, each) => sum + each.took, 0) / 1000)
+        for (const { status } of attempt.outcomes) outcomes.inc({ status })
+      }
+    },
+    text: () => registers[0]!.metrics(),
+  }
+}

@@ -1,0 +1,65 @@
+// Group commit: messages that come at the same time are stored in one transaction. One that comes alone is stored at once.
+
+import { acceptMessage, acceptMessages, type NewMessage } from '../store/accept.ts'
+import type { Sql } from '../store/database.ts'
+
+/** Resolves when the message is committed; rejects as acceptMessage does. */
+export type Store = (message: NewMessage) => Promise<void>
+
+/** Transactions at a time: while they are under way, the next messages gather. */
+const atOnce = 3
+/** Messages, and octets of small bodies, in one transaction. */
+const mostMessages = 50
+const mostOctets = 1024 * 1024
+
+interface Waiting {
+  message: NewMessage
+  stored: () => void
+  failed: (error: unknown) => void
+}
+
+export function createGroupCommit(sql: Sql): Store {
+  const waiting: Waiting[] = []
+  let underWay = 0
+
+  function go(): void {
+    while (underWay < atOnce && waiting.length > 0) {
+      underWay++
+      void commit(next()).finally(() => {
+        underWay--
+        go()
+      })
+    }
+  }
+
+  function next(): Waiting[] {
+    let octets = 0
+    const many = waiting.findIndex(({ message: { body } }, i) => {
+      octets += body.length
+      return i > 0 && (i === mostMessages || octets > mostOctets)
+    })
+    return waiting.splice(0, many < 0 ? waiting.length : many)
+  }
+
+  async function commit(group: Waiting[]): Promise<void> {
+    try {
+      await acceptMessages(sql, group.map(({ message }) => message))
+      for (const each of group) each.stored()
+    } catch (error) {
+      // What is wrong with the data of one message is not the others' business.
+      if (group.length > 1 && isOfData(error)) for (const each of group) await commit([each])
+      else for (const each of group) each.failed(error)
+    }
+  }
+
+  // A large body has its own transaction: what it costs, it costs by its size.
+  return (message) => (message.body === 'uploaded' ? acceptMessage(sql, message) : new Promise((stored, failed) => {
+    waiting.push({ message, stored, failed })
+    go()
+  }))
+}
+
+/** SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */
+function isOfData(error: unknown): boolean {
+  return /^2[23]/.test((error as { code?: string }).code ?? '')
+}

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { acceptMessage } from './accept.ts'
+import { claimDue, putOff } from './outbox.ts'
+
+const { sql, drop } = await testDatabase()
+after(drop)
+
+/** Minutes from now at which the outbox looks at it again, after it was found due and driven. */
+async function again(change: { nextIn?: string; expiresIn?: string; state?: string; failed?: boolean }): Promise<number> {
+  const { id } = newMessage([])
+  await acceptMessage(sql, { ...newMessage(['a@x.test']), id })
+  await sql`update recipients set next_attempt_at = now() + ${change.nextIn ?? '4 hours'}::interval, state = ${change.state ?? 'queued'} where message_id = ${id}`
+  await sql`update messages set drive_at = now(), expires_at = now() + ${change.expiresIn ?? '5 days'}::interval where id = ${id}`
+  const due = await claimDue(sql, 10)
+  assert.deepEqual(due.map((each) => each.id), [id])
+  await putOff(sql, change.failed ? [] : [id], change.failed ? [id] : [])
+  const [row] = await sql<{ minutes: number }[]>`select extract(epoch from drive_at - now())::float8 / 60 as minutes from messages where id = ${id}`
+  await sql`update messages set drive_at = null where id = ${id}`
+  return row!.minutes
+}
+
+test('a workflow that waits for hours is not woken again before something is due; one that may be lost is', async () => {
+  const near = (minutes: number, wanted: number) => assert.ok(Math.abs(minutes - wanted) < 0.2, `${minutes} minutes, not ${wanted}`)
+  near(await again({}), 242)
+  near(await again({ nextIn: '-1 minute' }), 5)
+  near(await again({ nextIn: '1 day', expiresIn: '-1 minute' }), 5)
+  near(await again({ nextIn: '1 day', expiresIn: '1 hour' }), 62)
+  near(await again({ state: 'bouncing' }), 5)
+  near(await again({ failed: true }), 1 / 60)
+})
