@@ -3,8 +3,8 @@
 
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { type Claim, recordAttempt, type Verdict } from '../store/attempts.ts'
-import { whenBack } from '../store/database.ts'
 import { postgresTime } from '../store/clock.ts'
+import { whenBack } from '../store/database.ts'
 import { suspendDestination } from '../store/destinations.ts'
 import type { ActivityDeps } from './index.ts'
 import type { Attempted, AttemptSummary } from './types.ts'
