@@ -9,6 +9,7 @@ import { type MessageRow, readMessage } from '../store/messages.ts'
 import { settleReports } from '../store/reports.ts'
 import { makeReports, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
+import { recipientsShown } from './stamp-headers.ts'
 import type { DsnArgument, DsnSent } from './types.ts'
 
 /** Octets of the original's header section that are returned. */
@@ -33,7 +34,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
     make: (event, recipients) => makeReports(deps, { event, message, original, recipients, at }),
     isDeadLetter: (recipient) => wants(recipient, 'failed'),
   })
-  const { progress, reports, settled } = await settle(message).catch((error) => {
+  const { progress, reports, settled, failed } = await settle(message).catch((error) => {
     if (isDatabaseError(error)) throw error
     deps.log.error({ id, error: String(error) }, 'the message cannot be returned in full')
     return settle({ ...message, ret: 'HDRS' })
@@ -43,5 +44,5 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
   }
   // Not waited for: the reports are committed, and the outbox starts what is not started here.
   for (const { dsn } of reports) deps.startMessage(dsn).catch(() => {})
-  return { progress, dsns: reports.map(({ dsn }) => dsn) }
+  return { progress, dsns: reports.map(({ dsn }) => dsn), failed: failed.filter((n) => n < recipientsShown) }
 }

@@ -7,7 +7,7 @@ import type { ActivityDeps } from './index.ts'
 import type { MessageArgument, Stamped, StampedRecipient } from './types.ts'
 
 /** Recipients that a workflow knows by address; the others it only counts. */
-const recipientsShown = 100
+export const recipientsShown = 100
 
 type StampedFrom = Pick<OpenedRecipient, 'n' | 'forwardPath' | 'state' | 'text' | 'nextAttemptAt'>
 

@@ -110,6 +110,8 @@ export interface DsnSent {
   progress: Progress
   /** Queue ids of the reports; none when nobody was to be told. */
   dsns: string[]
+  /** Positions of the recipients that are now failed for good, as far as a workflow knows them by address. */
+  failed: number[]
 }
 
 /** `update` names the asking, so that it is done once though the activity may run twice. */

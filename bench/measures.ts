@@ -34,6 +34,8 @@ export interface Measured {
 export interface Bench {
   seconds: number
   temporal: { address: string; pid: number }
+  /** The same, keeping nothing on disk; started when it is first needed. */
+  inMemory(): Promise<{ address: string; pid: number }>
   postgres: { url: string; pid: number }
   end(): Promise<void>
 }
@@ -50,9 +52,12 @@ export async function prepareBench(seconds: number, progress: (line: string) => 
   const temporal = await startTemporal({ folder: join(folder, 'temporal'), progress })
   process.env['EVERPOST_TEST_DATABASE_URL'] = postgres.url
   process.env['EVERPOST_TEST_TEMPORAL'] = temporal.address
+  let inMemory: ReturnType<typeof startTemporal> | null = null
   return {
     seconds, temporal, postgres,
+    inMemory: () => (inMemory ??= startTemporal({ folder: join(folder, 'temporal-in-memory'), inMemory: true, progress })),
     async end() {
+      await (await inMemory)?.stop()
       await temporal.stop()
       await postgres.stop()
       rmSync(folder, { recursive: true, force: true })
@@ -65,14 +70,16 @@ export const firstRoundOnly = new Set(['memory', 'one-destination', 'many-destin
 
 export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   /** What Temporal allows: empty workflows. */
-  async ceiling({ temporal, postgres, seconds }) {
-    const child = startChild('ceiling')
-    const processes = { ceiling: child.pid, temporal: temporal.pid, postgres: postgres.pid }
-    return await watched(processes, (measuring) => child.ask({ temporal: temporal.address, atOnce: clients, seconds }, measuring))
-  },
+  ceiling: (bench) => ceiling(bench, bench.temporal),
   /** Accepted, driven by a workflow, taken by the sink: as many under way as in the ceiling. */
   async 'end-to-end'(bench) {
     return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 })
+  },
+  /** Both with a Temporal that keeps nothing on disk, for those to whom Postgres alone is truth enough. */
+  'ceiling-in-memory': async (bench) => await ceiling(bench, await bench.inMemory()),
+  async 'end-to-end-in-memory'(bench) {
+    const temporal = await bench.inMemory()
+    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients, size, untilDelivered: true, rate: 0 })
   },
   /** The same with a queue of messages that wait for their next attempt. */
   async 'queued-1000'(bench) {
@@ -127,6 +134,12 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
       await everpost.end()
     }
   },
+}
+
+async function ceiling({ postgres, seconds }: Bench, temporal: Bench['temporal']): Promise<Measured> {
+  const child = startChild('ceiling')
+  const processes = { ceiling: child.pid, temporal: temporal.pid, postgres: postgres.pid }
+  return await watched(processes, (measuring) => child.ask({ temporal: temporal.address, atOnce: clients, seconds }, measuring))
 }
 
 interface Load {

@@ -80,8 +80,8 @@ async function startServers(settings: Settings, progress: (line: string) => void
     progress(`Postgres: 127.0.0.1:${postgres.port}`)
   }
   if (settings.temporal.address) return null
-  const { temporalPort: port, temporalUiPort: uiPort } = settings.dev
-  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, progress, searchAttributes })
+  const { temporalPort: port, temporalUiPort: uiPort, temporalInMemory: inMemory } = settings.dev
+  const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, inMemory, progress, searchAttributes })
   stops.push(temporal.stop)
   settings.temporal.address = temporal.address
   progress(`Temporal: ${temporal.address}, by ${temporal.route}`)

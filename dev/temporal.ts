@@ -91,8 +91,9 @@ async function downloadBySdk(progress: Progress): Promise<string> {
 }
 
 export interface TemporalOptions {
-  /** State is kept in `<folder>/temporal.db`, and survives a restart. */
+  /** State is kept in `<folder>/temporal.db`, and survives a restart, unless it is to be kept in memory alone. */
   folder: string
+  inMemory?: boolean
   /** Search attributes of the namespace, with their types. */
   searchAttributes?: Record<string, string>
   /** 0 or none: a free one. */
@@ -111,7 +112,7 @@ export interface RunningTemporal {
 }
 
 /** Starts the dev server with the namespace `default`; resolves when it serves. */
-export async function startTemporal({ folder, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
+export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
   const database = join(folder, 'temporal.db')
@@ -122,7 +123,10 @@ export async function startTemporal({ folder, progress, searchAttributes = {}, .
   progress('Temporal: starting (a few seconds)')
   const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
   const child = startChild({
-    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', '--db-filename', database, ...attributes],
+    command: [
+      path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn',
+      ...(inMemory ? [] : ['--db-filename', database]), ...attributes,
+    ],
     logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM',
   })
   const address = `127.0.0.1:${port}`

@@ -65,9 +65,12 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   }
 
   async function tryGroup(group: Group): Promise<void> {
+    const before = landed
     try {
       const result = await attempt({ id, clock: Date.now(), group })
       progress = result.progress
+      // Of attempts side by side the last to come back need not be the last that was recorded.
+      if (landed !== before || inFlight.size > 1) look = true
       noteAttempt(status, result.attempt)
     } catch (error) {
       if (!isCancellation(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
@@ -132,9 +135,10 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       // The reports wait for the attempts under way, so that one report tells of all that failed together.
       if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
         status.next = { what: 'a report is sent', at: null }
-        progress = (await sendDsn({ id, clock: Date.now(), expire, delayed })).progress
+        const sent = await sendDsn({ id, clock: Date.now(), expire, delayed })
+        progress = sent.progress
         if (delayed) delayAt = null
-        noteReport(status, expire)
+        noteReport(status, sent.failed)
         continue
       }
       if (open(progress) === 0 && !look) {

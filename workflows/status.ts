@@ -2,6 +2,7 @@
 
 import { setCurrentDetails } from '@temporalio/workflow'
 import type { AttemptSummary, Group, Progress, Stamped } from '../activities/types.ts'
+import type { ControlRequest, ControlResult } from '../mail/control.ts'
 
 const attemptsKept = 50
 
@@ -58,14 +59,23 @@ export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | nul
   }
 }
 
-/** After a report: whoever it covered is settled. */
-export function noteReport(status: MessageStatus, expired: boolean): void {
+/** After a report: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
+export function noteReport(status: MessageStatus, failed: number[]): void {
+  for (const recipient of status.recipients) if (failed.includes(recipient.n)) noteFailed(recipient)
+}
+
+/** After an operator's word: who was dropped is settled at once, whereas a bounce ends with its report. */
+export function noteControl(status: MessageStatus, { action, recipients }: ControlRequest, { busy }: ControlResult): void {
+  if (action !== 'drop') return
   for (const recipient of status.recipients) {
-    if (recipient.state === 'bouncing' || (expired && recipient.state === 'queued')) {
-      recipient.state = 'failed'
-      recipient.nextAttemptAt = null
-    }
+    const meant = recipients?.includes(recipient.n) ?? true
+    if (meant && recipient.state !== 'delivered' && !busy.includes(recipient.forwardPath)) noteFailed(recipient)
   }
+}
+
+function noteFailed(recipient: RecipientStatus): void {
+  recipient.state = 'failed'
+  recipient.nextAttemptAt = null
 }
 
 /** Before the workflow waits: says for what, to the query and in Temporal's own UI. */

@@ -5,7 +5,7 @@ import type { Progress } from '../activities/types.ts'
 import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
-import type { MessageStatus } from './status.ts'
+import { type MessageStatus, noteControl } from './status.ts'
 
 interface Asked {
   update: string
@@ -55,6 +55,7 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
           if ('refused' in done) next.fail(ApplicationFailure.nonRetryable(done.refused, 'Refused'))
           else {
             progress = done.progress
+            noteControl(status, next.request, done.result)
             next.answer(done.result)
           }
         } catch (error) {

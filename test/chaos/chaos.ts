@@ -50,6 +50,7 @@ export interface ChaosResult {
 
 /** Milliseconds at most between two acts of a kind, both kinds side by side. */
 const pace = { ours: 2000, theirs: 2500 }
+const longestPause = 10_000
 /** Milliseconds from one kill to the next, as it comes out. */
 const perKill = 1500
 
@@ -59,10 +60,12 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const acts: Record<string, number> = {}
   const struck: Record<string, number> = {}
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
+  let work = 0 // messages answered, and messages taken
   const cluster = await startCluster({
     seed, sabotage: sabotage ?? '', patient: options.patient, other: options.other ?? null,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
+    taken: () => { work++ },
   })
   const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, deadly: sabotage !== undefined })
   let armed = true
@@ -74,11 +77,18 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     const begun = Date.now()
     // As many a second as are needed while the kills last.
     const rate = Math.max(5, options.messages / ((options.kills * perKill) / 1000))
-    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
+    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => {
+      sent = count
+      work++
+    })
+    const share = options.messages / options.kills / 2
     const enough = () => (total() >= options.kills && sent >= options.messages) || Date.now() - begun >= (options.limit ?? Number.POSITIVE_INFINITY)
     const lane = async (on: Target) => {
       for (const dice = randomOf(seed, `pace of ${on}`); !enough();) {
+        const before = work
         await sleep(dice.between(pace[on] / 5, pace[on]))
+        // A busy machine gets as much done between two faults as an idle one, or nothing would be under way when they strike.
+        for (let waited = 0; work < before + share && waited < longestPause && !enough(); waited += 100) await sleep(100)
         const done = await nemesis.act(on)
         if (done) count(acts, done.name)
         if (done?.killed) count(kills, done.killed)

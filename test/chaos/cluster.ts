@@ -67,9 +67,11 @@ export interface ClusterOptions {
   died: (role: Role, signal: string) => void
   /** Told of every point at which a process was struck. */
   reached: (what: string) => void
+  /** Told of every message that the sink takes. */
+  taken: () => void
 }
 
-export async function startCluster({ seed, sabotage, patient, other, died, reached }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ seed, sabotage, patient, other, died, reached, taken }: ClusterOptions): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
@@ -89,6 +91,7 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
   const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
   sink.send({ seed, port: sinkPort, takings: at('takings') } satisfies SinkOrders)
   const { dns } = await listening
+  sink.on('message', taken)
   const cluster: Cluster = {
     folder, sink, sinkPort, means, patient, disk, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
     ledger: at('ledger'), takings: at('takings'), maildir: at('mail'),

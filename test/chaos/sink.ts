@@ -1,6 +1,6 @@
 // The next hop, a process of its own: takes, refuses, defers and misbehaves as plan and seed say, and writes down each message that it took.
 
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startDnsServer, type Zone } from '../../smtp/testing-dns.ts'
@@ -41,6 +41,7 @@ process.once('message', (orders: SinkOrders) => {
 })
 
 async function run({ seed, port, takings }: SinkOrders): Promise<void> {
+  writeFileSync(takings, '')
   const random = randomOf(seed, 'sink')
   const deferred = new Set<string>()
   const sockets = new Set<Socket>()
@@ -125,6 +126,7 @@ async function converse(socket: Socket, sink: Sink): Promise<void> {
       // Refused is not taken; broken off without a word, it is.
       if (!replied && (bad?.how === '421' || bad?.how === '451')) return void (await spoil('dot'))
       appendFileSync(sink.takings, `${JSON.stringify(takingOf(sink.seed, recipients, text, replied))}\n`)
+      process.send!('taken')
       if (await spoil('dot')) return
       say('250 2.0.0 Taken')
     } else if (verb === 'QUIT') return void say('221 2.0.0 Bye')
