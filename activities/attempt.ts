@@ -9,6 +9,7 @@ import { readMessage, type WholeMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
+import { eitherOf } from './either.ts'
 import { eachReversePath } from './each-reverse-path.ts'
 import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
@@ -49,8 +50,8 @@ async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: D
   const { id, clock, group } = argument
   const { sql, worker, settings: { worker: { lease } } } = deps
   if (deps.stopping.aborted) throw stopping()
-  const patient = AbortSignal.any([Context.current().cancellationSignal, deps.stopping])
-  const entered = await deps.gate.enter(entryFor(id, group), first ? null : patient)
+  const patience = first ? null : eitherOf([Context.current().cancellationSignal, deps.stopping])
+  const entered = await deps.gate.enter(entryFor(id, group), patience?.signal ?? null).finally(() => patience?.end())
   if (entered.kind === 'line') return null
   if (entered.kind === 'refused' && deps.stopping.aborted) throw stopping()
   if (entered.kind === 'refused') return { attempt: null, progress: await putOff(deps, argument, entered) }
@@ -91,9 +92,7 @@ async function tryClaimed(
   const { lease } = settings.worker
 
   const context = Context.current()
-  const signal = AbortSignal.any([
-    context.cancellationSignal, deps.stopping, ...(first ? [AbortSignal.timeout(settings.transfer.fastLane)] : []),
-  ])
+  const { signal, end } = eitherOf([context.cancellationSignal, deps.stopping], first ? settings.transfer.fastLane : undefined)
   const renewal = setInterval(() => {
     renewLease(sql, id, claim.number, lease).catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
   }, lease / 3)
@@ -122,6 +121,7 @@ async function tryClaimed(
     await releaseAttempt(sql, id, claim.number, []).catch(() => {})
     throw error
   } finally {
+    end()
     clearInterval(renewal)
     clearInterval(heartbeat)
   }

@@ -102,8 +102,8 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
           : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
         const button = suspended ? html`<button name="action" value="resume">resume</button>` : html`<button name="action" value="suspend">suspend for an hour</button>`
         const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}">${button}</form>`
-        const traffic = `${row?.delivered ?? 0}, ${row?.deferred ?? 0}, ${row?.bounced ?? 0}`
-        return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}<td>${traffic}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
+        const outcomes = [row?.delivered ?? 0, row?.deferred ?? 0, row?.bounced ?? 0].join(', ')
+        return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}<td>${outcomes}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
       })}</tbody></table>`))
   })
 

@@ -115,7 +115,7 @@ export interface RunningTemporal {
 export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
-  const database = join(folder, 'temporal.db')
+  const storage = inMemory ? [] : ['--db-filename', join(folder, 'temporal.db')]
   await stopStale(pidFile, 'SIGTERM')
   const { path, route } = await findTemporal(progress)
   const port = ports.port || (await freePort())
@@ -123,10 +123,7 @@ export async function startTemporal({ folder, inMemory = false, progress, search
   progress('Temporal: starting (a few seconds)')
   const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
   const child = startChild({
-    command: [
-      path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn',
-      ...(inMemory ? [] : ['--db-filename', database]), ...attributes,
-    ],
+    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', ...storage, ...attributes],
     logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM',
   })
   const address = `127.0.0.1:${port}`

@@ -323,8 +323,7 @@ export const settingsSchema = z.strictObject({
     postgresPort: anyPort.describe('Port of the Postgres that dev mode runs.'),
     temporalPort: anyPort.describe('Port of the Temporal that dev mode runs.'),
     temporalUiPort: anyPort.describe("Port of Temporal's web page."),
-    temporalInMemory: z.boolean().default(false)
-      .describe('Temporal keeps nothing on disk: mail goes out faster, and after a restart what is queued is driven anew from Postgres; only its histories are gone.'),
+    temporalInMemory: z.boolean().default(false).describe('Temporal keeps nothing on disk: faster, and after a restart the queue is driven anew from Postgres; its histories are gone.'),
   }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),

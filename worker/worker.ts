@@ -1,5 +1,6 @@
 // The Temporal worker of a process: polls, runs workflows from the prebuilt bundle, and stops without losing an attempt.
 
+import { setMaxListeners } from 'node:events'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type NativeConnection, Worker } from '@temporalio/worker'
@@ -42,6 +43,8 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
   if (!existsSync(bundle)) throw new Error(`The workflow bundle ${bundle} is missing. Run: npm run build`)
   const { settings } = deps
   const stopping = new AbortController()
+  // Every attempt under way listens to it.
+  setMaxListeners(0, stopping.signal)
   const worker = await PlainWorker.create({
     connection: deps.connection,
     namespace: settings.temporal.namespace,

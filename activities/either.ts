@@ -1,0 +1,27 @@
+// One signal of several. AbortSignal.any would do, but Node 20 never lets go of one that somebody has listened to: some 1.3 KiB for
+// each attempt, for as long as the process lives.
+
+export interface Either {
+  /** Aborted when one of the others is, or when the time is over. */
+  signal: AbortSignal
+  /** Lets go of the others; to be called when nobody waits any more. */
+  end(): void
+}
+
+/** `time`: milliseconds. */
+export function eitherOf(others: AbortSignal[], time?: number): Either {
+  const controller = new AbortController()
+  const abort = () => controller.abort()
+  const timer = time === undefined ? undefined : setTimeout(abort, time)
+  for (const other of others) {
+    if (other.aborted) abort()
+    else other.addEventListener('abort', abort)
+  }
+  return {
+    signal: controller.signal,
+    end() {
+      clearTimeout(timer)
+      for (const other of others) other.removeEventListener('abort', abort)
+    },
+  }
+}
