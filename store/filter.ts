@@ -41,13 +41,13 @@ export function matching(sql: Sql, filter: QueueFilter) {
 
 /** What the filter says of the message `m` as a whole. */
 export function matchingMessage(sql: Sql, { ids, sender, before, status, held }: QueueFilter) {
-  const onHold = status === 'held' ? true : status === 'deferred' ? false : held
   return sql`
     m.state = 'queued'
     ${ids ? sql`and m.id = any(${ids})` : sql``}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
     ${before ? sql`and m.accepted_at < ${before}` : sql``}
-    ${onHold === undefined ? sql`` : onHold ? sql`and m.held_at is not null` : sql`and m.held_at is null`}`
+    ${status === 'held' || held === true ? sql`and m.held_at is not null` : sql``}
+    ${status === 'deferred' || held === false ? sql`and m.held_at is null` : sql``}`
 }
 
 /** What it says of a recipient `r`; that alone, when nothing: it is not settled. */
