@@ -25,10 +25,11 @@ export interface Due {
 /** How often a workflow is told, five minutes apart, before it counts as stuck. */
 const patience = 3
 
-/** After the starts: Temporal drives the started ones, so they are looked at again later; the failed ones come back soon. */
+/** After the starts: Temporal drives the started ones, so they are looked at again later; the failed ones come back soon, and were not driven. */
 export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {
   await sql`
-    update messages set drive_at = case when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes')
+    update messages set driven = driven - case when id = any(${failed}) then 1 else 0 end,
+      drive_at = case when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes')
                                         else least(drive_at, now() + interval '1 second') end
     where id = any(${[...started, ...failed]}) and drive_at is not null`
 }
