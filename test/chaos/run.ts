@@ -22,7 +22,7 @@ const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' },
     minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, patient: { type: 'boolean', default: false },
-    patience: { type: 'string', default: '420' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
+    patience: { type: 'string', default: '600' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
   },
 })
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
