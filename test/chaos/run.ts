@@ -3,6 +3,7 @@
 // processes are of another version, built there. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed
 // duplicates. --json FILE: all of the result. Exit code 1: the promise was broken, or the control was blind.
 
+import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -21,7 +22,7 @@ const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' },
     minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, patient: { type: 'boolean', default: false },
-    patience: { type: 'string', default: '420' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
+    patience: { type: 'string', default: '600' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
   },
 })
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
@@ -35,7 +36,16 @@ const result = await runChaos({
 const { verdict } = result
 console.log(JSON.stringify({ ...result, verdict: { told: verdict.told, outcomes: verdict.outcomes, unknownTaken: verdict.unknownTaken } }, null, 2))
 for (const [what, list] of Object.entries(verdict)) if (Array.isArray(list)) console.log([`${what}: ${list.length}`, ...list.slice(0, 20)].join('\n  '))
-if (values.json) writeFileSync(values.json, `${JSON.stringify({ at: new Date().toISOString(), seed, ...result }, null, 2)}\n`)
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ at: new Date().toISOString(), commit: commit(), seed, ...result }, null, 2)}\n`)
 const good = values.sabotage === undefined ? kept(verdict) : verdict.lost.length + verdict.unattributed.length > 0
 console.log(good ? 'kept' : 'BROKEN')
 process.exit(good ? 0 : 1)
+
+/** Of the checkout that was run; '' outside one. */
+function commit(): string {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: import.meta.dirname, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+  } catch {
+    return ''
+  }
+}
