@@ -91,9 +91,10 @@ async function tryClaimed(
   const { lease } = settings.worker
 
   const context = Context.current()
-  const signal = AbortSignal.any([
-    context.cancellationSignal, deps.stopping, ...(first ? [AbortSignal.timeout(settings.transfer.fastLane)] : []),
-  ])
+  // Not AbortSignal.timeout: nothing but AbortSignal.any would know of it, and Node collects such a signal as garbage before it comes.
+  const late = new AbortController()
+  const lane = first ? setTimeout(() => late.abort(), settings.transfer.fastLane) : undefined
+  const signal = AbortSignal.any([context.cancellationSignal, deps.stopping, late.signal])
   const renewal = setInterval(() => {
     renewLease(sql, id, claim.number, lease).catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
   }, lease / 3)
@@ -122,6 +123,7 @@ async function tryClaimed(
     await releaseAttempt(sql, id, claim.number, []).catch(() => {})
     throw error
   } finally {
+    clearTimeout(lane)
     clearInterval(renewal)
     clearInterval(heartbeat)
   }
