@@ -1,5 +1,5 @@
-// One signal of several. AbortSignal.any would do, but Node 20 never lets go of one that somebody has listened to: some 1.3 KiB for
-// each attempt, for as long as the process lives.
+// One signal of several. AbortSignal.any and AbortSignal.timeout would do, but Node 20 never lets go of the former once somebody has
+// listened to it, some 1.3 KiB for each attempt, and collects the latter as garbage before its time when only the former knows of it.
 
 export interface Either {
   /** Aborted when one of the others is, or when the time is over. */

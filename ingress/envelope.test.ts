@@ -11,8 +11,8 @@ const envelope = `${ehlo}> MAIL FROM:<s@a.test>\n< 250 2.1.0\n> RCPT TO:<r@examp
 test('EHLO offers what is honoured, and under TLS other things', async () => {
   const words = async (tls: boolean) => (await dialogue(edge.port('smtp'), '> EHLO c.test\n< 250', tls))[0]!.split('\n').slice(1).map((line) => line.slice(4))
   const always = ['PIPELINING', 'SIZE 1048576', '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN', 'CHUNKING', 'BINARYMIME', 'LIMITS RCPTMAX=3']
-  assert.deepEqual(await words(false), [...always, 'STARTTLS'])
-  assert.deepEqual(await words(true), [...always, 'REQUIRETLS'])
+  assert.deepEqual(await words(false), [...always, 'STARTTLS', 'XVERP'])
+  assert.deepEqual(await words(true), [...always, 'REQUIRETLS', 'XVERP'])
 })
 
 test('the envelope is kept as it was said: DSN parameters by recipient, duplicates with their own wishes, REQUIRETLS, SMTPUTF8', async () => {
