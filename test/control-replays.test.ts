@@ -32,7 +32,8 @@ test('workflows that were steered replay: started by the command itself, or stee
     assert.ok(answers.filter(({ code }) => code === 0).length >= 3, answers.map(({ stderr }) => stderr).join())
     script.rcpt = {}
     for (const id of [begun, running]) {
-      assert.equal((await everpost.command('release', id)).code, 0)
+      const { code, stdout, stderr } = await everpost.command('release', id)
+      assert.equal(code, 0, `${id === begun ? 'begun' : 'running'}: ${stdout}${stderr}; ${answers.map((answer) => answer.stdout + answer.stderr).join()}`)
       await everpost.states(id)
       await until('its workflow has ended', async () => (await workflow.getHandle(id).describe()).status.name === 'COMPLETED')
       const history = await workflow.getHandle(id).fetchHistory()
