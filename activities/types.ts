@@ -12,6 +12,7 @@ export interface Progress {
   expiresAt: number
   /** Left out by workers before it was introduced. */
   heldAt?: number | null
+  waits?: { destination: string; why: string } | null
 }
 
 /** Recipients with one next hop: they share a transaction. */

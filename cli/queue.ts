@@ -39,6 +39,6 @@ function line(row: QueueRow): string[] {
   const next = row.active ? 'under way' : row.held ? 'on hold' : due <= 0 ? 'now' : `in ${span(due)}`
   return [
     row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath ?? '(a report is due)'}${more}`,
-    next, row.outcome?.text ?? '',
+    next, row.waits ?? row.outcome?.text ?? '',
   ]
 }

@@ -121,7 +121,7 @@ export const queueSchema = z
   .object({
     messages: z.array(z.object({
       id: idSchema, kind: z.enum(['mail', 'dsn']), reversePath: z.string(), size: z.int(), acceptedAt: time, expiresAt: time, held: z.boolean(),
-      waiting: z.int(), recipients: z.int(), forwardPath: z.string().nullable(), outcome: outcome.nullable(), nextAttemptAt: time.nullable(), active: z.boolean(),
+      waiting: z.int(), recipients: z.int(), forwardPath: z.string().nullable(), outcome: outcome.nullable(), waits: z.string().nullable(), nextAttemptAt: time.nullable(), active: z.boolean(),
     })),
   })
   .openapi('Queue')

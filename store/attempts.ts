@@ -178,7 +178,7 @@ async function recordSole(
     ),
     open as (
       select ${queued ? 1 : 0}::int as queued, ${state === 'notifying' || state === 'bouncing' ? 1 : 0}::int as unreported,
-             case when ${queued} then next_attempt_at end as next_at, null::timestamptz as leased_until, false as failed
+             case when ${queued} then next_attempt_at end as next_at, null::timestamptz as leased_until, false as failed, null::text[] as waits
       from recipient
     )
     ${settleMessage(sql, id, retention)}`

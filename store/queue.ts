@@ -17,6 +17,8 @@ export interface QueueRow {
   /** The first of those waiting, with its last outcome; null while only a report is due. */
   forwardPath: string | null
   outcome: Outcome | null
+  /** While no attempt is possible: why. */
+  waits: string | null
   nextAttemptAt: Date | null
   /** Attempts that hold recipients now. */
   active: boolean
@@ -43,7 +45,7 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
   return await sql<QueueRow[]>`
     select m.id, m.kind, m.reverse_path as "reversePath", m.size, m.accepted_at as "acceptedAt", m.expires_at as "expiresAt",
            m.held_at is not null as held, r.waiting, (select count(*) from recipients a where a.message_id = m.id) as recipients,
-           f.forward_path as "forwardPath", f.outcome, r.next_attempt_at as "nextAttemptAt", r.active
+           f.forward_path as "forwardPath", f.outcome, f.waits, r.next_attempt_at as "nextAttemptAt", r.active
     from (
       select id, row_number() over () as place
       from (${order === 'next' ? byNextAttempt(sql, filter, offset + limit) : inOrder(sql, filter, order)} limit ${limit} offset ${offset}) m
@@ -54,7 +56,7 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
       from recipients where message_id = m.id and state in ('queued', 'notifying', 'bouncing')
     ) r
     left join lateral (
-      select forward_path, outcome from recipients
+      select forward_path, outcome, waits from recipients
       where message_id = m.id and state in ('queued', 'notifying', 'bouncing') order by next_attempt_at, n limit 1
     ) f on true
     order by p.place`

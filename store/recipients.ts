@@ -61,6 +61,8 @@ export interface Progress {
   expiresAt: number
   /** Since when the message is on hold: nothing is due until it is released. */
   heldAt: number | null
+  /** While no attempt is possible for some of them: at which destination, and why. Not there where nobody looked. */
+  waits?: { destination: string; why: string } | null
 }
 
 /** Beyond the end of every queue lifetime: what is on hold does not expire. */
@@ -75,7 +77,8 @@ export async function readProgress(sql: Sql, id: string, except: number[] = []):
              where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
            min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
            (select expires_at from messages where id = ${id}) as "expiresAt",
-           (select held_at from messages where id = ${id}) as "heldAt"
+           (select held_at from messages where id = ${id}) as "heldAt",
+           (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
     from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
   return toProgress(row!)
 }
@@ -87,6 +90,7 @@ export interface ProgressRow {
   leasedUntil: Date | null
   expiresAt: Date
   heldAt: Date | null
+  waits?: [string, string][] | null
 }
 
 export function toProgress(row: ProgressRow): Progress {
@@ -97,6 +101,7 @@ export function toProgress(row: ProgressRow): Progress {
     leasedUntil: row.leasedUntil?.getTime() ?? null,
     expiresAt: (row.heldAt ? never : row.expiresAt).getTime(),
     heldAt: row.heldAt?.getTime() ?? null,
+    waits: row.waits?.[0] ? { destination: row.waits[0][0], why: row.waits[0][1].slice(0, 200) } : null,
   }
 }
 
@@ -123,7 +128,8 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
              count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
              min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until,
-             exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed
+             exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed,
+             (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
       from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
     )
     ${settleMessage(sql, id, retention)}`
@@ -145,7 +151,7 @@ export function settleMessage(sql: Sql, id: string, { failed, delivered }: Reten
                       then greatest(now(), least(next_at, leased_until)) + interval '2 minutes' end
     from open
     where id = ${id}
-    returning queued, unreported, next_at as "nextAt", leased_until as "leasedUntil", expires_at as "expiresAt", held_at as "heldAt"`
+    returning queued, unreported, next_at as "nextAt", leased_until as "leasedUntil", expires_at as "expiresAt", held_at as "heldAt", waits`
 }
 
 /** Takes the message for the rest of the transaction. Returns false when there is no such message. */

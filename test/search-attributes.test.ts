@@ -47,6 +47,13 @@ test("Temporal's own list finds what waits, its details say in words what for, i
     await everpost.states(waiting)
     await until('it is found as delivered', async () => (await found(`EverpostStatus = 'delivered'`)).join() === waiting)
 
+    assert.equal((await everpost.command('destination', 'suspend', destination, '--for', '1h', '--why', 'their move')).code, 0)
+    const kept = await everpost.send('y@partner.test', 'bob@sender.test')
+    await until('what waits for a suspension is found', async () => (await found(query)).join() === kept)
+    const { currentDetails: why } = await workflow.getHandle(kept).query<{ currentDetails: string }>('__temporal_workflow_metadata')
+    assert.match(why, /^Waits for: the next attempt, since \[127\.0\.0\.1\]:\d+ is suspended until \S+Z by \S+: their move at .*Z\.\n/)
+    assert.match((await everpost.command('queue')).stdout, /y@partner\.test .* is suspended until/)
+
     const quick = await everpost.send('carol@example.test')
     await everpost.states(quick)
     await until('its workflow has ended', async () => (await workflow.getHandle(quick).describe()).status.name === 'COMPLETED')

@@ -19,7 +19,8 @@ export function searchable(status: MessageStatus): { waiting(): void; ended(): v
 
   function set(word: string): void {
     const deferring = status.attempts.filter((attempt) => attempt.outcomes.some((outcome) => outcome.status === 'deferred'))
-    const destinations = [...new Set(deferring.map((attempt) => attempt.nextHop.slice(0, longest)))].slice(0, destinationsShown)
+    const names = [...(status.waitsFor === null ? [] : [status.waitsFor]), ...deferring.map((attempt) => attempt.nextHop)]
+    const destinations = [...new Set(names.map((name) => name.slice(0, longest)))].slice(0, destinationsShown)
     const now = [word, ...destinations].join(' ')
     if (now === last) return
     upsertSearchAttributes([

@@ -27,13 +27,15 @@ export interface MessageStatus {
   held: boolean | undefined
   /** The latest attempts, oldest first. */
   attempts: AttemptSummary[]
+  /** While no attempt is possible: the destination whose suspension, circuit or limit it is. */
+  waitsFor: string | null
   /** What happens next, and when (ISO 8601, UTC); null when nothing does. */
   next: { what: string; at: string | null } | null
 }
 
 export function newStatus(id: string, attempts: AttemptSummary[]): MessageStatus {
   return {
-    id, reversePath: '', recipients: [], recipientCount: 0, acceptedAt: null, expiresAt: null, held: undefined, attempts,
+    id, reversePath: '', recipients: [], recipientCount: 0, acceptedAt: null, expiresAt: null, held: undefined, attempts, waitsFor: null,
     next: { what: 'the header fields are stamped', at: null },
   }
 }
@@ -87,7 +89,8 @@ export function noteNext(status: MessageStatus, progress: Progress, inFlight: Se
   } else if (status.held) {
     status.next = { what: `on hold since ${iso(progress.heldAt!)}, until an operator releases it`, at: null }
   } else {
-    status.next = { what: 'the next attempt', at: wakeAt === null ? null : iso(wakeAt) }
+    status.waitsFor = progress.waits?.destination ?? null
+    status.next = { what: progress.waits ? `the next attempt, since ${progress.waits.why}` : 'the next attempt', at: wakeAt === null ? null : iso(wakeAt) }
   }
   const hops = [...inFlight].map((group) => group.nextHop).join(', ')
   const last = status.attempts.at(-1)?.outcomes.find((outcome) => outcome.status !== 'delivered')?.text
