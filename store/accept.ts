@@ -86,6 +86,18 @@ function encode(body: Buffer): { text: string; ascii: boolean } {
 
 /** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */
 export async function isAccepted(sql: Sql, id: string): Promise<boolean> {
-  const rows = await sql`select from messages where id = ${id}`
-  return rows.length === 1
+  let accepted = true
+  // To put a row of this id there waits for the commit that may still be under way, which to look for one does not.
+  await sql.begin(async (tx) => {
+    const rows = await tx`
+      insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, expires_at)
+      values (${id}, 'mail', '', '7BIT', false, false, 0, '{}', now()) on conflict (id) do nothing returning id`
+    accepted = rows.length === 0
+    if (!accepted) throw notKept
+  }).catch((error) => {
+    if (error !== notKept) throw error
+  })
+  return accepted
 }
+
+const notKept = new Error('a row that is not to be kept')

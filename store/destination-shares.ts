@@ -3,8 +3,8 @@
 
 import type { Sql } from './database.ts'
 
-/** A worker that has not renewed its row for so long has no part in a limit any more. */
-const shareLives = '4 seconds'
+/** A worker that has not renewed its row for so many milliseconds has no part in a limit any more. */
+export const shareLives = 4000
 /** Sets these advisory locks apart from others. */
 const lockSpace = 20_257
 
@@ -32,11 +32,13 @@ export interface ShareAsk extends Pick<ShareRow, 'wants' | 'places'> {
 export async function renewShares(sql: Sql, worker: string, names: string[], decide: (name: string, others: ShareRow[]) => ShareAsk): Promise<ShareRow[]> {
   return await sql.begin(async (tx) => {
     // A lock for each destination, held for one more statement, and in the same order by all: no two workers take the same place.
-    const [, others] = await Promise.all([
+    const [, , others] = await Promise.all([
+      // A worker that is stopped just here, or cut off, must not keep the others waiting: the server ends its transaction.
+      tx`select set_config('idle_in_transaction_session_timeout', '2s', true), set_config('lock_timeout', '3s', true)`,
       tx`select pg_advisory_xact_lock(${lockSpace}, hashtext(name)) from (select name from unnest(${names}::text[]) as given (name) order by hashtext(name)) as sorted`,
       tx<ShareRow[]>`
         select destination, worker, wants, places from destination_shares
-        where destination = any(${names}::text[]) and worker <> ${worker} and renewed_at > now() - ${shareLives}::interval`,
+        where destination = any(${names}::text[]) and worker <> ${worker} and renewed_at > now() - ${shareLives}::float8 * interval '1 millisecond'`,
     ])
     const asks = names.map((name) => decide(name, others.filter((row) => row.destination === name)))
     await tx`

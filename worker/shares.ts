@@ -5,7 +5,7 @@ import type { Limit } from '../activities/gate.ts'
 import type { Busy } from '../activities/meter.ts'
 import { dueTo, placesOf } from '../activities/share.ts'
 import type { Sql } from '../store/database.ts'
-import { leaveShares, renewShares, type ShareAsk, type ShareRow, sharesChannel } from '../store/destination-shares.ts'
+import { leaveShares, renewShares, type ShareAsk, shareLives, type ShareRow, sharesChannel } from '../store/destination-shares.ts'
 
 export interface Shares {
   /** This worker's part; the first time, and after a while of wanting nothing, Postgres is asked. */
@@ -24,6 +24,8 @@ interface Part {
   due: number
   rate: number | null
   wants: number
+  /** When that was asked, by the clock that only counts: a while later the others no longer know of it. */
+  at: number
 }
 
 export interface SharesDeps {
@@ -46,8 +48,8 @@ export function keepShares({ sql, worker, busy, wake }: SharesDeps): Shares {
 
   async function share(name: string, limit: Limit): Promise<Limit> {
     const known = parts.get(name)
-    if (known && known.limit.concurrency === limit.concurrency && known.limit.rate === limit.rate && known.wants > 0) return partOf(known)
-    parts.set(name, { places: 0, due: 0, rate: limit.rate === null ? null : 0, wants: 0, ...known, limit })
+    if (known && known.limit.concurrency === limit.concurrency && known.limit.rate === limit.rate && known.wants > 0 && !hasLapsed(known)) return partOf(known)
+    parts.set(name, { places: 0, due: 0, rate: limit.rate === null ? null : 0, wants: 0, at: 0, ...known, limit })
     await ask(name, true).catch(() => {})
     return partOf(parts.get(name)!)
   }
@@ -71,6 +73,7 @@ export function keepShares({ sql, worker, busy, wake }: SharesDeps): Shares {
   async function renewNamed(all: string[]): Promise<void> {
     const names = all.filter((name) => parts.has(name))
     if (stopped || names.length === 0) return
+    const asked = performance.now()
     const decided = new Map<string, Part>()
     await renewShares(sql, worker, names, (name, others) => {
       const [next, tell] = decide(name, others)
@@ -78,7 +81,7 @@ export function keepShares({ sql, worker, busy, wake }: SharesDeps): Shares {
       return { wants: next.wants, places: next.places, tell }
     })
     for (const [name, next] of decided) {
-      parts.set(name, { ...next, limit: parts.get(name)!.limit })
+      parts.set(name, { ...next, at: asked, limit: parts.get(name)!.limit })
       if (busy(name) === undefined) parts.delete(name)
       wake(name)
     }
@@ -97,7 +100,7 @@ export function keepShares({ sql, worker, busy, wake }: SharesDeps): Shares {
     const places = limit.concurrency === null ? 0 : placesOf(worker, limit.concurrency, due.concurrency!, rows, underWay)
     Object.assign(before, { places: Math.min(before.places, places), due: due.concurrency ?? 0 })
     const lacks = places < Math.min(wants, due.concurrency ?? 0) && wants > before.wants
-    return [{ limit, places, due: due.concurrency ?? 0, rate: due.rate, wants }, places < rows.at(-1)!.places || lacks]
+    return [{ limit, places, due: due.concurrency ?? 0, rate: due.rate, wants, at: before.at }, places < rows.at(-1)!.places || lacks]
   }
 
   async function renew(): Promise<void> {
@@ -131,6 +134,13 @@ export function keepShares({ sql, worker, busy, wake }: SharesDeps): Shares {
   }
 }
 
-function partOf({ limit, places, due, rate }: Part): Limit {
-  return { concurrency: limit.concurrency === null ? null : Math.min(places, due), rate }
+/** None after a pause of this process or of the line to Postgres, until the row is renewed: the others have shared out what it was. */
+function partOf(part: Part): Limit {
+  const { limit, places, due, rate } = part
+  const lapsed = hasLapsed(part)
+  return { concurrency: limit.concurrency === null ? null : lapsed ? 0 : Math.min(places, due), rate: rate !== null && lapsed ? 0 : rate }
+}
+
+function hasLapsed({ at }: Part): boolean {
+  return performance.now() - at > shareLives
 }

@@ -44,6 +44,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   let { delayAt } = stamped
   let troubleUntil = 0
   let landed = 0 // attempts that have ended
+  let steered = 0 // times that an operator's word was done
   let quiet = 0 // milliseconds to wait before what is due is asked for again, since it was not found
 
   /** Before this run ends: whoever has asked for something gets an answer. */
@@ -65,12 +66,12 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   }
 
   async function tryGroup(group: Group): Promise<void> {
-    const before = landed
+    const [before, orders] = [landed, steered]
     try {
       const result = await attempt({ id, clock: Date.now(), group })
       progress = result.progress
-      // Of attempts side by side the last to come back need not be the last that was recorded.
-      if (landed !== before || inFlight.size > 1) look = true
+      // Of attempts side by side, and of an attempt and an operator's word, the last to come back need not be the last that was recorded.
+      if (landed !== before || steered !== orders || inFlight.size > 1) look = true
       noteAttempt(status, result.attempt)
     } catch (error) {
       if (!isCancellation(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
@@ -113,11 +114,15 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const draining = continueAsNewSuggested || historyLength > longHistory
     const troubled = Date.now() < troubleUntil
     if (controls.waiting()) {
+      const [before, due] = [landed, look]
+      look = false // unless something comes meanwhile
       const now = await controls.run()
-      if (!now) continue
-      // It knows all; but with attempts under way only a look tells what is due beside them.
-      if (inFlight.size === 0) progress = now
-      look = inFlight.size > 0 || (now.nextAt ?? Number.POSITIVE_INFINITY) <= Date.now() + soon
+      if (now) {
+        steered++
+        // It knows all; but with attempts under way only a look tells what is due beside them.
+        if (inFlight.size === 0 && landed === before) progress = now
+        look ||= inFlight.size > 0 || landed !== before || (now.nextAt ?? Number.POSITIVE_INFINITY) <= Date.now() + soon
+      } else look ||= due
       continue
     }
     if (look && !draining && !troubled && inFlight.size < sideBySide) {
