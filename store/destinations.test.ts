@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { putOffRecipients } from './destinations.ts'
+import { putOffRecipients, readDestinations, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -29,4 +29,26 @@ test('who is put off is looked at last when the lifetime ends', async () => {
 
 test('where the lifetime is over by the clock of the workflow, though not by that of Postgres, nothing is due in its past', async () => {
   assert.equal(await putOff({ ahead: 2, until: 3 }), 3)
+})
+
+/** Who suspends it, and for how many hours from now. */
+async function suspension(name: string): Promise<{ by: string; hours: number }> {
+  const [row] = await readDestinations(sql, name)
+  return { by: row!.suspendedBy, hours: Math.round((row!.suspendedUntil!.getTime() - Date.now()) / hour) }
+}
+
+test('a rule lengthens a suspension, and never shortens one; an operator does both', async () => {
+  const rule = (hours: number) => suspendDestination(sql, 'y.test', hours * hour, 'rule listed', 'on our list', true)
+  await rule(2)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 2 })
+  await suspendDestination(sql, 'y.test', 24 * hour, 'ada', 'they move')
+  await rule(2)
+  assert.deepEqual(await suspension('y.test'), { by: 'ada', hours: 24 })
+  await rule(48)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 48 })
+  await suspendDestination(sql, 'y.test', hour, 'ada', '')
+  assert.deepEqual(await suspension('y.test'), { by: 'ada', hours: 1 })
+  await suspendDestination(sql, 'y.test', null, 'ada', '')
+  await rule(3)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 3 })
 })

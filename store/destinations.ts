@@ -30,14 +30,15 @@ export async function readDestinations(sql: Sql, name: string | null = null): Pr
     from destinations where ${name}::text is null or name = ${name}`
 }
 
-/** `time`: milliseconds; null ends the suspension. */
-export async function suspendDestination(sql: Sql, name: string, time: number | null, by: string, why: string): Promise<void> {
+/** `time`: milliseconds; null ends the suspension. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
+export async function suspendDestination(sql: Sql, name: string, time: number | null, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
     with changed as (
       insert into destinations (name, suspended_until, suspended_by, suspended_why, suspended_at)
       values (${name}, now() + ${time}::float8 * interval '1 millisecond', ${by}, ${why}, now())
       on conflict (name) do update set suspended_until = excluded.suspended_until, suspended_by = excluded.suspended_by,
         suspended_why = excluded.suspended_why, suspended_at = now()
+      where not ${lengthen} or destinations.suspended_until is null or destinations.suspended_until < excluded.suspended_until
       returning name
     )
     select pg_notify(${destinationsChannel}, name) from changed`
