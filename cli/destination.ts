@@ -1,7 +1,7 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
 import { userInfo } from 'node:os'
-import { type DestinationRow, limitDestination, readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
+import { type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
@@ -39,8 +39,10 @@ export async function resume(file: string | undefined, name: string): Promise<vo
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
     const [row] = await readDestinations(sql, name)
-    if (!row?.suspendedUntil || row.suspendedUntil.getTime() <= Date.now()) throw new CommandError(`${name} is not suspended (everpost destination list tells what is)`)
-    await suspendDestination(sql, name, null, userInfo().username, '')
+    if (!row || !['suspended', 'circuit open'].includes(stateOf(row))) {
+      throw new CommandError(`${name} is not suspended, nor is its circuit open (everpost destination list tells what is)`)
+    }
+    await resumeDestination(sql, name, userInfo().username)
     const spread = settings.destinations.resumeOver
     const messages = await releaseWaiting(sql, name, spread)
     console.log(`${name} is resumed: ${messages} message${messages === 1 ? '' : 's'} that waited come${messages === 1 ? 's' : ''} within ${span(spread)}.`)

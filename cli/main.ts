@@ -278,8 +278,8 @@ destination
 
 destination
   .command('resume')
-  .description('end a suspension; what waited comes back spread over destinations.resumeOver')
-  .argument('<name>', 'as it was suspended')
+  .description('end a suspension, or close an open circuit; what waited comes back spread over destinations.resumeOver')
+  .argument('<name>', 'as the list names it')
   .action(async (name) => (await import('./destination.ts')).resume(config(), name))
 
 destination

@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { putOffRecipients, readDestinations, suspendDestination } from './destinations.ts'
+import { putOffRecipients, readDestinations, resumeDestination, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -48,7 +48,7 @@ test('a rule lengthens a suspension, and never shortens one; an operator does bo
   assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 48 })
   await suspendDestination(sql, 'y.test', hour, 'ada', '')
   assert.deepEqual(await suspension('y.test'), { by: 'ada', hours: 1 })
-  await suspendDestination(sql, 'y.test', null, 'ada', '')
+  await resumeDestination(sql, 'y.test', 'ada')
   await rule(3)
   assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 3 })
 })

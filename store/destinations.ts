@@ -30,8 +30,8 @@ export async function readDestinations(sql: Sql, name: string | null = null): Pr
     from destinations where ${name}::text is null or name = ${name}`
 }
 
-/** `time`: milliseconds; null ends the suspension. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
-export async function suspendDestination(sql: Sql, name: string, time: number | null, by: string, why: string, lengthen = false): Promise<void> {
+/** `time`: milliseconds. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
+export async function suspendDestination(sql: Sql, name: string, time: number, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
     with changed as (
       insert into destinations (name, suspended_until, suspended_by, suspended_why, suspended_at)
@@ -40,6 +40,17 @@ export async function suspendDestination(sql: Sql, name: string, time: number | 
         suspended_why = excluded.suspended_why, suspended_at = now()
       where not ${lengthen} or destinations.suspended_until is null or destinations.suspended_until < excluded.suspended_until
       returning name
+    )
+    select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+/** Ends a suspension, and closes the circuit if it is open: attempts may be made at once. Says who did it, and when. */
+export async function resumeDestination(sql: Sql, name: string, by: string): Promise<void> {
+  await sql`
+    with changed as (
+      update destinations set suspended_until = null, suspended_by = ${by}, suspended_why = '', suspended_at = now(),
+        circuit_until = null, circuit_step = 0, circuit_since = null, circuit_why = '', probe_until = null
+      where name = ${name} returning name
     )
     select pg_notify(${destinationsChannel}, name) from changed`
 }
