@@ -54,12 +54,13 @@ export async function limit(file: string | undefined, name: string, options: { c
   if ((options.concurrency === undefined && options.rate === undefined) === !options.none) {
     throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
   }
-  await withDatabase(settings, async (sql) => {
-    await limitDestination(sql, name, { concurrency: options.concurrency ?? null, rate: options.rate ?? null })
+  const { concurrency, rate } = await withDatabase(settings, async (sql) => {
+    const limit = await limitDestination(sql, name, options.none ? { concurrency: null, rate: null } : options)
     // Those that wait were given times by the old limit.
     await releaseWaiting(sql, name, settings.destinations.resumeOver)
+    return limit
   })
-  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(options.concurrency ?? null, options.rate ?? null)}, over all workers.`)
+  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(concurrency, rate)}, over all workers.`)
 }
 
 function join(summaries: DestinationSummary[], rows: DestinationRow[]): DestinationView[] {

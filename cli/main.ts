@@ -284,7 +284,7 @@ destination
 
 destination
   .command('limit')
-  .description('limit the attempts to a destination, over all workers')
+  .description('limit the attempts to a destination, over all workers; a limit that is not named stays')
   .argument('<name>', 'as the list names it, or a next hop')
   .option('--concurrency <count>', 'attempts at a time', count)
   .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)

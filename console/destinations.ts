@@ -34,10 +34,7 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
     }
     if (action === 'limit') {
       if (concurrency === undefined && rate === undefined) return context.json({ error: 'limit needs concurrency or rate; null takes a limit away' }, 422) as never
-      const [before] = await readDestinations(sql, name)
-      await limitDestination(sql, name, {
-        concurrency: concurrency === undefined ? (before?.concurrency ?? null) : concurrency, rate: rate === undefined ? (before?.rate ?? null) : rate,
-      })
+      await limitDestination(sql, name, { concurrency, rate })
     } else {
       await resumeDestination(sql, name, who)
     }

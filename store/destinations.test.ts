@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { putOffRecipients, readDestinations, resumeDestination, suspendDestination } from './destinations.ts'
+import { limitDestination, putOffRecipients, readDestinations, resumeDestination, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -51,4 +51,12 @@ test('a rule lengthens a suspension, and never shortens one; an operator does bo
   await resumeDestination(sql, 'y.test', 'ada')
   await rule(3)
   assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 3 })
+})
+
+test('a limit that is not named stays, and null takes one away', async () => {
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: 4 }), { concurrency: 4, rate: null })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { rate: 10 }), { concurrency: 4, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: 8 }), { concurrency: 8, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: null, rate: undefined }), { concurrency: null, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: null, rate: null }), { concurrency: null, rate: null })
 })

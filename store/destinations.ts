@@ -55,15 +55,22 @@ export async function resumeDestination(sql: Sql, name: string, by: string): Pro
     select pg_notify(${destinationsChannel}, name) from changed`
 }
 
-/** Null takes a limit away. */
-export async function limitDestination(sql: Sql, name: string, limit: { concurrency: number | null; rate: number | null }): Promise<void> {
-  await sql`
+export interface DestinationLimit {
+  concurrency: number | null
+  rate: number | null
+}
+
+/** Null takes a limit away; one that is not given stays. Returns what holds now. */
+export async function limitDestination(sql: Sql, name: string, limit: Partial<DestinationLimit>): Promise<DestinationLimit> {
+  const [{ concurrency, rate }] = await sql<[DestinationLimit]>`
     with changed as (
-      insert into destinations (name, concurrency, rate) values (${name}, ${limit.concurrency}, ${limit.rate})
-      on conflict (name) do update set concurrency = excluded.concurrency, rate = excluded.rate
-      returning name
+      insert into destinations as d (name, concurrency, rate) values (${name}, ${limit.concurrency ?? null}, ${limit.rate ?? null})
+      on conflict (name) do update set concurrency = case when ${limit.concurrency === undefined} then d.concurrency else excluded.concurrency end,
+        rate = case when ${limit.rate === undefined} then d.rate else excluded.rate end
+      returning name, concurrency, rate
     )
-    select pg_notify(${destinationsChannel}, name) from changed`
+    select pg_notify(${destinationsChannel}, name), concurrency, rate from changed`
+  return { concurrency, rate }
 }
 
 /**
