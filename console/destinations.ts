@@ -1,7 +1,7 @@
 // /v1/destinations: what each next hop is owed, how it does, and an operator's word on it.
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
-import { limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
@@ -25,8 +25,9 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
   })
 
   app.openapi(act, async (context) => {
-    const { name, action, why, time, concurrency, rate } = context.req.valid('json')
+    const { name: given, action, why, time, concurrency, rate } = context.req.valid('json')
     const who = `token:${context.get('token').name}`
+    const { name } = await canonicalName(sql, given)
     if (action === 'suspend') {
       if (time === undefined) return context.json({ error: 'suspend needs time, in milliseconds' }, 422) as never
       await suspendDestination(sql, name, time, who, why)

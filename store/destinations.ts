@@ -30,6 +30,22 @@ export async function readDestinations(sql: Sql, name: string | null = null): Pr
     from destinations where ${name}::text is null or name = ${name}`
 }
 
+/**
+ * A destination's name as it is known, however it was typed: from its row, its traffic, the mail that waits for it, or a domain that
+ * mail waits for. One of which nothing is known is in lower case, as all but what settings name are.
+ */
+export async function canonicalName(sql: Sql, given: string): Promise<{ name: string; known: boolean }> {
+  const lower = given.toLowerCase()
+  const [row] = await sql<{ name: string }[]>`
+    select name from (
+      select name from destinations union select destination from destination_traffic
+      union select destination from recipients where state = 'queued' and destination is not null
+      union select ${lower}::text where exists (
+        select from recipients where state in ('queued', 'notifying', 'bouncing') and domain collate "C" = ${lower})
+    ) as those where lower(name) = ${lower} order by name = ${given} desc limit 1`
+  return { name: row?.name ?? lower, known: row !== undefined }
+}
+
 /** `time`: milliseconds. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
 export async function suspendDestination(sql: Sql, name: string, time: number, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
