@@ -46,7 +46,7 @@ async function suspendByRule(deps: ActivityDeps, destination: string, recipients
     const rule = deps.settings.retry.rules.find(({ name }) => name === outcome.rule!.name)
     if (rule?.then.action !== 'suspendDestination') continue
     deps.log.warn({ destination, rule: rule.name, to: forwardPath, nextHop, text: outcome.text }, 'destination suspended')
-    return await suspendDestination(deps.sql, destination, rule.then.for ?? 3_600_000, `rule ${rule.name}`, outcome.text)
+    return await suspendDestination(deps.sql, destination, rule.then.for ?? 3_600_000, `rule ${rule.name}`, outcome.text, true)
   }
 }
 

@@ -1,7 +1,8 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
 import { userInfo } from 'node:os'
-import { type DestinationRow, limitDestination, readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
+import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import type { Sql } from '../store/database.ts'
 import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
@@ -22,42 +23,61 @@ export async function listDestinations(file: string | undefined, options: { json
   else console.log(table([['DESTINATION', 'STATE', 'QUEUED', 'OLDEST', 'SUCCESS', 'LAST'], ...views.map(line)]))
 }
 
-export async function showDestination(file: string | undefined, name: string, options: { json?: boolean }): Promise<void> {
+export async function showDestination(file: string | undefined, given: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
-  const [view] = await withDatabase(settings, async (sql) => join(await summariseDestinations(sql, name), await readDestinations(sql, name)))
-  if (!view) throw new CommandError(`nothing is known of a destination ${name}. everpost destination list names those that are.`)
+  const [view] = await withDatabase(settings, async (sql) => {
+    const { name } = await canonicalName(sql, given)
+    return join(await summariseDestinations(sql, name), await readDestinations(sql, name))
+  })
+  if (!view) throw new CommandError(`nothing is known of a destination ${given}. everpost destination list names those that are.`)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
 }
 
-export async function suspend(file: string | undefined, name: string, options: { for: number; why: string }): Promise<void> {
+export async function suspend(file: string | undefined, given: string, options: { for: number; why: string }): Promise<void> {
   const { settings } = loadContext(file)
-  await withDatabase(settings, (sql) => suspendDestination(sql, name, options.for, userInfo().username, options.why))
+  const name = await withDatabase(settings, async (sql) => {
+    const name = await nameOf(sql, given)
+    await suspendDestination(sql, name, options.for, userInfo().username, options.why)
+    return name
+  })
   console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)
 }
 
-export async function resume(file: string | undefined, name: string): Promise<void> {
+export async function resume(file: string | undefined, given: string): Promise<void> {
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
+    const { name } = await canonicalName(sql, given)
     const [row] = await readDestinations(sql, name)
-    if (!row?.suspendedUntil || row.suspendedUntil.getTime() <= Date.now()) throw new CommandError(`${name} is not suspended (everpost destination list tells what is)`)
-    await suspendDestination(sql, name, null, userInfo().username, '')
+    if (!row || !['suspended', 'circuit open'].includes(stateOf(row))) {
+      throw new CommandError(`${name} is not suspended, nor is its circuit open (everpost destination list tells what is)`)
+    }
+    await resumeDestination(sql, name, userInfo().username)
     const spread = settings.destinations.resumeOver
     const messages = await releaseWaiting(sql, name, spread)
     console.log(`${name} is resumed: ${messages} message${messages === 1 ? '' : 's'} that waited come${messages === 1 ? 's' : ''} within ${span(spread)}.`)
   })
 }
 
-export async function limit(file: string | undefined, name: string, options: { concurrency?: number; rate?: number; none?: boolean }): Promise<void> {
+export async function limit(file: string | undefined, given: string, options: { concurrency?: number; rate?: number; none?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   if ((options.concurrency === undefined && options.rate === undefined) === !options.none) {
     throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
   }
-  await withDatabase(settings, async (sql) => {
-    await limitDestination(sql, name, { concurrency: options.concurrency ?? null, rate: options.rate ?? null })
+  const { name, concurrency, rate } = await withDatabase(settings, async (sql) => {
+    const name = await nameOf(sql, given)
+    const limit = await limitDestination(sql, name, options.none ? { concurrency: null, rate: null } : options)
     // Those that wait were given times by the old limit.
     await releaseWaiting(sql, name, settings.destinations.resumeOver)
+    return { name, ...limit }
   })
-  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(options.concurrency ?? null, options.rate ?? null)}, over all workers.`)
+  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(concurrency, rate)}, over all workers.`)
+}
+
+/** What was typed, as it is known; a word of warning where it is not, since mail may go by another name. */
+async function nameOf(sql: Sql, given: string): Promise<string> {
+  const { name, known } = await canonicalName(sql, given)
+  if (!known) console.error(`everpost: nothing is known of ${name} yet; names are as everpost destination list gives them, or a next hop`)
+  return name
 }
 
 function join(summaries: DestinationSummary[], rows: DestinationRow[]): DestinationView[] {

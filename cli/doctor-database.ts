@@ -34,7 +34,9 @@ export async function checkDatabase(sql: Sql, { findings, notes }: Examination):
     findings.push({ check: 'postgres', what: `${server.connections} of ${server.maxConnections} connections are in use`, todo: 'Raise max_connections, or lower database.connections.' })
   }
   const hasSchema = await checkSchema(sql, { findings, notes })
+  // It may be on another machine, in a container, or this role may not know where.
   if (server.dataDirectory && existsSync(server.dataDirectory)) await checkDisk('the data of Postgres', server.dataDirectory, { findings, notes })
+  else notes.push('The disk of Postgres cannot be seen from here: watch its free space where it runs.')
   return hasSchema
 }
 

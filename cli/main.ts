@@ -278,13 +278,13 @@ destination
 
 destination
   .command('resume')
-  .description('end a suspension; what waited comes back spread over destinations.resumeOver')
-  .argument('<name>', 'as it was suspended')
+  .description('end a suspension, or close an open circuit; what waited comes back spread over destinations.resumeOver')
+  .argument('<name>', 'as the list names it')
   .action(async (name) => (await import('./destination.ts')).resume(config(), name))
 
 destination
   .command('limit')
-  .description('limit the attempts to a destination, over all workers')
+  .description('limit the attempts to a destination, over all workers; a limit that is not named stays')
   .argument('<name>', 'as the list names it, or a next hop')
   .option('--concurrency <count>', 'attempts at a time', count)
   .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)

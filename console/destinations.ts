@@ -1,7 +1,7 @@
 // /v1/destinations: what each next hop is owed, how it does, and an operator's word on it.
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
-import { limitDestination, readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
+import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
@@ -13,7 +13,7 @@ const list = createRoute({
   responses: { ...ok('Those that are waited for, or had traffic in the last hour.', destinationsSchema), ...answers(401, 403, 503) },
 })
 const act = createRoute({
-  method: 'post', path: '/v1/destinations', summary: 'Suspend, resume or limit a destination', tags: ['destinations'], middleware: [needs('control')] as const,
+  method: 'post', path: '/v1/destinations', summary: 'Suspend, resume (which closes an open circuit too) or limit a destination', tags: ['destinations'], middleware: [needs('control')] as const,
   request: { body: jsonBody(destinationActionSchema) },
   responses: { ...ok('It is done; `woken`: messages that waited for it.', destinationActedSchema), ...answers(400, 401, 403, 415, 422, 503) },
 })
@@ -25,8 +25,9 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
   })
 
   app.openapi(act, async (context) => {
-    const { name, action, why, time, concurrency, rate } = context.req.valid('json')
+    const { name: given, action, why, time, concurrency, rate } = context.req.valid('json')
     const who = `token:${context.get('token').name}`
+    const { name } = await canonicalName(sql, given)
     if (action === 'suspend') {
       if (time === undefined) return context.json({ error: 'suspend needs time, in milliseconds' }, 422) as never
       await suspendDestination(sql, name, time, who, why)
@@ -34,12 +35,9 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
     }
     if (action === 'limit') {
       if (concurrency === undefined && rate === undefined) return context.json({ error: 'limit needs concurrency or rate; null takes a limit away' }, 422) as never
-      const [before] = await readDestinations(sql, name)
-      await limitDestination(sql, name, {
-        concurrency: concurrency === undefined ? (before?.concurrency ?? null) : concurrency, rate: rate === undefined ? (before?.rate ?? null) : rate,
-      })
+      await limitDestination(sql, name, { concurrency, rate })
     } else {
-      await suspendDestination(sql, name, null, who, '')
+      await resumeDestination(sql, name, who)
     }
     return context.json({ woken: await releaseWaiting(sql, name, resumeOver) }, 200) as never
   })

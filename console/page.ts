@@ -4,7 +4,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi'
 import { html } from 'hono/html'
 import { canonicalDomain } from '../mail/address.ts'
 import { controlActions, type ControlAction, refusalOf } from '../mail/control.ts'
-import { readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
+import { readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
 import { listQueue, type QueueOrder, queueOrders } from '../store/queue.ts'
@@ -100,8 +100,9 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
         const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > Date.now()
         const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${known.suspendedBy}: ${known.suspendedWhy}`
           : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
-        const button = suspended ? html`<button name="action" value="resume">resume</button>` : html`<button name="action" value="suspend">suspend for an hour</button>`
-        const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}">${button}</form>`
+        const resume = suspended || known?.circuitUntil ? html`<button name="action" value="resume">resume</button>` : ''
+        const suspend = suspended ? '' : html`<button name="action" value="suspend">suspend for an hour</button>`
+        const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}">${resume}${suspend}</form>`
         const outcomes = [row?.delivered ?? 0, row?.deferred ?? 0, row?.bounced ?? 0].join(', ')
         return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}<td>${outcomes}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
       })}</tbody></table>`))
@@ -110,9 +111,12 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
   app.post('/destinations', controls, async (context) => {
     const body = await context.req.parseBody()
     const name = String(body['name'] ?? '')
-    const suspend = body['action'] === 'suspend'
-    if (name !== '') await suspendDestination(sql, name, suspend ? hour : null, `token:${context.get('token').name}`, '')
-    if (name !== '' && !suspend) await releaseWaiting(sql, name, deps.resumeOver)
+    const who = `token:${context.get('token').name}`
+    if (name !== '' && body['action'] === 'suspend') await suspendDestination(sql, name, hour, who, '')
+    if (name !== '' && body['action'] === 'resume') {
+      await resumeDestination(sql, name, who)
+      await releaseWaiting(sql, name, deps.resumeOver)
+    }
     return context.redirect('/destinations', 303)
   })
 }

@@ -2,6 +2,7 @@
 
 import type { Report, ReportRecipient } from './dsn.ts'
 import { printable } from './reply.ts'
+import type { ReportTexts } from './report-texts.ts'
 import { dateTime } from './trace.ts'
 
 /** Lines of at most 72 columns where blanks allow, with CRLF. */
@@ -24,16 +25,18 @@ function reason(recipient: ReportRecipient, { texts, event, toPostmaster }: Repo
   if (recipient.action === 'delivered') return [texts.deliveredLine]
   if (recipient.action === 'relayed') return [texts.relayedLine]
   if (recipient.action === 'expanded') return [texts.expandedLine]
-  const advice = event === 'failed' && !toPostmaster ? adviceFor(recipient.status, texts.advice) : null
+  const advice = event === 'failed' && !toPostmaster ? adviceFor(recipient, texts) : null
   return [...(recipient.expired ? [fill(texts.expired)] : []), printable(recipient.text), ...(advice ? [advice] : [])]
 }
 
 /** The advice whose key is the longest beginning of the code, by whole numbers: 5.1 fits 5.1.3, not 5.10. */
-function adviceFor(status: string, advice: Record<string, string>): string | null {
+function adviceFor({ status, reply }: ReportRecipient, { advice, returnedHere }: ReportTexts): string | null {
   const numbers = status.split('.')
   for (let length = numbers.length; length > 0; length--) {
-    const found = advice[numbers.slice(0, length).join('.')]
-    if (found) return found
+    const key = numbers.slice(0, length).join('.')
+    // All that a code of class 5 alone says is that another system refused. Without a reply none did.
+    if (key === '5' && reply === null) return returnedHere
+    if (advice[key]) return advice[key]
   }
   return null
 }

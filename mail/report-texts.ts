@@ -18,6 +18,8 @@ export interface ReportTexts {
   expandedLine: string
   /** The last lines. {id} */
   help: string
+  /** What to do where this system gave up by its own word, an operator's say, and the code says no more. */
+  returnedHere: string
   /** What to do, by enhanced status code: the longest beginning wins, so 5.1 stands for all codes below it. */
   advice: Record<string, string>
 }
@@ -37,18 +39,19 @@ const en: ReportTexts = {
   expandedLine: 'This address stands for several others. The message goes to each of them; you are not told when they have it.',
   relayedLine: 'It was handed to a mail system that sends no delivery reports of its own. Whether it reached the mailbox is not known.',
   help: "For help, ask your postmaster, and name the message's queue id: {id}",
+  returnedHere: 'It was returned by this mail system itself, not by that of the recipient. If you think this is a mistake, ask your postmaster.',
   advice: {
     '4': 'You may send it again later, or reach the recipient by another way.',
     '5': 'The reason above is what the other mail system gave. If it does not help, ask the recipient by another way.',
     '5.1': 'Check the address for mistakes, and send the message again to the right one.',
     '5.1.2': 'Check the part after the @ for mistakes: there is no such mail domain.',
-    '5.1.8': 'The other system does not accept your own address as a sender. Ask your postmaster.',
     '5.1.7': 'The other system does not accept your own address as a sender. Ask your postmaster.',
+    '5.1.8': 'The other system does not accept your own address as a sender. Ask your postmaster.',
     '5.1.10': 'This domain takes no mail at all. Ask the recipient for another address.',
     '5.2.1': 'The mailbox is closed. Ask the recipient for another address.',
     '5.2.2': 'The mailbox is full. Tell the recipient by another way, and send the message again later.',
-    '5.3.4': 'The message is too large for the other system. Send it with smaller attachments, or a link to them.',
     '5.2.3': 'The message is too large for this mailbox. Send it with smaller attachments, or a link to them.',
+    '5.3.4': 'The message is too large for the other system. Send it with smaller attachments, or a link to them.',
     '5.4.6': 'The mail systems send the message round in a circle. Ask your postmaster.',
     '5.6': 'The other system cannot take this kind of content or address. Send the message in a simpler form.',
     '5.7': 'The other system refused the message by its rules. If you think this is a mistake, ask your postmaster to look into it.',
@@ -70,16 +73,21 @@ const de: ReportTexts = {
   expandedLine: 'Diese Adresse steht für mehrere andere. Die Nachricht geht an jede von ihnen; wenn sie dort ist, erfahren Sie es nicht.',
   relayedLine: 'Sie wurde einem Mailsystem übergeben, das keine eigenen Berichte schickt. Ob sie das Postfach erreicht hat, ist nicht bekannt.',
   help: 'Hilfe gibt Ihr Postmaster; nennen Sie ihm die Kennung der Nachricht: {id}',
+  returnedHere: 'Dieses Mailsystem selbst hat sie zurückgegeben, nicht das des Empfängers. Halten Sie das für einen Irrtum, fragen Sie Ihren Postmaster.',
   advice: {
     '4': 'Senden Sie sie später noch einmal, oder erreichen Sie den Empfänger auf anderem Wege.',
     '5': 'Den Grund oben hat das andere Mailsystem genannt. Hilft er nicht weiter, fragen Sie den Empfänger auf anderem Wege.',
     '5.1': 'Prüfen Sie die Adresse auf Schreibfehler, und senden Sie die Nachricht noch einmal an die richtige.',
     '5.1.2': 'Prüfen Sie den Teil nach dem @ auf Schreibfehler: eine solche Mail-Domain gibt es nicht.',
+    '5.1.7': 'Das andere System nimmt Ihre eigene Adresse nicht als Absender an. Fragen Sie Ihren Postmaster.',
+    '5.1.8': 'Das andere System nimmt Ihre eigene Adresse nicht als Absender an. Fragen Sie Ihren Postmaster.',
     '5.1.10': 'Diese Domain nimmt gar keine Mail an. Fragen Sie den Empfänger nach einer anderen Adresse.',
     '5.2.1': 'Das Postfach ist geschlossen. Fragen Sie den Empfänger nach einer anderen Adresse.',
     '5.2.2': 'Das Postfach ist voll. Sagen Sie es dem Empfänger auf anderem Wege, und senden Sie die Nachricht später noch einmal.',
+    '5.2.3': 'Die Nachricht ist diesem Postfach zu groß. Senden Sie kleinere Anhänge, oder einen Verweis darauf.',
     '5.3.4': 'Die Nachricht ist dem anderen System zu groß. Senden Sie kleinere Anhänge, oder einen Verweis darauf.',
     '5.4.6': 'Die Mailsysteme schicken die Nachricht im Kreis. Fragen Sie Ihren Postmaster.',
+    '5.6': 'Das andere System kann mit dieser Art von Inhalt oder Adresse nicht umgehen. Senden Sie die Nachricht in einfacherer Form.',
     '5.7': 'Das andere System hat die Nachricht nach seinen Regeln abgelehnt. Halten Sie das für einen Irrtum, fragen Sie Ihren Postmaster.',
   },
 }

@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { putOffRecipients } from './destinations.ts'
+import { limitDestination, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -29,4 +29,58 @@ test('who is put off is looked at last when the lifetime ends', async () => {
 
 test('where the lifetime is over by the clock of the workflow, though not by that of Postgres, nothing is due in its past', async () => {
   assert.equal(await putOff({ ahead: 2, until: 3 }), 3)
+})
+
+/** Who suspends it, and for how many hours from now. */
+async function suspension(name: string): Promise<{ by: string; hours: number }> {
+  const [row] = await readDestinations(sql, name)
+  return { by: row!.suspendedBy, hours: Math.round((row!.suspendedUntil!.getTime() - Date.now()) / hour) }
+}
+
+test('a rule lengthens a suspension, and never shortens one; an operator does both', async () => {
+  const rule = (hours: number) => suspendDestination(sql, 'y.test', hours * hour, 'rule listed', 'on our list', true)
+  await rule(2)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 2 })
+  await suspendDestination(sql, 'y.test', 24 * hour, 'ada', 'they move')
+  await rule(2)
+  assert.deepEqual(await suspension('y.test'), { by: 'ada', hours: 24 })
+  await rule(48)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 48 })
+  await suspendDestination(sql, 'y.test', hour, 'ada', '')
+  assert.deepEqual(await suspension('y.test'), { by: 'ada', hours: 1 })
+  await resumeDestination(sql, 'y.test', 'ada')
+  await rule(3)
+  assert.deepEqual(await suspension('y.test'), { by: 'rule listed', hours: 3 })
+})
+
+test('a limit that is not named stays, and null takes one away', async () => {
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: 4 }), { concurrency: 4, rate: null })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { rate: 10 }), { concurrency: 4, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: 8 }), { concurrency: 8, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: null, rate: undefined }), { concurrency: null, rate: 10 })
+  assert.deepEqual(await limitDestination(sql, 'z.test', { concurrency: null, rate: null }), { concurrency: null, rate: null })
+})
+
+test('what waited is due spread over the time given, its workflows are woken then, and no other mail is', async () => {
+  const spread = 10_000
+  const accept = async (destination: string) => {
+    const message = newMessage([`a@${destination}`], { lifetime: 5 * hour })
+    await acceptMessage(sql, message)
+    await putOffRecipients(sql, {
+      id: message.id, recipients: [0], destination, why: 'suspended', until: new Date(Date.now() + hour), clock: new Date(), retention: { delivered: 0, failed: hour },
+    })
+    return message.id
+  }
+  const ids = await Promise.all(Array.from({ length: 24 }, () => accept('moved.test')))
+  const other = await accept('other.test')
+  const released = Date.now()
+  assert.equal(await releaseWaiting(sql, 'moved.test', spread), ids.length)
+  const rows = await sql<{ id: string; due: Date; drive: Date | null }[]>`
+    select m.id, r.next_attempt_at as due, m.drive_at as drive from messages m join recipients r on r.message_id = m.id where m.id = any(${[...ids, other]})`
+  const due = rows.filter(({ id }) => id !== other).map(({ due }) => due.getTime() - released).sort((a, b) => a - b)
+  assert.ok(due[0]! >= -1000 && due.at(-1)! <= spread + 1000, String(due))
+  // That 24 times at random all fall within a third of it does not happen.
+  assert.ok(due.at(-1)! - due[0]! > spread / 3, String(due))
+  for (const { id, due, drive } of rows) if (id !== other) assert.equal(drive?.getTime(), due.getTime())
+  assert.ok(rows.find(({ id }) => id === other)!.due.getTime() - released > hour / 2)
 })

@@ -30,28 +30,63 @@ export async function readDestinations(sql: Sql, name: string | null = null): Pr
     from destinations where ${name}::text is null or name = ${name}`
 }
 
-/** `time`: milliseconds; null ends the suspension. */
-export async function suspendDestination(sql: Sql, name: string, time: number | null, by: string, why: string): Promise<void> {
+/**
+ * A destination's name as it is known, however it was typed: from its row, its traffic, the mail that waits for it, or a domain that
+ * mail waits for. One of which nothing is known is in lower case, as all but what settings name are.
+ */
+export async function canonicalName(sql: Sql, given: string): Promise<{ name: string; known: boolean }> {
+  const lower = given.toLowerCase()
+  const [row] = await sql<{ name: string }[]>`
+    select name from (
+      select name from destinations union select destination from destination_traffic
+      union select destination from recipients where state = 'queued' and destination is not null
+      union select ${lower}::text where exists (
+        select from recipients where state in ('queued', 'notifying', 'bouncing') and domain collate "C" = ${lower})
+    ) as those where lower(name) = ${lower} order by name = ${given} desc limit 1`
+  return { name: row?.name ?? lower, known: row !== undefined }
+}
+
+/** `time`: milliseconds. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
+export async function suspendDestination(sql: Sql, name: string, time: number, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
     with changed as (
       insert into destinations (name, suspended_until, suspended_by, suspended_why, suspended_at)
       values (${name}, now() + ${time}::float8 * interval '1 millisecond', ${by}, ${why}, now())
       on conflict (name) do update set suspended_until = excluded.suspended_until, suspended_by = excluded.suspended_by,
         suspended_why = excluded.suspended_why, suspended_at = now()
+      where not ${lengthen} or destinations.suspended_until is null or destinations.suspended_until < excluded.suspended_until
       returning name
     )
     select pg_notify(${destinationsChannel}, name) from changed`
 }
 
-/** Null takes a limit away. */
-export async function limitDestination(sql: Sql, name: string, limit: { concurrency: number | null; rate: number | null }): Promise<void> {
+/** Ends a suspension, and closes the circuit if it is open: attempts may be made at once. Says who did it, and when. */
+export async function resumeDestination(sql: Sql, name: string, by: string): Promise<void> {
   await sql`
     with changed as (
-      insert into destinations (name, concurrency, rate) values (${name}, ${limit.concurrency}, ${limit.rate})
-      on conflict (name) do update set concurrency = excluded.concurrency, rate = excluded.rate
-      returning name
+      update destinations set suspended_until = null, suspended_by = ${by}, suspended_why = '', suspended_at = now(),
+        circuit_until = null, circuit_step = 0, circuit_since = null, circuit_why = '', probe_until = null
+      where name = ${name} returning name
     )
     select pg_notify(${destinationsChannel}, name) from changed`
+}
+
+export interface DestinationLimit {
+  concurrency: number | null
+  rate: number | null
+}
+
+/** Null takes a limit away; one that is not given stays. Returns what holds now. */
+export async function limitDestination(sql: Sql, name: string, limit: Partial<DestinationLimit>): Promise<DestinationLimit> {
+  const [{ concurrency, rate }] = await sql<[DestinationLimit]>`
+    with changed as (
+      insert into destinations as d (name, concurrency, rate) values (${name}, ${limit.concurrency ?? null}, ${limit.rate ?? null})
+      on conflict (name) do update set concurrency = case when ${limit.concurrency === undefined} then d.concurrency else excluded.concurrency end,
+        rate = case when ${limit.rate === undefined} then d.rate else excluded.rate end
+      returning name, concurrency, rate
+    )
+    select pg_notify(${destinationsChannel}, name), concurrency, rate from changed`
+  return { concurrency, rate }
 }
 
 /**

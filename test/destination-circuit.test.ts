@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { userInfo } from 'node:os'
 import { test } from 'node:test'
 import { freePort } from '../dev/ports.ts'
 import { startPeer } from '../smtp/testing.ts'
@@ -39,5 +40,35 @@ test('a destination that fails for many messages opens its circuit: one probe at
   } finally {
     await everpost.end()
     await Promise.all([peer.close(), other.close()])
+  }
+})
+
+test('an open circuit is closed by hand: who did it is kept, and what waits comes without a probe', async () => {
+  const failing: { greeting?: string } = { greeting: '421 4.3.2 closed for now' }
+  const peer = await startPeer(failing)
+  const name = `[127.0.0.1]:${peer.port}`
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: name }], retry: { minimalBackoffTime: '200ms', maximalBackoffTime: '300ms' },
+    destinations: { circuitFailures: 3, circuitPause: '1h', circuitMaximalPause: '1h', resumeOver: '300ms' },
+  })
+  try {
+    await everpost.start()
+    await everpost.start('worker')
+    const ids = await Promise.all(Array.from({ length: 6 }, (_, i) => everpost.send(`x${i}@partner.test`)))
+    const circuit = async () => JSON.parse((await everpost.command('destination', 'list', '--json')).stdout).find((each: { name: string }) => each.name === name)
+    await until('all wait for the circuit', async () => {
+      const { state, waiting } = await circuit()
+      return state === 'circuit open' && waiting === ids.length
+    })
+    delete failing.greeting
+    assert.match((await everpost.command('destination', 'resume', name)).stdout, /is resumed: 6 messages that waited come within/)
+    for (const id of ids) assert.deepEqual(await everpost.states(id), ['delivered'])
+    const { state, control } = await circuit()
+    assert.deepEqual([state, control.suspendedBy, control.circuitWhy], ['ok', userInfo().username, ''])
+    const { code, stderr } = await everpost.command('destination', 'resume', name)
+    assert.deepEqual([code, /is not suspended, nor is its circuit open/.test(stderr)], [1, true])
+  } finally {
+    await everpost.end()
+    await peer.close()
   }
 })

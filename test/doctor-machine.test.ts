@@ -86,6 +86,8 @@ test('a Postgres that is away, lacks the schema, would lose mail in a power cut,
   const postgres = await startPostgres({ folder, settings: { fsync: 'off', full_page_writes: 'off', max_connections: '20' }, progress: () => {} })
   const everpost = await prepareEverpost({ database: { url: postgres.url } })
   const away = await prepareEverpost({ database: { url: `postgres://x:x@127.0.0.1:${await freePort()}/x` } }, everpost.temporal)
+  // A role that may not know where the data lies.
+  const plain = await prepareEverpost({ database: { url: Object.assign(new URL(postgres.url), { username: 'plain', password: 'plain' }).href } }, everpost.temporal)
   const many = openDatabase(postgres.url, 18)
   try {
     assert.match(of(await diagnose(away), 'postgres')[0]!.what, /^Postgres does not answer: .*ECONNREFUSED/)
@@ -93,6 +95,10 @@ test('a Postgres that is away, lacks the schema, would lose mail in a power cut,
     assert.ok(before.some((what) => what.startsWith('fsync is off')) && before.some((what) => what.startsWith('full_page_writes is off')), String(before))
     assert.ok(before.some((what) => /^the schema lacks 001_queue/.test(what)))
     assert.equal((await everpost.command('migrate')).code, 0)
+    const unseen = /^The disk of Postgres cannot be seen from here/
+    assert.ok(!(await diagnose(everpost)).notes.some((note) => unseen.test(note)))
+    await many`create role plain login password 'plain'`
+    assert.ok((await diagnose(plain)).notes.some((note) => unseen.test(note)))
     const held = Array.from({ length: 18 }, () => many`select pg_sleep(60)`.catch(() => {}))
     const full = await until('they are taken', async () => {
       const found = of(await diagnose(everpost), 'postgres').map(({ what }) => what)
@@ -103,7 +109,7 @@ test('a Postgres that is away, lacks the schema, would lose mail in a power cut,
     await Promise.all(held)
   } finally {
     await many.end({ timeout: 0 })
-    await Promise.all([everpost.end(), away.end()])
+    await Promise.all([everpost.end(), away.end(), plain.end()])
     await postgres.stop()
     rmSync(folder, { recursive: true, force: true })
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { startDnsServer } from '../smtp/testing-dns.ts'
+import { readRecipients } from '../store/recipients.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
@@ -16,6 +17,7 @@ test('null MX and NXDOMAIN bounce at once, with the codes of RFC 7505 and 3463; 
     assert.match(report!, /Final-Recipient: rfc822; b@gone\.test\nAction: failed\nStatus: 5\.1\.2\n/)
     assert.doesNotMatch(report!, /c@broken\.test/)
 
+    await until('the failure of DNS counts as an attempt', async () => (await readRecipients(everpost.sql, id, 3))[2]!.attempts >= 1)
     dns.zone['broken.test/MX'] = [{ preference: 0, exchange: '.' }]
     assert.deepEqual(await everpost.states(id), ['bounced', 'bounced', 'bounced'])
   } finally {

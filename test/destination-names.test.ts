@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { addTraffic } from '../store/destination-shares.ts'
+import { acceptMessage } from '../store/accept.ts'
+import { readDestinations } from '../store/destinations.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { newMessage } from './support/messages.ts'
+
+test('a destination goes by its name however it is typed; of one that nothing is known of the command warns', async () => {
+  const everpost = await prepareEverpost()
+  const names = async () => (await readDestinations(everpost.sql)).map(({ name }) => name).sort()
+  const told = async (...words: string[]) => {
+    const { code, stdout, stderr } = await everpost.command('destination', ...words)
+    return { code, stdout, warned: /nothing is known of/.test(stderr) }
+  }
+  try {
+    const traffic = { delivered: 1, deferred: 0, bounced: 0, lastAt: new Date(), lastText: '250 taken' }
+    await addTraffic(everpost.sql, 'w1', new Map([['google', traffic], ['BigCorp', traffic]]))
+    await acceptMessage(everpost.sql, newMessage(['a@gmail.com']))
+    for (const [typed, name] of [['Google', 'google'], ['bigcorp', 'BigCorp'], ['Gmail.com', 'gmail.com']] as const) {
+      const { code, stdout, warned } = await told('suspend', typed)
+      assert.deepEqual([code, stdout.startsWith(`${name} is suspended until`), warned], [0, true, false])
+    }
+    const { code, warned } = await told('suspend', 'gmial.COM')
+    assert.deepEqual([code, warned], [0, true])
+    assert.deepEqual(await names(), ['BigCorp', 'gmail.com', 'gmial.com', 'google'])
+    assert.equal((await told('resume', 'GMIAL.com')).code, 0)
+    assert.match((await told('show', 'GOOGLE')).stdout, /^Destination google {2}suspended/)
+
+    await told('limit', 'google', '--concurrency', '4')
+    assert.match((await told('limit', 'Google', '--rate', '60/m')).stdout, /google is limited to 4 attempts at a time and 60 attempts a minute/)
+    assert.match((await told('limit', 'google', '--none')).stdout, /as the settings say/)
+  } finally {
+    await everpost.end()
+  }
+})
