@@ -1,12 +1,15 @@
 // everpost replay: queues failed recipients again, one message or all that match, at once or at a rate.
 
 import { userInfo } from 'node:os'
-import { canonicalDomain } from '../mail/address.ts'
+import { createCallout } from '../ingress/callout.ts'
+import { readAliases } from '../ingress/aliases.ts'
+import { createRecipients } from '../ingress/recipients.ts'
+import { canonicalDomain, parsePath } from '../mail/address.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
-import { type Failed, findFailed, type ReplayFilter, replayMessage } from '../store/replay.ts'
+import { type Failed, findFailed, type ReplayFilter, type ReplayRequest, replayMessage } from '../store/replay.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
@@ -29,8 +32,8 @@ export async function replay(file: string | undefined, id: string | undefined, o
   }
   const { settings } = loadContext(file)
   const nextHop = nextHopOf(options.via)
-  if (options.to !== undefined && !/^[^\s<>]{1,64}@[^\s<>@]{1,255}$/.test(options.to)) throw new CommandError(`--to ${options.to}: no address`, 64)
   await withDatabase(settings, async (sql) => {
+    const to = options.to === undefined ? undefined : await expand(sql, settings, options.to)
     const { recipient, sender, reply, since } = options
     const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since }
     const found = await findFailed(sql, filter, id)
@@ -38,7 +41,7 @@ export async function replay(file: string | undefined, id: string | undefined, o
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }
-    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, nextHop, options)
+    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, { nextHop, to }, options)
     if (options.json) console.log(JSON.stringify(found, null, 2))
     else print(found, options)
     if (id !== undefined && found[0]!.released) throw new CommandError(`the body of ${id} is no longer kept (settings: retention.failed)`)
@@ -55,13 +58,22 @@ function nextHopOf(via: string | undefined): string | null | undefined {
   }
 }
 
+/** Who is behind the address, as for mail that is submitted. */
+async function expand(sql: Sql, settings: Settings, to: string): Promise<string[]> {
+  const path = parsePath(`<${to}>`)
+  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, 64)
+  const found = await createRecipients(settings, await readAliases(settings, sql), createCallout(settings.hostname)).find(path.address, true)
+  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, 64)
+  return found.addresses
+}
+
 /** The rate is kept by the queue: each message is due a little after the one before, whether this command goes on or not. */
 async function replayAll(
-  sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, nextHop: string | null | undefined, options: Options,
+  sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, { nextHop, to }: Pick<ReplayRequest, 'nextHop' | 'to'>, options: Options,
 ): Promise<void> {
   const ready = found.filter((message) => !message.released)
   const { retry, retention } = settings
-  const { to, why, rate = 0 } = options
+  const { why, rate = 0 } = options
   const begun = Date.now()
   let told = begun
   for (const [i, { id, reversePath }] of ready.entries()) {

@@ -93,3 +93,39 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     await peer.close()
   }
 })
+
+test('a replay to another address follows aliases, refuses who is unknown here, and knows a recipient however it is written', async () => {
+  const peer = await startPeer(refusing())
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+    localDomains: { 'example.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['ann', 'ben', 'carol', 'bob'] } },
+    aliases: { 'info@example.test': ['ann@example.test', 'ben@example.test'] },
+  })
+  const failed = async (...more: string[]) => {
+    const id = await everpost.send(['gone@partner.test', ...more], 'bob@example.test')
+    await everpost.states(id)
+    return id
+  }
+  try {
+    await everpost.start()
+    const id = await failed()
+    const unknown = await everpost.command('replay', id, '--to', 'nobody@example.test')
+    assert.deepEqual([unknown.code, unknown.stderr.trim()], [64, 'everpost: --to nobody@example.test: There is no such user here'])
+    assert.match((await everpost.command('replay', id, '--to', 'nobody')).stderr, /--to nobody: no address/)
+    assert.deepEqual(await everpost.states(id), ['bounced'])
+
+    const { code, stderr } = await everpost.command('replay', id, '--to', 'INFO@example.test')
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(await everpost.states(id), ['bounced', 'delivered', 'delivered'])
+    assert.deepEqual(['ann', 'ben', 'info'].map((name) => everpost.maildir(name).length), [1, 1, 0])
+
+    const known = await failed('carol@example.test')
+    await everpost.command('replay', known, '--to', 'Carol@Example.test')
+    assert.deepEqual(await everpost.states(known), ['bounced', 'delivered'])
+    assert.match((await everpost.command('replay', known)).stderr, /nothing to replay/)
+    assert.deepEqual(['carol', 'Carol'].map((name) => everpost.maildir(name).length), [1, 0])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
