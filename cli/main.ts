@@ -243,6 +243,7 @@ program
   .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
+  .option('--yes', 'do not ask; a message named by its id is never asked about')
   .option('--why <text>', 'kept with the message', '')
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))

@@ -10,6 +10,7 @@ import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { type Failed, findFailed, type ReplayFilter, type ReplayRequest, replayMessage } from '../store/replay.ts'
+import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
@@ -22,6 +23,7 @@ interface Options extends ReplayFilter {
   /** Milliseconds between two messages. */
   rate?: number
   dryRun?: boolean
+  yes?: boolean
   why: string
   json?: boolean
 }
@@ -41,6 +43,8 @@ export async function replay(file: string | undefined, id: string | undefined, o
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }
+    const ready = found.filter((message) => !message.released).length
+    if (!options.dryRun && !options.yes && id === undefined && ready > 0) await confirm('replay', ready)
     if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, { nextHop, to }, options)
     if (options.json) console.log(JSON.stringify(found, null, 2))
     else print(found, options)
@@ -90,11 +94,14 @@ async function replayAll(
 }
 
 function print(found: Failed[], { dryRun = false, rate = 0 }: Options): void {
+  const ready = found.filter((message) => !message.released).length
   for (const message of found) {
+    if (message.released && !dryRun) continue
     const verb = message.released ? 'cannot be replayed, its body is no longer kept:' : dryRun ? 'would be queued again:' : 'queued again:'
     console.log(`${message.id}  from ${address(message.reversePath)}, failed ${moment(message.failedAt)}  ${verb} ${message.recipients.join(', ')}`)
   }
-  const ready = found.filter((message) => !message.released).length
+  const gone = found.length - ready
+  if (gone > 0 && !dryRun) console.log(`${messages(gone)} cannot be replayed: ${gone === 1 ? 'its body is' : 'their bodies are'} no longer kept (settings: retention.failed).`)
   const spread = rate === 0 || ready === 0 ? '' : `, the last due in ${span((ready - 1) * rate)}`
   console.log(dryRun ? `${ready} of ${found.length} would be replayed; nothing was changed.` : `${ready} of ${found.length} replayed${spread}.`)
 }

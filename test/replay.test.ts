@@ -77,8 +77,14 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     script.rcpt = {}
     const dry = await everpost.command('replay', '--all-failed', '--domain', 'partner.test', '--sender', '<>', '--dry-run')
     assert.match(dry.stderr, /no failed recipient matches/)
-    const { stdout, stderr } = await everpost.command('replay', '--all-failed', '--domain', 'partner.test', '--reply', '5.1.1', '--rate', '3/s')
-    assert.match(stdout, new RegExp(`${ids[1]!}.*cannot be replayed, its body is no longer kept`), stderr)
+    const all = ['replay', '--all-failed', '--domain', 'partner.test', '--reply', '5.1.1', '--rate', '3/s']
+    const asked = await everpost.command(...all)
+    assert.deepEqual([asked.code, asked.stderr.trim()], [64, 'everpost: replay would reach 4 messages; add --yes to do it, or --dry-run to see them'])
+    assert.match((await everpost.command(...all, '--dry-run')).stdout, new RegExp(`${ids[1]!}.*cannot be replayed, its body is no longer kept`))
+    for (const id of ids) assert.deepEqual(await everpost.states(id, () => true), ['bounced'])
+    const { stdout, stderr } = await everpost.command(...all, '--yes')
+    assert.match(stdout, /^1 message cannot be replayed: its body is no longer kept \(settings: retention\.failed\)\.$/m, stderr)
+    assert.doesNotMatch(stdout, new RegExp(ids[1]!))
     assert.match(stdout, /4 of 5 replayed, the last due in 1s\.\n/)
     for (const id of ids.slice(2)) assert.deepEqual(await everpost.states(id), ['delivered'])
     const begun = await sql<{ at: Date }[]>`select max(begun_at) as at from attempts where message_id = any(${ids.slice(2)}) group by message_id order by 1`
