@@ -1,6 +1,5 @@
 // everpost hold, release, retry, reroute, expire, bounce, drop, set-lifetime: on ids or on all that match, many at a time.
 
-import { userInfo } from 'node:os'
 import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
 import type { Sql } from '../store/database.ts'
@@ -19,6 +18,7 @@ export interface ControlOptions extends ChooseOptions {
   lifetime?: number
   dryRun?: boolean
   yes?: boolean
+  who: string
   why: string
   json?: boolean
 }
@@ -36,7 +36,7 @@ interface Done {
 export async function control(file: string | undefined, action: ControlAction, ids: string[], options: ControlOptions): Promise<void> {
   const { settings } = loadContext(file)
   const wanted: ControlRequest = {
-    action, who: userInfo().username, why: options.why,
+    action, who: options.who, why: options.why,
     ...(action === 'reroute' ? { nextHop: options.to === 'none' ? null : options.to } : {}),
     ...(action === 'set-lifetime' ? { lifetime: options.lifetime } : {}),
   }

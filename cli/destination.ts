@@ -1,6 +1,5 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
-import { userInfo } from 'node:os'
 import { type DestinationRow, limitDestination, readDestinations, releaseWaiting, suspendDestination } from '../store/destinations.ts'
 import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
@@ -29,18 +28,18 @@ export async function showDestination(file: string | undefined, name: string, op
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
 }
 
-export async function suspend(file: string | undefined, name: string, options: { for: number; why: string }): Promise<void> {
+export async function suspend(file: string | undefined, name: string, options: { for: number; who: string; why: string }): Promise<void> {
   const { settings } = loadContext(file)
-  await withDatabase(settings, (sql) => suspendDestination(sql, name, options.for, userInfo().username, options.why))
+  await withDatabase(settings, (sql) => suspendDestination(sql, name, options.for, options.who, options.why))
   console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)
 }
 
-export async function resume(file: string | undefined, name: string): Promise<void> {
+export async function resume(file: string | undefined, name: string, options: { who: string }): Promise<void> {
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
     const [row] = await readDestinations(sql, name)
     if (!row?.suspendedUntil || row.suspendedUntil.getTime() <= Date.now()) throw new CommandError(`${name} is not suspended (everpost destination list tells what is)`)
-    await suspendDestination(sql, name, null, userInfo().username, '')
+    await suspendDestination(sql, name, null, options.who, '')
     const spread = settings.destinations.resumeOver
     const messages = await releaseWaiting(sql, name, spread)
     console.log(`${name} is resumed: ${messages} message${messages === 1 ? '' : 's'} that waited come${messages === 1 ? 's' : ''} within ${span(spread)}.`)

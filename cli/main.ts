@@ -9,6 +9,7 @@ import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { fail } from './errors.ts'
+import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -20,6 +21,7 @@ const program = new Command('everpost')
 
 const config = () => program.opts<{ config?: string }>().config
 const json = new Option('--json', 'print JSON')
+const who = new Option('--who <name>', 'kept as the one who did it').env('EVERPOST_WHO').default(operator(), '').argParser(operator)
 
 function count(text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new InvalidArgumentError('a whole number from 1')
@@ -168,6 +170,7 @@ for (const action of controlActions) {
     .option('--dry-run', 'print what would be reached, and change nothing')
     .option('--yes', 'do not ask; messages named by id are never asked about')
     .option('--why <text>', 'kept with the message', '')
+    .addOption(who)
     .addOption(json)
     .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
 }
@@ -245,6 +248,7 @@ program
   .option('--dry-run', 'print what would be replayed, and change nothing')
   .option('--yes', 'do not ask; a message named by its id is never asked about')
   .option('--why <text>', 'kept with the message', '')
+  .addOption(who)
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
 
@@ -275,13 +279,15 @@ destination
   .argument('<name>', 'as the list names it, or a next hop')
   .option('--for <time>', 'how long', duration, 3_600_000)
   .option('--why <text>', 'kept and shown', '')
+  .addOption(who)
   .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
 
 destination
   .command('resume')
   .description('end a suspension; what waited comes back spread over destinations.resumeOver')
   .argument('<name>', 'as it was suspended')
-  .action(async (name) => (await import('./destination.ts')).resume(config(), name))
+  .addOption(who)
+  .action(async (name, options) => (await import('./destination.ts')).resume(config(), name, options))
 
 destination
   .command('limit')

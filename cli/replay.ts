@@ -1,6 +1,5 @@
 // everpost replay: queues failed recipients again, one message or all that match, at once or at a rate.
 
-import { userInfo } from 'node:os'
 import { createCallout } from '../ingress/callout.ts'
 import { readAliases } from '../ingress/aliases.ts'
 import { createRecipients } from '../ingress/recipients.ts'
@@ -24,6 +23,7 @@ interface Options extends ReplayFilter {
   rate?: number
   dryRun?: boolean
   yes?: boolean
+  who: string
   why: string
   json?: boolean
 }
@@ -77,13 +77,13 @@ async function replayAll(
 ): Promise<void> {
   const ready = found.filter((message) => !message.released)
   const { retry, retention } = settings
-  const { why, rate = 0 } = options
+  const { who, why, rate = 0 } = options
   const begun = Date.now()
   let told = begun
   for (const [i, { id, reversePath }] of ready.entries()) {
     const lifetime = queueLifetime(reversePath, null, retry)
     const at = rate === 0 ? undefined : new Date(begun + i * rate)
-    await replayMessage(sql, { ...filter, id, who: userInfo().username, why, at, nextHop, to, lifetime, retention })
+    await replayMessage(sql, { ...filter, id, who, why, at, nextHop, to, lifetime, retention })
     if (Date.now() - told >= 1000) {
       told = Date.now()
       process.stderr.write(`${i + 1} of ${ready.length}\n`)

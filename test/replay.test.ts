@@ -35,13 +35,13 @@ test('replayed twice, after a reset, to another next hop and to another recipien
     })
     assert.deepEqual([peer.messages.length, to('there@partner.test')], [1, 1])
 
-    const via = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`, '--why', 'their new host')
+    const via = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`, '--why', 'their new host', '--who', 'carla')
     assert.match(via.stdout, /1 of 1 replayed/, via.stderr)
     assert.deepEqual(await everpost.states(id), ['delivered', 'delivered'])
     const again = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`)
     assert.match(again.stderr, /nothing to replay/)
     assert.deepEqual([other.messages.length, to('there@partner.test')], [1, 1])
-    assert.match((await everpost.command('show', id)).stdout, /replay to \[127\.0\.0\.1\]:\d+ by \S+ \(gone@partner\.test\): their new host/)
+    assert.match((await everpost.command('show', id)).stdout, /replay to \[127\.0\.0\.1\]:\d+ by carla \(gone@partner\.test\): their new host/)
 
     const moved = await everpost.send(['a@partner.test', 'b@partner.test'], 'bob@example.test')
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced'])
