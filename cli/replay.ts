@@ -80,8 +80,8 @@ async function replayAll(
   const { who, why, rate = 0 } = options
   const begun = Date.now()
   let told = begun
-  for (const [i, { id, reversePath }] of ready.entries()) {
-    const lifetime = queueLifetime(reversePath, null, retry)
+  for (const [i, { id, reversePath, user }] of ready.entries()) {
+    const lifetime = queueLifetime(reversePath, user, retry)
     const at = rate === 0 ? undefined : new Date(begun + i * rate)
     await replayMessage(sql, { ...filter, id, who, why, at, nextHop, to, lifetime, retention })
     if (Date.now() - told >= 1000) {

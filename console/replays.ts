@@ -29,7 +29,7 @@ export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, findRecipi
       const at = perSecond === undefined ? undefined : new Date(begun + (i * 1000) / perSecond)
       await replayMessage(sql, {
         ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, at, nextHop, to: instead,
-        lifetime: lifetimeOf(message.reversePath), retention,
+        lifetime: lifetimeOf(message.reversePath, message.user), retention,
       })
       // What is due later is started by the outbox.
       if (at === undefined || at.getTime() < Date.now() + 1000) wake(message.id)

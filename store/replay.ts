@@ -23,6 +23,8 @@ export interface ReplayFilter {
 export interface Failed {
   id: string
   reversePath: string
+  /** Who submitted it: an authenticated user, `token:` and a token's name, or null. */
+  user: string | null
   recipients: string[]
   failedAt: Date
   /** The body is gone: it cannot be replayed any more. */
@@ -43,7 +45,7 @@ function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: Re
 /** Messages with failed recipients that match, oldest failure first. */
 export async function findFailed(sql: Sql, filter: ReplayFilter, id?: string): Promise<Failed[]> {
   return await sql<Failed[]>`
-    select m.id, m.reverse_path as "reversePath", array_agg(r.forward_path order by r.n) as recipients,
+    select m.id, m.reverse_path as "reversePath", m.origin ->> 'user' as "user", array_agg(r.forward_path order by r.n) as recipients,
            max(r.settled_at) as "failedAt", m.body_released_at is not null as released
     from recipients r join messages m on m.id = r.message_id
     where ${failed(sql, { ...filter, given: id !== undefined })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
