@@ -177,6 +177,7 @@ for (const action of controlActions) {
 
 choosing(program.command('queue').description('list queued messages, oldest first'))
   .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
+  .option('--dead', 'list dead letters instead: failed mail of which nobody could be told')
   .option('--limit <count>', 'at most so many', count, 100)
   .option('--page <number>', 'the first, second, ... so many', count, 1)
   .addOption(json)
@@ -241,6 +242,7 @@ program
   .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
   .option('--recipient <address>', 'only this recipient; * stands for anything')
   .option('--reply <text>', 'only those whose last reply holds this')
+  .option('--dead', 'only dead letters: nobody could be told')
   .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
   .option('--to <address>', 'send to this recipient instead')
   .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)

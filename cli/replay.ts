@@ -30,14 +30,14 @@ interface Options extends ReplayFilter {
 
 export async function replay(file: string | undefined, id: string | undefined, options: Options): Promise<void> {
   if ((id === undefined) === !options.allFailed) {
-    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply and --since to choose)', 64)
+    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', 64)
   }
   const { settings } = loadContext(file)
   const nextHop = nextHopOf(options.via)
   await withDatabase(settings, async (sql) => {
     const to = options.to === undefined ? undefined : await expand(sql, settings, options.to)
-    const { recipient, sender, reply, since } = options
-    const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since }
+    const { recipient, sender, reply, since, dead } = options
+    const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since, dead }
     const found = await findFailed(sql, filter, id)
     if (found.length === 0) {
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`

@@ -17,10 +17,10 @@ const route = createRoute({
 
 export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, findRecipients, wake, lifetimeOf, retention }: ApiDeps): void {
   app.openapi(route, async (context) => {
-    const { id, sender, recipient, domain, reply, since, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
+    const { id, sender, recipient, domain, reply, since, dead, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
     if (typeof nextHop === 'string') parseNextHop(nextHop)
     const instead = to === undefined ? undefined : (await findRecipients([to])).map(({ forwardPath }) => forwardPath)
-    const filter = { sender, recipient, reply, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
+    const filter = { sender, recipient, reply, dead, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
     const found = await findFailed(sql, filter, id)
     const messages = found.map(({ id, recipients, failedAt, released }) => ({ id, recipients, failedAt, released }))
     const ready = dryRun ? [] : found.filter((message) => !message.released)

@@ -16,6 +16,8 @@ export interface ReplayFilter {
   reply?: string | undefined
   /** Only what failed at this time or later. */
   since?: Date | undefined
+  /** Only dead letters: nobody could be told of them. */
+  dead?: boolean | undefined
   /** Also recipients that an operator dropped, or replayed to another address. */
   given?: boolean | undefined
 }
@@ -31,7 +33,7 @@ export interface Failed {
   released: boolean
 }
 
-function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: ReplayFilter) {
+function failed(sql: Sql, { domain, recipient, sender, reply, since, dead, given }: ReplayFilter) {
   return sql`
     r.state in ('bounced', 'expired') and r.redirected_to is null
     ${given ? sql`` : sql`and not r.dropped`}
@@ -39,7 +41,8 @@ function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: Re
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
     ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}
-    ${since ? sql`and r.settled_at >= ${since}` : sql``}`
+    ${since ? sql`and r.settled_at >= ${since}` : sql``}
+    ${dead ? sql`and r.dead_letter` : sql``}`
 }
 
 /** Messages with failed recipients that match, oldest failure first. */

@@ -14,7 +14,8 @@ const tokens: Record<string, string> = {}
 
 before(async () => {
   everpost = await prepareEverpost({
-    retry: { minimalBackoffTime: '1h', lifetimes: [{ from: 'quick@a.test', users: 'token:all', lifetime: '7h' }] }, routes: ['partner.test', 'xn--mller-kva.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${peer.port}` })),
+    retry: { minimalBackoffTime: '1h', lifetimes: [{ from: 'quick@a.test', users: 'token:all', lifetime: '7h' }] },
+    routes: ['partner.test', 'xn--mller-kva.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${peer.port}` })),
     localDomains: {
       'example.test': { deliver: 'maildir', path: './mail/{localpart}' },
       'listed.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['known'] },
