@@ -6,7 +6,8 @@ import { readBody } from '../store/bodies.ts'
 import { postgresTime } from '../store/clock.ts'
 import { isDatabaseError } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
-import { settleReports } from '../store/reports.ts'
+import { type ReportedRow, settleReports } from '../store/reports.ts'
+import { logSettled } from './log-settled.ts'
 import { makeReports, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
 import { recipientsShown } from './stamp-headers.ts'
@@ -39,10 +40,17 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
     deps.log.error({ id, error: String(error) }, 'the message cannot be returned in full')
     return settle({ ...message, ret: 'HDRS' })
   })
+  for (const recipient of failed) logFailed(deps, message, recipient)
   for (const { event, dsn, recipients } of [...reports, ...settled]) {
     deps.log.info({ id, event, recipients, dsn }, dsn ? 'a report is on its way' : `${event}: nobody is told${message.reversePath === '' ? ', since it has no reverse-path' : ''}`)
   }
   // Not waited for: the reports are committed, and the outbox starts what is not started here.
   for (const { dsn } of reports) deps.startMessage(dsn).catch(() => {})
-  return { progress, dsns: reports.map(({ dsn }) => dsn), failed: failed.filter((n) => n < recipientsShown) }
+  return { progress, dsns: reports.map(({ dsn }) => dsn), failed: failed.map(({ n }) => n).filter((n) => n < recipientsShown) }
+}
+
+/** What an attempt has decided stands in the log already. */
+function logFailed(deps: ActivityDeps, message: MessageRow, { forwardPath: to, state, outcome, attempts: attempt, waits }: ReportedRow): void {
+  if (state === 'queued') logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
+  else if (outcome?.phase === 'queue') logSettled(deps, message, { to, status: 'bounced', dsn: outcome.enhanced, attempt, text: outcome.text })
 }

@@ -78,7 +78,7 @@ export function consoleApi({ settings, log, aliases, outbox, startMessage, stops
     maximalSize: limits.messageSize * 2,
     retention,
     resumeOver: settings.destinations.resumeOver,
-    lifetimeOf: (reversePath) => queueLifetime(reversePath, null, retry),
+    lifetimeOf: (reversePath, user) => queueLifetime(reversePath, user, retry),
   }
 }
 

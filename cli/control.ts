@@ -1,12 +1,11 @@
 // everpost hold, release, retry, reroute, expire, bounce, drop, set-lifetime: on ids or on all that match, many at a time.
 
-import { createInterface } from 'node:readline/promises'
-import { userInfo } from 'node:os'
 import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
 import type { Sql } from '../store/database.ts'
 import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
+import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, table } from '../console/format.ts'
@@ -19,6 +18,7 @@ export interface ControlOptions extends ChooseOptions {
   lifetime?: number
   dryRun?: boolean
   yes?: boolean
+  who: string
   why: string
   json?: boolean
 }
@@ -36,7 +36,7 @@ interface Done {
 export async function control(file: string | undefined, action: ControlAction, ids: string[], options: ControlOptions): Promise<void> {
   const { settings } = loadContext(file)
   const wanted: ControlRequest = {
-    action, who: userInfo().username, why: options.why,
+    action, who: options.who, why: options.why,
     ...(action === 'reroute' ? { nextHop: options.to === 'none' ? null : options.to } : {}),
     ...(action === 'set-lifetime' ? { lifetime: options.lifetime } : {}),
   }
@@ -71,14 +71,6 @@ function recipientsOf(row: Chosen): string {
   return `${row.forwardPath}${row.recipients.length > 1 ? ` +${row.recipients.length - 1}` : ''}`
 }
 
-async function confirm(action: ControlAction, count: number): Promise<void> {
-  if (!process.stdin.isTTY) throw new CommandError(`${action} would reach ${messages(count)}; add --yes to do it, or --dry-run to see them`, 64)
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await terminal.question(`${action} ${messages(count)}? [y/N] `)
-  terminal.close()
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('nothing was changed')
-}
-
 /** Pages by id, so that each message is reached once though the actions change what matches. */
 async function inPages(sql: Sql, filter: QueueFilter, count: number, wanted: ControlRequest, ask: Control): Promise<Done> {
   const result: Done = { done: [], refused: [] }
@@ -110,8 +102,4 @@ function print(action: ControlAction, { done, refused }: Done): void {
   for (const { id, why } of refused.slice(0, shown)) console.error(`${id}: ${action} refused: ${why}`)
   if (refused.length > shown) console.error(`and ${refused.length - shown} more refused`)
   console.log(`${action}: ${messages(done.length)} done${refused.length > 0 ? `, ${refused.length} refused` : ''}.`)
-}
-
-function messages(count: number): string {
-  return `${count} message${count === 1 ? '' : 's'}`
 }

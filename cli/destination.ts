@@ -1,6 +1,5 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
-import { userInfo } from 'node:os'
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
 import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
@@ -33,17 +32,17 @@ export async function showDestination(file: string | undefined, given: string, o
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
 }
 
-export async function suspend(file: string | undefined, given: string, options: { for: number; why: string }): Promise<void> {
+export async function suspend(file: string | undefined, given: string, options: { for: number; who: string; why: string }): Promise<void> {
   const { settings } = loadContext(file)
   const name = await withDatabase(settings, async (sql) => {
     const name = await nameOf(sql, given)
-    await suspendDestination(sql, name, options.for, userInfo().username, options.why)
+    await suspendDestination(sql, name, options.for, options.who, options.why)
     return name
   })
   console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)
 }
 
-export async function resume(file: string | undefined, given: string): Promise<void> {
+export async function resume(file: string | undefined, given: string, options: { who: string }): Promise<void> {
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
     const { name } = await canonicalName(sql, given)
@@ -51,7 +50,7 @@ export async function resume(file: string | undefined, given: string): Promise<v
     if (!row || !['suspended', 'circuit open'].includes(stateOf(row))) {
       throw new CommandError(`${name} is not suspended, nor is its circuit open (everpost destination list tells what is)`)
     }
-    await resumeDestination(sql, name, userInfo().username)
+    await resumeDestination(sql, name, options.who)
     const spread = settings.destinations.resumeOver
     const messages = await releaseWaiting(sql, name, spread)
     console.log(`${name} is resumed: ${messages} message${messages === 1 ? '' : 's'} that waited come${messages === 1 ? 's' : ''} within ${span(spread)}.`)

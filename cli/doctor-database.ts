@@ -90,7 +90,7 @@ export async function checkQueue(sql: Sql, settings: Settings, { findings, notes
   }
   notes.push(`${backlog.queued} message${backlog.queued === 1 ? '' : 's'} queued.`)
   if (backlog.deadLetters > 0) {
-    notes.push(`${backlog.deadLetters} dead letter${backlog.deadLetters === 1 ? '' : 's'}: nobody could be told (everpost replay --all-failed --dry-run lists what failed).`)
+    notes.push(`${backlog.deadLetters} dead letter${backlog.deadLetters === 1 ? '' : 's'}: nobody could be told (everpost queue --dead lists them).`)
   }
   return await readStarted(sql, looked)
 }

@@ -9,6 +9,7 @@ import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { fail } from './errors.ts'
+import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -20,6 +21,7 @@ const program = new Command('everpost')
 
 const config = () => program.opts<{ config?: string }>().config
 const json = new Option('--json', 'print JSON')
+const who = new Option('--who <name>', 'kept as the one who did it').env('EVERPOST_WHO').default(operator(), '').argParser(operator)
 
 function count(text: string): number {
   if (!/^[1-9]\d{0,6}$/.test(text)) throw new InvalidArgumentError('a whole number from 1')
@@ -168,12 +170,14 @@ for (const action of controlActions) {
     .option('--dry-run', 'print what would be reached, and change nothing')
     .option('--yes', 'do not ask; messages named by id are never asked about')
     .option('--why <text>', 'kept with the message', '')
+    .addOption(who)
     .addOption(json)
     .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
 }
 
 choosing(program.command('queue').description('list queued messages, oldest first'))
   .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
+  .option('--dead', 'list dead letters instead: failed mail of which nobody could be told')
   .option('--limit <count>', 'at most so many', count, 100)
   .option('--page <number>', 'the first, second, ... so many', count, 1)
   .addOption(json)
@@ -238,12 +242,15 @@ program
   .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
   .option('--recipient <address>', 'only this recipient; * stands for anything')
   .option('--reply <text>', 'only those whose last reply holds this')
+  .option('--dead', 'only dead letters: nobody could be told')
   .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
   .option('--to <address>', 'send to this recipient instead')
   .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
+  .option('--yes', 'do not ask; a message named by its id is never asked about')
   .option('--why <text>', 'kept with the message', '')
+  .addOption(who)
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
 
@@ -274,13 +281,15 @@ destination
   .argument('<name>', 'as the list names it, or a next hop')
   .option('--for <time>', 'how long', duration, 3_600_000)
   .option('--why <text>', 'kept and shown', '')
+  .addOption(who)
   .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
 
 destination
   .command('resume')
   .description('end a suspension, or close an open circuit; what waited comes back spread over destinations.resumeOver')
   .argument('<name>', 'as the list names it')
-  .action(async (name) => (await import('./destination.ts')).resume(config(), name))
+  .addOption(who)
+  .action(async (name, options) => (await import('./destination.ts')).resume(config(), name, options))
 
 destination
   .command('limit')

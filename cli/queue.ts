@@ -1,16 +1,21 @@
-// everpost queue: what waits, chosen, sorted and paged.
+// everpost queue: what waits, chosen, sorted and paged; or the dead letters.
 
 import { formatSize } from '../settings/units.ts'
+import type { Settings } from '../settings/schema.ts'
 import { countMatching, isEmpty } from '../store/filter.ts'
 import { countQueue, listQueue, type QueueOrder, type QueueRow } from '../store/queue.ts'
+import { canonicalDomain } from '../mail/address.ts'
+import { findFailed } from '../store/replay.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { address, span, table } from '../console/format.ts'
+import { CommandError } from './errors.ts'
+import { address, moment, span, table } from '../console/format.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder
   limit: number
   page: number
+  dead?: boolean
   json?: boolean
 }
 
@@ -19,6 +24,7 @@ const countedMost = 100_000
 
 export async function printQueue(file: string | undefined, options: Options): Promise<void> {
   const { settings } = loadContext(file)
+  if (options.dead) return await printDead(settings, options)
   await withDatabase(settings, async (sql) => {
     const filter = await filterOf(sql, settings, [], options)
     const rows = await listQueue(sql, { filter, order: options.sort, limit: options.limit, offset: (options.page - 1) * options.limit })
@@ -41,4 +47,17 @@ function line(row: QueueRow): string[] {
     row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath ?? '(a report is due)'}${more}`,
     next, row.waits ?? row.outcome?.text ?? '',
   ]
+}
+
+/** They are not queued any more, so that not all of a queue's filters make sense. */
+async function printDead(settings: Settings, { sender, recipient, domain, reply, nextHop, olderThan, status, limit, page, json }: Options): Promise<void> {
+  if (nextHop !== undefined || olderThan || status) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', 64)
+  const filter = { dead: true, sender, recipient, domain: domain === undefined ? undefined : canonicalDomain(domain), reply }
+  const found = await withDatabase(settings, (sql) => findFailed(sql, filter))
+  const rows = found.slice((page - 1) * limit, page * limit)
+  if (json) return console.log(JSON.stringify(rows, null, 2))
+  if (rows.length === 0) return console.log('There are no dead letters that match.')
+  console.log(table([['ID', 'FAILED', 'FROM', 'TO', 'BODY'],
+    ...rows.map((row) => [row.id, moment(row.failedAt), address(row.reversePath), row.recipients.join(', '), row.released ? 'gone' : 'kept'])]))
+  console.log(`${rows.length} of ${found.length} message${found.length === 1 ? '' : 's'} of which nobody could be told; what has a body can be replayed.`)
 }

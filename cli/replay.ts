@@ -1,12 +1,15 @@
 // everpost replay: queues failed recipients again, one message or all that match, at once or at a rate.
 
-import { userInfo } from 'node:os'
-import { canonicalDomain } from '../mail/address.ts'
+import { createCallout } from '../ingress/callout.ts'
+import { readAliases } from '../ingress/aliases.ts'
+import { createRecipients } from '../ingress/recipients.ts'
+import { canonicalDomain, parsePath } from '../mail/address.ts'
 import { queueLifetime } from '../mail/retry.ts'
 import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
-import { type Failed, findFailed, type ReplayFilter, replayMessage } from '../store/replay.ts'
+import { type Failed, findFailed, type ReplayFilter, type ReplayRequest, replayMessage } from '../store/replay.ts'
+import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
@@ -19,26 +22,30 @@ interface Options extends ReplayFilter {
   /** Milliseconds between two messages. */
   rate?: number
   dryRun?: boolean
+  yes?: boolean
+  who: string
   why: string
   json?: boolean
 }
 
 export async function replay(file: string | undefined, id: string | undefined, options: Options): Promise<void> {
   if ((id === undefined) === !options.allFailed) {
-    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply and --since to choose)', 64)
+    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', 64)
   }
   const { settings } = loadContext(file)
   const nextHop = nextHopOf(options.via)
-  if (options.to !== undefined && !/^[^\s<>]{1,64}@[^\s<>@]{1,255}$/.test(options.to)) throw new CommandError(`--to ${options.to}: no address`, 64)
   await withDatabase(settings, async (sql) => {
-    const { recipient, sender, reply, since } = options
-    const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since }
+    const to = options.to === undefined ? undefined : await expand(sql, settings, options.to)
+    const { recipient, sender, reply, since, dead } = options
+    const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since, dead }
     const found = await findFailed(sql, filter, id)
     if (found.length === 0) {
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }
-    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, nextHop, options)
+    const ready = found.filter((message) => !message.released).length
+    if (!options.dryRun && !options.yes && id === undefined && ready > 0) await confirm('replay', ready)
+    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, { nextHop, to }, options)
     if (options.json) console.log(JSON.stringify(found, null, 2))
     else print(found, options)
     if (id !== undefined && found[0]!.released) throw new CommandError(`the body of ${id} is no longer kept (settings: retention.failed)`)
@@ -55,19 +62,28 @@ function nextHopOf(via: string | undefined): string | null | undefined {
   }
 }
 
+/** Who is behind the address, as for mail that is submitted. */
+async function expand(sql: Sql, settings: Settings, to: string): Promise<string[]> {
+  const path = parsePath(`<${to}>`)
+  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, 64)
+  const found = await createRecipients(settings, await readAliases(settings, sql), createCallout(settings.hostname)).find(path.address, true)
+  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, 64)
+  return found.addresses
+}
+
 /** The rate is kept by the queue: each message is due a little after the one before, whether this command goes on or not. */
 async function replayAll(
-  sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, nextHop: string | null | undefined, options: Options,
+  sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, { nextHop, to }: Pick<ReplayRequest, 'nextHop' | 'to'>, options: Options,
 ): Promise<void> {
   const ready = found.filter((message) => !message.released)
   const { retry, retention } = settings
-  const { to, why, rate = 0 } = options
+  const { who, why, rate = 0 } = options
   const begun = Date.now()
   let told = begun
-  for (const [i, { id, reversePath }] of ready.entries()) {
-    const lifetime = queueLifetime(reversePath, null, retry)
+  for (const [i, { id, reversePath, user }] of ready.entries()) {
+    const lifetime = queueLifetime(reversePath, user, retry)
     const at = rate === 0 ? undefined : new Date(begun + i * rate)
-    await replayMessage(sql, { ...filter, id, who: userInfo().username, why, at, nextHop, to, lifetime, retention })
+    await replayMessage(sql, { ...filter, id, who, why, at, nextHop, to, lifetime, retention })
     if (Date.now() - told >= 1000) {
       told = Date.now()
       process.stderr.write(`${i + 1} of ${ready.length}\n`)
@@ -78,11 +94,14 @@ async function replayAll(
 }
 
 function print(found: Failed[], { dryRun = false, rate = 0 }: Options): void {
+  const ready = found.filter((message) => !message.released).length
   for (const message of found) {
+    if (message.released && !dryRun) continue
     const verb = message.released ? 'cannot be replayed, its body is no longer kept:' : dryRun ? 'would be queued again:' : 'queued again:'
     console.log(`${message.id}  from ${address(message.reversePath)}, failed ${moment(message.failedAt)}  ${verb} ${message.recipients.join(', ')}`)
   }
-  const ready = found.filter((message) => !message.released).length
+  const gone = found.length - ready
+  if (gone > 0 && !dryRun) console.log(`${messages(gone)} cannot be replayed: ${gone === 1 ? 'its body is' : 'their bodies are'} no longer kept (settings: retention.failed).`)
   const spread = rate === 0 || ready === 0 ? '' : `, the last due in ${span((ready - 1) * rate)}`
   console.log(dryRun ? `${ready} of ${found.length} would be replayed; nothing was changed.` : `${ready} of ${found.length} replayed${spread}.`)
 }

@@ -32,8 +32,8 @@ export interface ApiDeps {
   retention: Retention
   /** Milliseconds over which what waited for a destination comes back. */
   resumeOver: number
-  /** Queue lifetime for a reverse-path, in milliseconds. */
-  lifetimeOf: (reversePath: string) => number
+  /** Queue lifetime for a reverse-path and who submits with it, in milliseconds. */
+  lifetimeOf: (reversePath: string, user: string | null) => number
   version: string
   stopping: AbortSignal
 }

@@ -73,7 +73,7 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     if (!view) return 'There is no such message.'
     const why = text('why')
     if (action === 'replay') {
-      const lifetime = deps.lifetimeOf(view.message.reversePath)
+      const lifetime = deps.lifetimeOf(view.message.reversePath, view.message.origin.user)
       const recipients = await replayMessage(sql, { id, given: true, who, why, lifetime, retention: deps.retention })
       if (recipients.length > 0) deps.wake(id)
       return recipients.length > 0 ? `Queued again: ${recipients.join(', ')}` : 'Nothing to replay: nobody failed, or the body is no longer kept.'

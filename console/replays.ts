@@ -15,11 +15,12 @@ const route = createRoute({
   responses: { ...ok('What was queued again; `released`: the body is no longer kept.', replayedSchema), ...answers(400, 401, 403, 415, 422, 503) },
 })
 
-export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, wake, lifetimeOf, retention }: ApiDeps): void {
+export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, findRecipients, wake, lifetimeOf, retention }: ApiDeps): void {
   app.openapi(route, async (context) => {
-    const { id, sender, recipient, domain, reply, since, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
+    const { id, sender, recipient, domain, reply, since, dead, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
     if (typeof nextHop === 'string') parseNextHop(nextHop)
-    const filter = { sender, recipient, reply, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
+    const instead = to === undefined ? undefined : (await findRecipients([to])).map(({ forwardPath }) => forwardPath)
+    const filter = { sender, recipient, reply, dead, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
     const found = await findFailed(sql, filter, id)
     const messages = found.map(({ id, recipients, failedAt, released }) => ({ id, recipients, failedAt, released }))
     const ready = dryRun ? [] : found.filter((message) => !message.released)
@@ -27,8 +28,8 @@ export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, wake, life
     for (const [i, message] of ready.entries()) {
       const at = perSecond === undefined ? undefined : new Date(begun + (i * 1000) / perSecond)
       await replayMessage(sql, {
-        ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, at, nextHop, to,
-        lifetime: lifetimeOf(message.reversePath), retention,
+        ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, at, nextHop, to: instead,
+        lifetime: lifetimeOf(message.reversePath, message.user), retention,
       })
       // What is due later is started by the outbox.
       if (at === undefined || at.getTime() < Date.now() + 1000) wake(message.id)

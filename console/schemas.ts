@@ -154,6 +154,7 @@ export const replaySchema = z
   .strictObject({
     id: idSchema.optional().openapi({ description: 'One message; left out: all that match.' }),
     sender: word.optional(), recipient: word.optional(), domain: word.optional(), reply: word.optional(), since: moment.optional(),
+    dead: z.boolean().optional().openapi({ description: 'Only dead letters: nobody could be told.' }),
     nextHop: word.nullable().optional(), to: addressSchema.optional(), why, dryRun: z.boolean().default(false),
     perSecond: z.number().positive().max(10_000).optional(),
   })

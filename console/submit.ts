@@ -69,10 +69,11 @@ export function submitRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, submit, fi
     if (to.length > maximalRecipients) return context.json({ error: `more than ${maximalRecipients} recipients (settings: limits.recipients)` }, 422)
     const sendAt = given.sendAt === undefined ? null : new Date(given.sendAt)
     if (sendAt && sendAt.getTime() > Date.now() + year) return context.json({ error: 'sendAt is more than a year ahead' }, 422)
-    const most = lifetimeOf(from)
+    const { name } = context.get('token')
+    const user = `token:${name}`
+    const most = lifetimeOf(from, user)
     const { lifetime = most } = given
     if (lifetime > most) return context.json({ error: `lifetime: at most ${most}, as the settings say for this sender` }, 422)
-    const { name } = context.get('token')
     const recipients = await findRecipients(to)
     const content = await compose()
     const envelope: Envelope = {
@@ -82,7 +83,7 @@ export function submitRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, submit, fi
       requireTls: false, ret: null, envid: null,
     }
     const origin: Origin = {
-      protocol: 'HTTP', helo: '', clientAddress: getConnInfo(context).remote.address?.replace(/^::ffff:/i, '') ?? '', clientName: null, tls: null, user: `token:${name}`,
+      protocol: 'HTTP', helo: '', clientAddress: getConnInfo(context).remote.address?.replace(/^::ffff:/i, '') ?? '', clientName: null, tls: null, user,
     }
     const submission = { content, envelope, origin, sendAt, lifetime }
     const key = context.req.header('idempotency-key')

@@ -18,7 +18,7 @@ const looked = 3000 // milliseconds
 
 /** Ready once reading them was tried; while the database is away, those read last hold. */
 export async function keepAliases(settings: Settings, sql: Sql, log: Logger): Promise<Aliases> {
-  const ofSettings = new Map(Object.entries(settings.aliases).map(([address, to]) => [comparable(address), typeof to === 'string' ? [to] : to]))
+  const ofSettings = settingsAliases(settings)
   let kept = new Map<string, string[]>()
   let version: string | null = null
   let troubled = false
@@ -29,7 +29,7 @@ export async function keepAliases(settings: Settings, sql: Sql, log: Logger): Pr
   async function look(): Promise<void> {
     try {
       const found = await aliasesVersion(sql)
-      if (found !== version) kept = new Map((await listAliases(sql)).map(({ address, targets }) => [address, targets]))
+      if (found !== version) kept = await databaseAliases(sql)
       version = found
       troubled = false
     } catch (error) {
@@ -46,4 +46,19 @@ export async function keepAliases(settings: Settings, sql: Sql, log: Logger): Pr
       await looking
     },
   }
+}
+
+/** As they are now, for a command that ends at once; throws when they cannot be read. */
+export async function readAliases(settings: Settings, sql: Sql): Promise<Pick<Aliases, 'get' | 'complete'>> {
+  const ofSettings = settingsAliases(settings)
+  const kept = await databaseAliases(sql)
+  return { get: (address) => ofSettings.get(address) ?? kept.get(address), complete: () => true }
+}
+
+function settingsAliases({ aliases }: Settings): Map<string, string[]> {
+  return new Map(Object.entries(aliases).map(([address, to]) => [comparable(address), typeof to === 'string' ? [to] : to]))
+}
+
+async function databaseAliases(sql: Sql): Promise<Map<string, string[]>> {
+  return new Map((await listAliases(sql)).map(({ address, targets }) => [address, targets]))
 }

@@ -108,7 +108,7 @@ const retryRule = z.strictObject({
 
 const lifetime = z.strictObject({
   from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
-  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users.'),
+  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users; of mail submitted by HTTP, `token:` and the name of the token.'),
   lifetime: duration('5d').describe('How long such a message is tried.'),
 })
 

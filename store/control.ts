@@ -17,17 +17,17 @@ export interface Controlled {
 
 /**
  * Does what is asked, or returns why not. `update` names the asking: an activity may run twice, and the second run finds what the
- * first has done. `clock`: the workflow's, in milliseconds; it and ours may differ.
+ * first has done. `clock`: the workflow's, in milliseconds; it and ours may differ. `reached`: all forward-paths that it changed now, however many.
  */
 export async function controlMessage(
   sql: Sql, id: string, request: ControlRequest, update: string, clock: number, retention: Retention,
-): Promise<Controlled | { refused: string }> {
+): Promise<(Controlled & { reached: string[] }) | { refused: string }> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     const { action, recipients = null, nextHop, lifetime } = request
     const known = await lockAndRead(tx, id, update)
     if (!known) return { refused: `there is no message ${id}` }
-    if (known.before) return await asBefore(tx, id, known.before)
+    if (known.before) return { ...(await asBefore(tx, id, known.before)), reached: [] }
     const fault = faultOf(known, action)
     if (fault) return { refused: fault }
     const busy = breaksOff.has(action) ? await breakOff(tx, id, recipients) : []
@@ -44,7 +44,7 @@ export async function controlMessage(
       // The workflow looks at once; should it be lost before that, the outbox starts another.
       tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`.execute(),
     ])
-    return { result: { changed: told, count: changed.length, busy }, progress }
+    return { result: { changed: told, count: changed.length, busy }, progress, reached: changed }
   })
 }
 
@@ -181,7 +181,8 @@ function paths(rows: Iterable<unknown>): string[] {
   return [...(rows as Iterable<{ path: string }>)].map((row) => row.path)
 }
 
-function byOperator(what: 'returned' | 'dropped', { why }: ControlRequest): Outcome {
+/** What an operator's word comes to, as an outcome. */
+export function byOperator(what: 'returned' | 'dropped', { why }: ControlRequest): Outcome {
   const text = printable(`${what} by the operator${why ? `: ${why}` : ''}`).replaceAll('\n', ' ')
   return { status: 'bounced', phase: 'queue', enhanced: '5.0.0', reply: null, text, host: null, address: null, tls: null }
 }

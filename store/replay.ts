@@ -1,6 +1,6 @@
 // Replay: recipients that failed for good are queued again under the same id. One that was delivered is never touched.
 
-import { domainOf } from '../mail/address.ts'
+import { comparable, domainOf } from '../mail/address.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
 import { escaped, like } from './filter.ts'
@@ -16,6 +16,8 @@ export interface ReplayFilter {
   reply?: string | undefined
   /** Only what failed at this time or later. */
   since?: Date | undefined
+  /** Only dead letters: nobody could be told of them. */
+  dead?: boolean | undefined
   /** Also recipients that an operator dropped, or replayed to another address. */
   given?: boolean | undefined
 }
@@ -23,13 +25,15 @@ export interface ReplayFilter {
 export interface Failed {
   id: string
   reversePath: string
+  /** Who submitted it: an authenticated user, `token:` and a token's name, or null. */
+  user: string | null
   recipients: string[]
   failedAt: Date
   /** The body is gone: it cannot be replayed any more. */
   released: boolean
 }
 
-function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: ReplayFilter) {
+function failed(sql: Sql, { domain, recipient, sender, reply, since, dead, given }: ReplayFilter) {
   return sql`
     r.state in ('bounced', 'expired') and r.redirected_to is null
     ${given ? sql`` : sql`and not r.dropped`}
@@ -37,13 +41,14 @@ function failed(sql: Sql, { domain, recipient, sender, reply, since, given }: Re
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
     ${reply === undefined ? sql`` : sql`and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}
-    ${since ? sql`and r.settled_at >= ${since}` : sql``}`
+    ${since ? sql`and r.settled_at >= ${since}` : sql``}
+    ${dead ? sql`and r.dead_letter` : sql``}`
 }
 
 /** Messages with failed recipients that match, oldest failure first. */
 export async function findFailed(sql: Sql, filter: ReplayFilter, id?: string): Promise<Failed[]> {
   return await sql<Failed[]>`
-    select m.id, m.reverse_path as "reversePath", array_agg(r.forward_path order by r.n) as recipients,
+    select m.id, m.reverse_path as "reversePath", m.origin ->> 'user' as "user", array_agg(r.forward_path order by r.n) as recipients,
            max(r.settled_at) as "failedAt", m.body_released_at is not null as released
     from recipients r join messages m on m.id = r.message_id
     where ${failed(sql, { ...filter, given: id !== undefined })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
@@ -58,8 +63,8 @@ export interface ReplayRequest extends ReplayFilter {
   at?: Date | undefined
   /** Next hop by the operator's word; null: as the settings and DNS say; undefined: as before. */
   nextHop?: string | null | undefined
-  /** Another recipient, to stand for those that failed. */
-  to?: string | undefined
+  /** Other recipients, aliases followed, to stand for those that failed. */
+  to?: string[] | undefined
   /** Milliseconds of queue lifetime that the message is given anew. */
   lifetime: number
   retention: Retention
@@ -84,7 +89,7 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
     await tx`
       update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond',
         delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
-    await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to })
+    await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to: to?.slice(0, 100).join(', ') })
     await settleProgress(tx, id, request.retention)
     // Now, not two minutes later: the caller starts the workflow, and the outbox if the caller cannot.
     await tx`update messages set drive_at = least(drive_at, ${at} + interval '3 seconds') where id = ${id} and drive_at is not null`
@@ -100,19 +105,32 @@ interface FailedRecipient {
 }
 
 /**
- * Lets another recipient stand for those that failed: one of the message when it has that address already, so that nobody
- * gets it twice; its reports name the address first meant (RFC 3461 section 5.2.1). Returns its number.
+ * Lets other recipients stand for those that failed: one of the message when it has that address already, so that nobody
+ * gets it twice; their reports name the address first meant (RFC 3461 section 5.2.1). Returns their numbers.
  */
-async function redirect(tx: Sql, id: string, to: string, rows: FailedRecipient[]): Promise<number[]> {
-  const [first] = rows
-  const [known] = await tx<{ n: number }[]>`select n from recipients where message_id = ${id} and forward_path = ${to}`
-  const orcpt = first!.orcpt ?? (/^[!-*,-<>-~]+$/.test(first!.forwardPath) ? `rfc822;${first!.forwardPath}` : null)
-  const [made] = known ? [known] : await tx<{ n: number }[]>`
+async function redirect(tx: Sql, id: string, to: string[], rows: FailedRecipient[]): Promise<number[]> {
+  const made: number[] = []
+  for (const address of to) made.push((await findRecipient(tx, id, address)) ?? (await addRecipient(tx, id, address, rows[0]!)))
+  const others = rows.map((row) => row.n).filter((n) => !made.includes(n))
+  await tx`update recipients set redirected_to = ${made[0]!} where message_id = ${id} and n = any(${others}::int[])`
+  await tx`update recipients set redirected_to = null where message_id = ${id} and n = any(${made}::int[])`
+  return made
+}
+
+/** Who got it comes first; the row that an expanded alias is reported by is nobody's copy. */
+async function findRecipient(tx: Sql, id: string, address: string): Promise<number | undefined> {
+  const known = await tx<{ n: number; forwardPath: string }[]>`
+    select n, forward_path as "forwardPath" from recipients
+    where message_id = ${id} and domain = ${domainOf(address)} and not (state in ('notifying', 'delivered') and coalesce(outcome ->> 'phase', '') = 'queue')
+    order by state in ('notifying', 'delivered') desc, n`
+  return known.find(({ forwardPath }) => comparable(forwardPath) === comparable(address))?.n
+}
+
+async function addRecipient(tx: Sql, id: string, address: string, instead: FailedRecipient): Promise<number> {
+  const orcpt = instead.orcpt ?? (/^[!-*,-<>-~]+$/.test(instead.forwardPath) ? `rfc822;${instead.forwardPath}` : null)
+  const [row] = await tx<{ n: number }[]>`
     insert into recipients (message_id, n, forward_path, domain, notify, orcpt, state, settled_at)
-    select ${id}, max(n) + 1, ${to}, ${domainOf(to)}, ${first!.notify}, ${orcpt}, 'bounced', now() from recipients where message_id = ${id}
+    select ${id}, max(n) + 1, ${address}, ${domainOf(address)}, ${instead.notify}, ${orcpt}, 'bounced', now() from recipients where message_id = ${id}
     returning n`
-  const others = rows.map((row) => row.n).filter((n) => n !== made!.n)
-  await tx`update recipients set redirected_to = ${made!.n} where message_id = ${id} and n = any(${others}::int[])`
-  await tx`update recipients set redirected_to = null where message_id = ${id} and n = ${made!.n}`
-  return [made!.n]
+  return row!.n
 }

@@ -47,8 +47,8 @@ export interface Settled {
   reports: (Reported & { dsn: string })[]
   /** What was settled and nobody is told of. */
   settled: (Reported & { dsn: null })[]
-  /** Positions of the recipients that have failed for good. */
-  failed: number[]
+  /** Recipients that have failed for good, as they were before; one that was still queued has expired. */
+  failed: ReportedRow[]
 }
 
 /** Settles what is decided, and commits the reports with it: one for each event, on all recipients concerned. */
@@ -78,7 +78,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
         state = case state when 'bouncing' then 'bounced' when 'notifying' then 'delivered' else 'expired' end,
         settled_at = coalesce(settled_at, now()), dead_letter = n = any(${dead}::int[])
       where message_id = ${id} and n = any(${[...failed, ...succeeded].map((row) => row.n)}::int[]) and state in ('queued', 'bouncing', 'notifying')`
-    return { progress: await settleProgress(tx, id, request.retention), ...result, failed: failed.map((row) => row.n) }
+    return { progress: await settleProgress(tx, id, request.retention), ...result, failed }
   })
 }
 

@@ -14,7 +14,8 @@ const tokens: Record<string, string> = {}
 
 before(async () => {
   everpost = await prepareEverpost({
-    retry: { minimalBackoffTime: '1h' }, routes: ['partner.test', 'xn--mller-kva.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${peer.port}` })),
+    retry: { minimalBackoffTime: '1h', lifetimes: [{ from: 'quick@a.test', users: 'token:all', lifetime: '7h' }] },
+    routes: ['partner.test', 'xn--mller-kva.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${peer.port}` })),
     localDomains: {
       'example.test': { deliver: 'maildir', path: './mail/{localpart}' },
       'listed.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['known'] },
@@ -157,6 +158,27 @@ test('a scheduled message waits for its time; listed, shown, acted on one by one
   assert.equal((await call('POST', '/v1/replays', { id: ids[0] })).body.replayed, 1)
   assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
   assert.equal((await call('GET', '/v1/messages/000000000000000000')).status, 404)
+})
+
+test('a replay follows aliases as a submission does, and gives the lifetime that the settings have for who submitted', async () => {
+  script.rcpt = { '*': '550 5.1.1 no such user' }
+  const { body: { id } } = await call('POST', '/v1/messages', { from: 'quick@a.test', to: ['one@partner.test', 'two@partner.test'], text: 'x' })
+  const hours = async () => {
+    const [row] = await everpost.sql<{ hours: number }[]>`select round(extract(epoch from expires_at - now()) / 3600)::int as hours from messages where id = ${id}`
+    return row!.hours
+  }
+  assert.equal(await hours(), 7)
+  for (const replay of [() => everpost.command('replay', id, '--recipient', 'one@*'), () => call('POST', '/v1/replays', { id, recipient: 'one@*' })]) {
+    assert.deepEqual(await everpost.states(id), ['bounced', 'bounced'])
+    await everpost.sql`update messages set expires_at = now() where id = ${id}`
+    await replay()
+    assert.equal(await hours(), 7)
+  }
+  assert.deepEqual(await everpost.states(id), ['bounced', 'bounced'])
+  assert.equal((await call('POST', '/v1/replays', { id, to: 'nobody@listed.test' })).body.error, 'nobody@listed.test: There is no such user here')
+  assert.equal((await call('POST', '/v1/replays', { id, to: 'team@example.test' })).body.replayed, 1)
+  assert.deepEqual(await everpost.states(id), ['bounced', 'bounced', 'delivered', 'delivered'])
+  script.rcpt = {}
 })
 
 test('a destination is suspended, shown and resumed', async () => {

@@ -30,7 +30,7 @@ test('a refused recipient comes back as a DSN, and a replay sends to nobody but 
 })
 
 test('a message with the null reverse-path becomes a dead letter, and no report is made', async () => {
-  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '200ms', bounceQueueLifetime: '1s' }, routes: [{ domain: 'dead.test', nextHop: '[127.0.0.1]:1' }] })
+  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '200ms', maximalQueueLifetime: '1s', bounceQueueLifetime: '1s' }, routes: [{ domain: 'dead.test', nextHop: '[127.0.0.1]:1' }] })
   try {
     await everpost.start()
     const id = await everpost.send('x@dead.test', '')
@@ -38,6 +38,13 @@ test('a message with the null reverse-path becomes a dead letter, and no report 
     const [row] = await everpost.sql<{ dead: boolean; others: number }[]>`
       select dead_letter as dead, (select count(*) from messages where parent is not null) as others from recipients where message_id = ${id}`
     assert.deepEqual([row!.dead, row!.others], [true, 0])
+    const told = await everpost.send('y@dead.test', 'bob@example.test')
+    assert.deepEqual(await everpost.states(told), ['expired'])
+    const dead = await everpost.command('queue', '--dead')
+    assert.match(dead.stdout, new RegExp(`^${id} .* <> +x@dead\\.test +kept\n1 of 1 message`, 'm'), dead.stderr)
+    assert.match((await everpost.command('queue', '--dead', '--domain', 'other.test')).stdout, /no dead letters/)
+    assert.equal((await everpost.command('queue', '--dead', '--status', 'held')).code, 64)
+    assert.match((await everpost.command('replay', '--all-failed', '--dead', '--dry-run')).stdout, new RegExp(`^${id}.*\n1 of 1 would be replayed`))
   } finally {
     await everpost.end()
   }

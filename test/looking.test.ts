@@ -64,6 +64,13 @@ test('queue, qshape, trace and show tell what waits and why; watch tells what ha
     const { from, to, relay, delay, delays, dsn, status } = attempt
     assert.deepEqual([from, to, relay, dsn, status], ['a@one.test', 'x@big.test', '127.0.0.1[127.0.0.1]', '4.7.1', 'deferred'])
     assert.match(delays, /^0\/[\d.]+\/0\/[\d.]+$/)
+    for (const [i, action] of ['expire', 'bounce', 'drop'].entries()) assert.equal((await everpost.command(action, ids[i]!, '--why', 'asked for')).code, 0)
+    const last = () => ids.map((id) => log.split('\n').filter((line) => line.includes(id) && line.includes('"status"')).map((line) => JSON.parse(line)).at(-1))
+    await until('each has its last line', () => last().every(({ status }) => status !== 'deferred'))
+    assert.deepEqual(last().map((line) => [line.from, line.to, line.relay, line.dsn, line.status]), [
+      ['a@one.test', 'x@big.test', 'none', '4.4.7', 'expired'], ['b@two.test', 'y@big.test', 'none', '5.0.0', 'bounced'],
+      ['a@one.test', 'z@small.test', 'none', '5.0.0', 'bounced']])
+    assert.deepEqual(last().slice(1).map(({ text }) => text), ['returned by the operator: asked for', 'dropped by the operator: asked for'])
     assert.ok(delay >= Math.max(...delays.split('/').map(Number)) - 0.02, `${delay} ${delays}`)
   } finally {
     await everpost.end()

@@ -44,11 +44,21 @@ test('every command of docs/operating.md does what it says on a queue that has s
       assert.equal(code, 0, `everpost ${command}: ${stderr}`)
     }
     const text = readFileSync(join(root, 'docs/operating.md'), 'utf8')
-    const statement = /psql "\$DATABASE_URL" -c "(.*)"/.exec(text)![1]!
+    const [statement, sizes, forget] = [...text.matchAll(/psql "\$DATABASE_URL" -c "(.*)"/g)].map((match) => match[1]!)
     const restored = await deferred()
-    await everpost.sql.unsafe(statement)
+    await everpost.sql.unsafe(statement!)
     await everpost.sql`update recipients set next_attempt_at = now() where message_id = ${restored}`
     assert.match((await everpost.command('queue', '--status', 'held')).stdout, new RegExp(restored))
+    assert.ok((await everpost.sql.unsafe(sizes!)).some((row) => row['relname'] === 'attempts'))
+
+    const old = await everpost.send('bob@example.test', 'a@sender.test')
+    await everpost.states(old)
+    const kept = await failed()
+    await until('its body is released', async () => (await everpost.sql`select from messages where id = ${old} and body_released_at is not null`).length === 1)
+    await everpost.sql`update messages set finished_at = now() - interval '91 days' where id in (${old}, ${restored}, ${kept})`
+    await everpost.sql.unsafe(forget!)
+    assert.deepEqual((await everpost.sql`select id from messages where id in (${old}, ${restored}, ${kept})`).map(({ id }) => id).sort(), [restored, kept].sort())
+    assert.equal((await everpost.sql`select from recipients where message_id = ${old}`).length, 0)
   } finally {
     await everpost.end()
     await peer.close()

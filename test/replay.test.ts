@@ -35,13 +35,13 @@ test('replayed twice, after a reset, to another next hop and to another recipien
     })
     assert.deepEqual([peer.messages.length, to('there@partner.test')], [1, 1])
 
-    const via = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`, '--why', 'their new host')
+    const via = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`, '--why', 'their new host', '--who', 'carla')
     assert.match(via.stdout, /1 of 1 replayed/, via.stderr)
     assert.deepEqual(await everpost.states(id), ['delivered', 'delivered'])
     const again = await everpost.command('replay', id, '--via', `[127.0.0.1]:${other.port}`)
     assert.match(again.stderr, /nothing to replay/)
     assert.deepEqual([other.messages.length, to('there@partner.test')], [1, 1])
-    assert.match((await everpost.command('show', id)).stdout, /replay to \[127\.0\.0\.1\]:\d+ by \S+ \(gone@partner\.test\): their new host/)
+    assert.match((await everpost.command('show', id)).stdout, /replay to \[127\.0\.0\.1\]:\d+ by carla \(gone@partner\.test\): their new host/)
 
     const moved = await everpost.send(['a@partner.test', 'b@partner.test'], 'bob@example.test')
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced'])
@@ -77,8 +77,14 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     script.rcpt = {}
     const dry = await everpost.command('replay', '--all-failed', '--domain', 'partner.test', '--sender', '<>', '--dry-run')
     assert.match(dry.stderr, /no failed recipient matches/)
-    const { stdout, stderr } = await everpost.command('replay', '--all-failed', '--domain', 'partner.test', '--reply', '5.1.1', '--rate', '3/s')
-    assert.match(stdout, new RegExp(`${ids[1]!}.*cannot be replayed, its body is no longer kept`), stderr)
+    const all = ['replay', '--all-failed', '--domain', 'partner.test', '--reply', '5.1.1', '--rate', '3/s']
+    const asked = await everpost.command(...all)
+    assert.deepEqual([asked.code, asked.stderr.trim()], [64, 'everpost: replay would reach 4 messages; add --yes to do it, or --dry-run to see them'])
+    assert.match((await everpost.command(...all, '--dry-run')).stdout, new RegExp(`${ids[1]!}.*cannot be replayed, its body is no longer kept`))
+    for (const id of ids) assert.deepEqual(await everpost.states(id, () => true), ['bounced'])
+    const { stdout, stderr } = await everpost.command(...all, '--yes')
+    assert.match(stdout, /^1 message cannot be replayed: its body is no longer kept \(settings: retention\.failed\)\.$/m, stderr)
+    assert.doesNotMatch(stdout, new RegExp(ids[1]!))
     assert.match(stdout, /4 of 5 replayed, the last due in 1s\.\n/)
     for (const id of ids.slice(2)) assert.deepEqual(await everpost.states(id), ['delivered'])
     const begun = await sql<{ at: Date }[]>`select max(begun_at) as at from attempts where message_id = any(${ids.slice(2)}) group by message_id order by 1`
@@ -88,6 +94,42 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     assert.match((await everpost.command('replay', ids[1]!)).stderr, /no longer kept \(settings: retention\.failed\)/)
     assert.match((await everpost.command('replay', ids[0]!)).stdout, /1 of 1 replayed/)
     assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
+test('a replay to another address follows aliases, refuses who is unknown here, and knows a recipient however it is written', async () => {
+  const peer = await startPeer(refusing())
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }],
+    localDomains: { 'example.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['ann', 'ben', 'carol', 'bob'] } },
+    aliases: { 'info@example.test': ['ann@example.test', 'ben@example.test'] },
+  })
+  const failed = async (...more: string[]) => {
+    const id = await everpost.send(['gone@partner.test', ...more], 'bob@example.test')
+    await everpost.states(id)
+    return id
+  }
+  try {
+    await everpost.start()
+    const id = await failed()
+    const unknown = await everpost.command('replay', id, '--to', 'nobody@example.test')
+    assert.deepEqual([unknown.code, unknown.stderr.trim()], [64, 'everpost: --to nobody@example.test: There is no such user here'])
+    assert.match((await everpost.command('replay', id, '--to', 'nobody')).stderr, /--to nobody: no address/)
+    assert.deepEqual(await everpost.states(id), ['bounced'])
+
+    const { code, stderr } = await everpost.command('replay', id, '--to', 'INFO@example.test')
+    assert.equal(code, 0, stderr)
+    assert.deepEqual(await everpost.states(id), ['bounced', 'delivered', 'delivered'])
+    assert.deepEqual(['ann', 'ben', 'info'].map((name) => everpost.maildir(name).length), [1, 1, 0])
+
+    const known = await failed('carol@example.test')
+    await everpost.command('replay', known, '--to', 'Carol@Example.test')
+    assert.deepEqual(await everpost.states(known), ['bounced', 'delivered'])
+    assert.match((await everpost.command('replay', known)).stderr, /nothing to replay/)
+    assert.deepEqual(['carol', 'Carol'].map((name) => everpost.maildir(name).length), [1, 0])
   } finally {
     await everpost.end()
     await peer.close()

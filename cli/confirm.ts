@@ -1,0 +1,17 @@
+// Asks before a command reaches more than it was told by name.
+
+import { createInterface } from 'node:readline/promises'
+import { CommandError } from './errors.ts'
+
+/** Throws unless a person at the terminal says yes; without a terminal it takes --yes. `count`: of messages. */
+export async function confirm(action: string, count: number): Promise<void> {
+  if (!process.stdin.isTTY) throw new CommandError(`${action} would reach ${messages(count)}; add --yes to do it, or --dry-run to see them`, 64)
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await terminal.question(`${action} ${messages(count)}? [y/N] `)
+  terminal.close()
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('nothing was changed')
+}
+
+export function messages(count: number): string {
+  return `${count} message${count === 1 ? '' : 's'}`
+}
