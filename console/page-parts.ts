@@ -44,7 +44,8 @@ export function queueTable(rows: QueueRow[]): Html {
   if (rows.length === 0) return html`<p>Nothing that is queued matches.</p>`
   return html`<table><thead><tr><th>Id<th>Age<th>From<th>To<th>Next<th>Last reply</tr></thead><tbody>${rows.map((row) => html`
     <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(Date.now() - row.acceptedAt.getTime())}<td class="text">${address(row.reversePath)}
-    <td class="text">${row.forwardPath ?? '(a report is due)'}${row.waiting > 1 ? ` +${row.waiting - 1}` : ''}<td>${next(row)}<td class="text">${row.waits ?? row.outcome?.text ?? ''}</tr>`)}</tbody></table>`
+    <td class="text">${row.forwardPath ?? '(a report is due)'}${row.waiting > 1 ? ` +${row.waiting - 1}` : ''}<td>${next(row)}
+    <td class="text">${row.waits ?? row.outcome?.text ?? ''}</tr>`)}</tbody></table>`
 }
 
 function next({ active, held, nextAttemptAt }: QueueRow): string {
