@@ -36,17 +36,13 @@ export interface ClaimRequest {
 
 /**
  * Takes those of the recipients that are queued, due, and not held by another live attempt; null when none is. An
- * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it. The
- * first pass does not wait for its commit: a crash of Postgres that loses it loses an attempt that has done nothing yet (the commit of the
- * dot mark makes both durable), and that is broken off long before another can be given its number.
+ * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
-    with quick as materialized (select set_config('synchronous_commit', case when ${request.trace !== null} then 'off' else current_setting('synchronous_commit') end, true)),
-    message as (
+    with message as (
       update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
         drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
-      from quick
       where id = ${request.id} and state = 'queued' and held_at is null
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
