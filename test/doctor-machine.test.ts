@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { freePort } from '../dev/ports.ts'
 import { startPostgres } from '../dev/postgres.ts'
 import { openDatabase } from '../store/database.ts'
+import { findMeans } from './chaos/means.ts'
 import { diagnose, doctorCommand, of } from './support/doctor.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { needs } from './support/packages.ts'
@@ -18,10 +19,14 @@ test('clocks that are apart: of both servers, ahead and behind, and by how much'
   try {
     await everpost.start()
     for (const [offset, words] of [['-1h', 'ahead of'], ['+10s', 'behind']] as const) {
-      const command = ['-f', offset, ...doctorCommand(everpost)]
-      const env = { ...process.env, FAKETIME_DONT_FAKE_MONOTONIC: '1', DATABASE_URL: '', TEMPORAL_ADDRESS: '' }
-      const stdout = await promisify(execFile)('faketime', command, { cwd: everpost.folder, env }).then(() => '', (error: { stdout: string }) => error.stdout)
-      const clocks = of(JSON.parse(stdout), 'clock').map(({ what }) => what)
+      // The library by itself: the command `faketime` keeps its own in memory that is shared by process number, which may collide.
+      const env = {
+        ...process.env, LD_PRELOAD: findMeans().faketime, FAKETIME: offset, FAKETIME_DONT_FAKE_MONOTONIC: '1', FAKETIME_DISABLE_SHM: '1', DATABASE_URL: '', TEMPORAL_ADDRESS: '',
+      }
+      const [command, ...args] = doctorCommand(everpost)
+      const said = await promisify(execFile)(command!, args, { cwd: everpost.folder, env }).catch((error: { stdout: string; stderr: string }) => error)
+      assert.match(said.stdout, /^\{/, said.stderr)
+      const clocks = of(JSON.parse(said.stdout), 'clock').map(({ what }) => what)
       const far = offset === '-1h' ? /(1h|1 h|60 ?min)/ : /(9|10) ?s/
       for (const server of ['Postgres', 'Temporal']) {
         const found = clocks.find((what) => what.startsWith(`the clock of ${server} is`))
