@@ -6,6 +6,7 @@ import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/d
 import type { Notify } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { textsFor } from '../mail/report-texts.ts'
+import { givesUpAt } from '../mail/retry.ts'
 import type { MessageRow } from '../store/messages.ts'
 import type { NewReport, ReportedRow } from '../store/reports.ts'
 import type { ActivityDeps } from './index.ts'
@@ -52,7 +53,7 @@ function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
   const to = toPostmaster ? reports.postmaster : message.reversePath
   const whole = returnsWhole(deps, on)
   const { head, tail, body, smtpUtf8 } = composeReport({
-    event, toPostmaster, id: message.id, dsnId, hostname, to, envid: message.envid, arrivedAt: message.acceptedAt, expiresAt: message.expiresAt, at,
+    event, toPostmaster, id: message.id, dsnId, hostname, to, envid: message.envid, arrivedAt: message.acceptedAt, triedUntil: latest(recipients) ?? message.expiresAt, at,
     receivedFrom: message.origin.helo || null, recipients, original: on.original, full: whole ? { eightBit: message.bodyType !== '7BIT' } : null,
     smtpUtf8: message.smtpUtf8, texts: textsFor(reports.language, reports.texts),
   })
@@ -78,6 +79,12 @@ function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
   }
 }
 
+/** Of what is delayed: the last of it is given up then. */
+function latest(recipients: ReportRecipient[]): Date | null {
+  const times = recipients.flatMap(({ willRetryUntil }) => willRetryUntil?.getTime() ?? [])
+  return times.length === 0 ? null : new Date(Math.max(...times))
+}
+
 /** The address itself where nobody is behind it: then the delivery agent says so, and the failure stays as a dead letter. */
 function behind({ names }: ActivityDeps, address: string): string[] {
   const found = names.find(address)
@@ -98,7 +105,7 @@ function returnsWhole(deps: ActivityDeps, { event, message }: ReportOn): boolean
 
 function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }: ReportOn): ReportRecipient {
   const { forwardPath, orcpt, outcome, lastAttemptAt } = recipient
-  const expired = event === 'failed' && recipient.state === 'queued'
+  const expired = event === 'failed' && (recipient.state === 'queued' || outcome?.givenUp === true)
   const isLocal = Object.hasOwn(deps.settings.localDomains, domainOf(forwardPath))
   return {
     forwardPath,
@@ -111,6 +118,13 @@ function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }
     remoteHost: outcome?.host ?? null,
     text: outcome?.text ?? recipient.waits ?? 'no attempt could be made',
     lastAttemptAt,
-    willRetryUntil: event === 'delayed' ? message.expiresAt : null,
+    willRetryUntil: event === 'delayed' ? triedUntil(deps, recipient, message) : null,
   }
+}
+
+/** The end of the queue lifetime, or when a rule gives this recipient up. */
+function triedUntil({ settings }: ActivityDeps, { outcome }: ReportedRow, { expiresAt }: MessageRow): Date {
+  const { name = '', since = {} } = outcome?.rule ?? {}
+  const rule = settings.retry.rules.find((each) => each.name === name)
+  return new Date(Math.min(expiresAt.getTime(), givesUpAt(rule, since[name] ?? Number.POSITIVE_INFINITY)))
 }

@@ -51,6 +51,6 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
 
 /** What an attempt has decided stands in the log already. */
 function logFailed(deps: ActivityDeps, message: MessageRow, { forwardPath: to, state, outcome, attempts: attempt, waits }: ReportedRow): void {
-  if (state === 'queued') logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
+  if (state === 'queued' || outcome?.givenUp) logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
   else if (outcome?.phase === 'queue') logSettled(deps, message, { to, status: 'bounced', dsn: outcome.enhanced, attempt, text: outcome.text })
 }

@@ -2,7 +2,7 @@
 
 import { domainOf } from '../mail/address.ts'
 import type { Outcome } from '../mail/outcome.ts'
-import { findRule, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
+import { findRule, givesUpAt, nextAttemptAt, type RetryRule, ruled } from '../mail/retry.ts'
 import { builtInRules } from '../mail/retry-rules.ts'
 import type { ClaimedRecipient, Verdict } from '../store/attempts.ts'
 import { postgresTime } from '../store/clock.ts'
@@ -17,17 +17,19 @@ export function verdictOn(
   const { n, attempts, forwardPath, ruledBefore } = recipient
   const counts = plain.phase !== 'policy'
   const rule = ruleFor(deps, plain, forwardPath, nextHop)
-  const outcome = ruled(plain, rule, ruledBefore)
-  if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
-  if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
   // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
   const now = Math.max(postgresTime(), clock)
-  const times = outcome.rule?.times[outcome.rule.name] ?? 0
+  const outcome = ruled(plain, rule, ruledBefore, now)
+  if (outcome.status === 'delivered') return { n, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered', outcome, counts, nextAttemptAt: null }
+  if (outcome.status === 'bounced') return { n, state: 'bouncing', outcome, counts, nextAttemptAt: null }
+  const { times = 0, since = now } = outcome.rule ? { times: outcome.rule.times[outcome.rule.name], since: outcome.rule.since[outcome.rule.name] } : {}
+  const endsAt = Math.min(expiresAt, givesUpAt(rule, since))
+  if (endsAt < expiresAt && now >= endsAt) return { n, state: 'bouncing', outcome: { ...outcome, givenUp: true }, counts, nextAttemptAt: null }
   const next = counts
     ? nextAttemptAt({ now, attempts: attempts + 1, rule, times, schedule: deps.settings.retry, random: Math.random() })
     : now + policyPause
-  // The last attempt is made when the lifetime ends, not earlier.
-  return { n, state: 'queued', outcome, counts, nextAttemptAt: new Date(now < expiresAt ? Math.min(next, expiresAt) : next) }
+  // The last attempt is made when the time is over, not earlier.
+  return { n, state: 'queued', outcome, counts, nextAttemptAt: new Date(now < endsAt ? Math.min(next, endsAt) : next) }
 }
 
 /** RFC 3461 section 5.2: a success is ours to report, unless the next hop has been asked to. */

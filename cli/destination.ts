@@ -2,7 +2,7 @@
 
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
-import { type DestinationSummary, summariseDestinations } from '../store/destination-shares.ts'
+import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { moment, span, table } from '../console/format.ts'
@@ -24,9 +24,10 @@ export async function listDestinations(file: string | undefined, options: { json
 
 export async function showDestination(file: string | undefined, given: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
-  const [view] = await withDatabase(settings, async (sql) => {
+  const [view] = await withDatabase(settings, async (sql): Promise<(DestinationView & { replies: Told[] })[]> => {
     const { name } = await canonicalName(sql, given)
-    return join(await summariseDestinations(sql, name), await readDestinations(sql, name))
+    const [view] = join(await summariseDestinations(sql, name), await readDestinations(sql, name))
+    return view ? [{ ...view, replies: await repliesOf(sql, name) }] : []
   })
   if (!view) throw new CommandError(`nothing is known of a destination ${given}. everpost destination list names those that are.`)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
@@ -111,7 +112,7 @@ function limits(concurrency: number | null, rate: number | null): string {
   return ` to ${parts.filter((part) => part !== '').join(' and ')}`
 }
 
-function describe(view: DestinationView): string {
+function describe(view: DestinationView & { replies: Told[] }): string {
   const { control } = view
   return [
     `Destination ${view.name}  ${view.state}`,
@@ -119,6 +120,7 @@ function describe(view: DestinationView): string {
     `Waiting     ${view.waiting} of them for a suspension, a circuit or a limit`,
     `Last hour   ${view.delivered} delivered, ${view.deferred} deferred, ${view.bounced} bounced; success ${percent(view.success)}`,
     ...(view.lastAt ? [`Last        ${moment(view.lastAt)}: ${view.lastText}`] : []),
+    ...view.replies.map(({ text, recipients }, i) => `${i === 0 ? 'Told' : '    '}        ${recipients} of those queued: ${text}`),
     ...(control?.suspendedUntil && view.state === 'suspended'
       ? [`Suspended   until ${moment(control.suspendedUntil)} by ${control.suspendedBy}, since ${moment(control.suspendedAt!)}${control.suspendedWhy ? `: ${control.suspendedWhy}` : ''}`]
       : []),

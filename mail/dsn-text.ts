@@ -41,8 +41,8 @@ function adviceFor({ status, reply }: ReportRecipient, { advice, returnedHere }:
   return null
 }
 
-function filled(text: string, { hostname, id, arrivedAt, expiresAt, at }: Report): string {
-  const values: Record<string, string> = { hostname, id, arrived: dateTime(arrivedAt), until: dateTime(expiresAt), lifetime: span(at.getTime() - arrivedAt.getTime()) }
+function filled(text: string, { hostname, id, arrivedAt, triedUntil, at }: Report): string {
+  const values: Record<string, string> = { hostname, id, arrived: dateTime(arrivedAt), until: dateTime(triedUntil), lifetime: span(at.getTime() - arrivedAt.getTime()) }
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
 }
 

@@ -29,7 +29,7 @@ const recipient: ReportRecipient = {
 
 const report: Report = {
   event: 'failed', toPostmaster: false, id: 'ID1', dsnId: 'ID2', hostname: 'mx.example.test', to: 's@a.test', envid: 'a+2Bb', arrivedAt: new Date(0), at: new Date(1000),
-  expiresAt: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from('Message-ID: <m@a.test>\r\nSubject: x\r\n'),
+  triedUntil: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from('Message-ID: <m@a.test>\r\nSubject: x\r\n'),
   full: null, smtpUtf8: false, texts: textsFor('en', {}),
 }
 

@@ -40,7 +40,8 @@ export interface Report {
   /** ENVID as xtext (RFC 3461 section 4.4). */
   envid: string | null
   arrivedAt: Date
-  expiresAt: Date
+  /** Until when what is delayed is tried. */
+  triedUntil: Date
   at: Date
   receivedFrom: string | null
   recipients: ReportRecipient[]

@@ -22,7 +22,7 @@ function said(language: keyof typeof reportTexts, failure: Pick<ReportRecipient,
   }
   const report: Report = {
     event: 'failed', toPostmaster: false, id: 'ID1', dsnId: 'ID2', hostname: 'mx.example.test', to: 's@a.test', envid: null, arrivedAt: new Date(0), at: new Date(1000),
-    expiresAt: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from(''), full: null, smtpUtf8: false, texts: reportTexts[language],
+    triedUntil: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from(''), full: null, smtpUtf8: false, texts: reportTexts[language],
   }
   return explanation(report).replace(/\s+/g, ' ')
 }

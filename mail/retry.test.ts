@@ -2,12 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Outcome } from './outcome.ts'
 import { makeReply } from './reply.ts'
-import { type Deferral, findRule, nextAttemptAt, queueLifetime, type RetryRule, ruled } from './retry.ts'
+import { type Deferral, findRule, givesUpAt, nextAttemptAt, queueLifetime, type RetryRule, ruled } from './retry.ts'
 import { builtInRules } from './retry-rules.ts'
 import { onLoss, onReply } from './verdict.ts'
 
 const schedule = { minimalBackoffTime: 300_000, maximalBackoffTime: 14_400_000 }
 const deferral = (change: Partial<Deferral>): Deferral => ({ now: 0, attempts: 1, rule: undefined, times: 0, schedule, random: 0, ...change })
+const none = { times: {}, since: {} }
 const peer = (host: string) => ({ host, address: '192.0.2.1', tls: null })
 const said = (code: number, text: string, phase: Outcome['phase'] = 'rcpt', host = 'mx.x.test') => onReply(makeReply(code, [text]), phase, peer(host))
 const to = { domain: 'x.test', nextHop: 'x.test' }
@@ -35,13 +36,21 @@ test('a rule fits when all that it names fits', () => {
 
 test('an action turns the outcome, and its code keeps to the class', () => {
   const rule = (action: RetryRule['then']['action'], enhanced?: string): RetryRule => ({ name: 'r', match: {}, then: { action, enhanced } })
-  const turned = (outcome: Outcome, by: RetryRule) => [ruled(outcome, by, {}).status, ruled(outcome, by, {}).enhanced]
+  const turned = (outcome: Outcome, by: RetryRule) => [ruled(outcome, by, none, 0).status, ruled(outcome, by, none, 0).enhanced]
   assert.deepEqual(turned(said(550, '5.7.1 blocked'), rule('defer')), ['deferred', '4.7.1'])
   assert.deepEqual(turned(said(550, '5.7.1 blocked'), rule('suspendDestination')), ['deferred', '4.7.1'])
   assert.deepEqual(turned(said(450, '4.7.1 never'), rule('bounce')), ['bounced', '5.7.1'])
   assert.deepEqual(turned(said(450, '4.7.1 never'), rule('bounce', '5.1.1')), ['bounced', '5.1.1'])
   assert.deepEqual(turned(said(550, '5.1.1 gone'), rule('nextHost')), ['bounced', '5.1.1'])
-  assert.deepEqual(ruled(said(450, ''), rule('retry'), { r: 2, s: 1 }).rule, { name: 'r', times: { r: 3, s: 1 } })
+  assert.deepEqual(ruled(said(450, ''), rule('retry'), { times: { r: 2, s: 1 }, since: { r: 50, s: 60 } }, 99).rule, { name: 'r', times: { r: 3, s: 1 }, since: { r: 50, s: 60 } })
+  assert.deepEqual(ruled(said(450, ''), rule('retry'), { times: { s: 1 }, since: { s: 60 } }, 99).rule, { name: 'r', times: { r: 1, s: 1 }, since: { r: 99, s: 60 } })
+})
+
+test('a rule gives up a time after it first decided; one without such a time never does', () => {
+  const rule: RetryRule = { name: 'r', match: {}, then: { action: 'retry', giveUpAfter: 86_400_000 } }
+  assert.equal(givesUpAt(rule, 1000), 86_401_000)
+  assert.equal(givesUpAt({ ...rule, then: { action: 'retry' } }, 1000), Number.POSITIVE_INFINITY)
+  assert.equal(givesUpAt(undefined, 1000), Number.POSITIVE_INFINITY)
 })
 
 test('a rule has a schedule of its own, counted by its own decisions, and the last pause repeats', () => {
@@ -62,7 +71,7 @@ test('built-in rules: greylisting soon, what somebody must mend slowly, all boun
   assert.equal(named(said(451, '4.7.1 not now')), undefined)
   assert.equal(named(said(421, '4.7.28 unusual rate', 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
   assert.equal(named(said(421, '4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred', 'mail', 'mta5.am0.yahoodns.net'))?.name, 'yahoo deferral')
-  assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), {}).status, 'bounced')
+  assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).status, 'bounced')
   for (const rule of builtInRules) {
     for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times })) <= schedule.maximalBackoffTime, rule.name)
   }

@@ -35,6 +35,14 @@ export interface RetryThen {
   for?: number | undefined
   /** Enhanced status code to report instead. */
   enhanced?: string | undefined
+  /** Milliseconds since the rule first decided for a recipient, after which it is given up: as at the end of a queue lifetime, only sooner. */
+  giveUpAfter?: number | undefined
+}
+
+/** How often each rule has decided for a recipient, and when it first did: milliseconds since 1970. */
+export interface Ruled {
+  times: Record<string, number>
+  since: Record<string, number>
 }
 
 export interface RetryRule {
@@ -79,14 +87,21 @@ function fitsCode(pattern: string, code: string): boolean {
   return new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('x', digits)}$`).test(code)
 }
 
-/** What a rule makes of the outcome: deferred or bounced, the code to report, and how often the rule has now decided. */
-export function ruled(outcome: Outcome, rule: RetryRule | undefined, before: Record<string, number>): Outcome {
+/** What a rule makes of the outcome at `now`: deferred or bounced, the code to report, and how often the rule has now decided. */
+export function ruled(outcome: Outcome, rule: RetryRule | undefined, before: Ruled, now: number): Outcome {
   if (!rule) return outcome
+  const { name } = rule
   const { action, enhanced } = rule.then
   const status = action === 'bounce' ? 'bounced' : action === 'defer' || action === 'suspendDestination' ? 'deferred' : outcome.status
   const digit = status === 'bounced' ? '5' : '4'
-  const times = { ...before, [rule.name]: (before[rule.name] ?? 0) + 1 }
-  return { ...outcome, status, enhanced: enhanced ?? `${digit}${outcome.enhanced.slice(1)}`, rule: { name: rule.name, times } }
+  const times = { ...before.times, [name]: (before.times[name] ?? 0) + 1 }
+  const since = { ...before.since, [name]: before.since[name] ?? now }
+  return { ...outcome, status, enhanced: enhanced ?? `${digit}${outcome.enhanced.slice(1)}`, rule: { name, times, since } }
+}
+
+/** When the rule gives a recipient up whom it first decided for at `since`; Infinity: not before the queue lifetime ends. */
+export function givesUpAt(rule: RetryRule | undefined, since: number): number {
+  return since + (rule?.then.giveUpAfter ?? Number.POSITIVE_INFINITY)
 }
 
 export interface Deferral {

@@ -102,8 +102,12 @@ const retryRule = z.strictObject({
     schedule: z.array(pause).min(1).optional(),
     for: pause.optional(),
     enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
+    giveUpAfter: pause.optional(),
+  }).refine(({ action, giveUpAfter }) => giveUpAfter === undefined || action !== 'bounce', {
+    error: 'bounce gives up at once: leave giveUpAfter out, or say retry',
   }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
-    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report.'),
+    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report; `giveUpAfter`: a time since the rule first decided for a recipient, after which '
+    + 'it is returned as at the end of the queue lifetime, which it only shortens.'),
 })
 
 const lifetime = z.strictObject({

@@ -1,6 +1,7 @@
 // Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import type { Ruled } from '../mail/retry.ts'
 import { postgresTime } from './clock.ts'
 import type { Sql } from './database.ts'
 import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
@@ -17,8 +18,8 @@ export interface Claim {
 }
 
 export interface ClaimedRecipient extends Pick<RecipientRow, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'verp' | 'attempts'> {
-  /** How often each retry rule has decided so far. */
-  ruledBefore: Record<string, number>
+  /** What the retry rules have decided so far. */
+  ruledBefore: Ruled
 }
 
 export interface ClaimRequest {
@@ -62,7 +63,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, verp, attempts, coalesce(outcome #> '{rule,times}', '{}') as "ruledBefore"
+           notify, orcpt, verp, attempts, coalesce(outcome -> 'rule', '{"times": {}, "since": {}}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null

@@ -90,6 +90,20 @@ export async function addTraffic(sql: Sql, worker: string, traffic: Map<string, 
       deferred = t.deferred + excluded.deferred, bounced = t.bounced + excluded.bounced, last_at = excluded.last_at, last_text = excluded.last_text`
 }
 
+export interface Told {
+  /** The reply, or what went wrong. */
+  text: string
+  recipients: number
+}
+
+/** What those that wait for a destination were last told, the five most frequent first; of very many, by a sample of 10,000. */
+export async function repliesOf(sql: Sql, name: string): Promise<Told[]> {
+  return await sql<Told[]>`
+    select text, count(*)::int as recipients
+    from (select left(outcome ->> 'text', 300) as text from recipients where destination = ${name} and state = 'queued' and outcome is not null limit 10000) told
+    group by text order by count(*) desc, text limit 5`
+}
+
 export interface DestinationSummary {
   name: string
   /** Recipients that wait for it, and how many of them without a possible attempt. */

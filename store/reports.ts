@@ -75,7 +75,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
     }
     await tx`
       update recipients set
-        state = case state when 'bouncing' then 'bounced' when 'notifying' then 'delivered' else 'expired' end,
+        state = case state when 'bouncing' then case when outcome ? 'givenUp' then 'expired' else 'bounced' end when 'notifying' then 'delivered' else 'expired' end,
         settled_at = coalesce(settled_at, now()), dead_letter = n = any(${dead}::int[])
       where message_id = ${id} and n = any(${[...failed, ...succeeded].map((row) => row.n)}::int[]) and state in ('queued', 'bouncing', 'notifying')`
     return { progress: await settleProgress(tx, id, request.retention), ...result, failed }

@@ -79,3 +79,15 @@ test("five days by a rule: a full mailbox has the operator's own schedule, whate
   assert.match(reports[0]!, /Action: failed\nStatus: 4\.4\.7\n[\s\S]*452 4\.2\.2 mailbox full/)
   assertPauses(pauses, [0.5, 2, 6, 24, 24, 24].map((each) => each * hours))
 })
+
+test('a day by a rule: a destination that is given up sooner, which the delay report says, with a last attempt at the end', async () => {
+  const rule = { match: { domain: 'partner.test', code: '451' }, then: { giveUpAfter: '1d' } }
+  const { reports, attempts, lasted } = await deferForFiveDays('451 4.7.1 not now', { retry: { rules: [rule] } }, 2)
+  const [delayed, failed] = ['delayed', 'failed'].map((action) => reports.find((report) => report.includes(`Action: ${action}\n`))!)
+  const header = (name: string) => Date.parse(new RegExp(`^${name}: (.*)$`, 'm').exec(delayed!)![1]!)
+  const told = (header('Will-Retry-Until') - header('Arrival-Date')) / days
+  assert.ok(told > 0.999 && told < 1.01, `the delay report says ${told} days`)
+  assert.match(failed!, /Action: failed\nStatus: 4\.4\.7\n[\s\S]*451 4\.7\.1 not now/)
+  assert.ok(lasted / days > 0.999 && lasted / days < 1.02, `${lasted / days} days`)
+  assert.ok(attempts.length >= 10 && attempts.length <= 14, `${attempts.length} attempts`)
+})

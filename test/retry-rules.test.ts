@@ -32,7 +32,40 @@ test('rules in the settings bounce, defer and set the schedule by what the peer 
     const begun = (await readAttempts(everpost.sql, id, 1))[0]!.begunAt.getTime()
     const minutes = (at: Date) => (at.getTime() - begun) / 60_000
     assert.ok(minutes(blocked!.nextAttemptAt) >= 240 && minutes(blocked!.nextAttemptAt) < 265)
+    const shown = await everpost.command('destination', 'show', `[127.0.0.1]:${peer.port}`)
+    assert.match(shown.stdout, /^Told {8}1 of those queued: host .* said: 450 4\.7\.1 Greylisted, come back soon .*\n {12}1 of those queued: .* 550 5\.7\.1 blocked for today/m)
     assert.ok(minutes(grey!.nextAttemptAt) >= 2 && minutes(grey!.nextAttemptAt) < 3, 'a fifth of the minimal backoff time')
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
+test('a rule gives up the recipients at one destination sooner than the others; a replay gives them their time anew', async () => {
+  const peer = await startPeer({ rcpt: { '*': '451 4.3.0 later' } })
+  const everpost = await prepareEverpost({
+    routes: [{ domain: '*', nextHop: `[127.0.0.1]:${peer.port}` }],
+    retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '500ms', rules: [{ match: { domain: '*.closing.test' }, then: { schedule: ['300ms'], giveUpAfter: '2s' } }] },
+  })
+  const attemptsOf = async (id: string, n: number) => (await readAttempts(everpost.sql, id, 500)).filter(({ recipients }) => recipients.includes(n))
+  try {
+    await everpost.start()
+    const id = await everpost.send(['x@shop.closing.test', 'y@staying.test'], 'bob@example.test')
+    await everpost.states(id, (states) => states[0] === 'expired')
+    assert.equal((await readRecipients(everpost.sql, id, 2))[1]!.state, 'queued')
+    const [first, ...rest] = await attemptsOf(id, 0)
+    const lasted = rest.at(-1)!.begunAt.getTime() - first!.endedAt!.getTime()
+    assert.ok(rest.length >= 2 && lasted >= 1900, `the last of ${rest.length + 1} attempts came ${lasted} ms after the first`)
+    const [report] = await until('the report arrives', () => everpost.maildir('bob')[0] && everpost.maildir('bob'))
+    assert.match(report!, /Final-Recipient: rfc822; x@shop\.closing\.test\nAction: failed\nStatus: 4\.4\.7\n/)
+    assert.doesNotMatch(report!, /y@staying/)
+
+    const before = (await attemptsOf(id, 0)).length
+    await everpost.command('replay', id, '--yes')
+    await everpost.states(id, (states) => states[0] === 'queued')
+    await everpost.states(id, (states) => states[0] === 'expired')
+    const again = (await attemptsOf(id, 0)).length - before
+    assert.ok(again >= 3, `${again} attempts after the replay`)
   } finally {
     await everpost.end()
     await peer.close()

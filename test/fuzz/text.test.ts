@@ -63,7 +63,7 @@ test('reports: whatever a peer, a client or an address says, the report is 7-bit
   await fuzz(fc.property(fc.array(recipient, { minLength: 1, maxLength: 4 }), text(), fc.option(text()) as fc.Arbitrary<string | null>, original, (recipients, to, envid, original) => {
     const at = new Date(0)
     const { head, tail } = composeReport({
-      event: 'failed', toPostmaster: false, expiresAt: at, full: null, smtpUtf8: false, texts: textsFor('en', {}),
+      event: 'failed', toPostmaster: false, triedUntil: at, full: null, smtpUtf8: false, texts: textsFor('en', {}),
       id: 'ID', dsnId: 'DSN', hostname: 'mx.example.test', to, envid, arrivedAt: at, at, receivedFrom: to, recipients: recipients as never, original,
     })
     const body = Buffer.concat([head, tail]).toString('latin1')
