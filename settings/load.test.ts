@@ -38,6 +38,12 @@ test('all faults are told at once, each with line, path, value and what is allow
   })
 })
 
+test('a rule that bounces has no time to give up after', () => {
+  withFile('retry: { rules: [{ match: { code: 4xx }, then: { action: bounce, giveUpAfter: 1d } }] }\n', (file) => {
+    assert.throws(() => loadSettings({ file, environment: {} }), /retry\.rules\[0\]\.then.*bounce gives up at once: leave giveUpAfter out/)
+  })
+})
+
 test('the environment goes over the file', () => {
   withFile('database: { url: "postgres://file", connections: 3 }\n', (file) => {
     const { settings } = loadSettings({ file, environment: { DATABASE_URL: 'postgres://env', TEMPORAL_NAMESPACE: 'mail' } })
