@@ -18,7 +18,7 @@ async function run(request: LoadRequest): Promise<Figures> {
   let measuring = false
   let end = Number.POSITIVE_INFINITY
   const loops = Array.from({ length: request.clients }, async (_, i) => {
-    const client = await openClient(request.port)
+    let client = await openClient(request.port)
     for (let n = 0; performance.now() < end; n++) {
       const begun = performance.now()
       const mark = `mark-${process.pid}-${i}-${n}`
@@ -26,10 +26,14 @@ async function run(request: LoadRequest): Promise<Figures> {
       const accepted = await client.send(`m${i}@sink.bench`, messageOf(mark, request.size))
       if (request.untilDelivered) await arrived
       arrivals.delete(mark)
+      if (request.reconnect) {
+        await client.close()
+        client = await openClient(request.port)
+      }
       if (measuring) latencies.push(performance.now() - (request.rate > 0 ? accepted : begun))
       if (request.rate > 0) await sleep(Math.max(0, (1000 * request.clients) / request.rate - (performance.now() - begun)))
     }
-    client.close()
+    await client.close()
   })
   await sleep(warmUp(request.seconds))
   measuring = true
@@ -45,8 +49,8 @@ function messageOf(mark: string, size: number): Buffer {
   return Buffer.from(`${head}${`${'x'.repeat(76)}\r\n`.repeat(lines)}.\r\n`)
 }
 
-/** A client that keeps its connection; `send` resolves with the moment of the 250. */
-async function openClient(port: number): Promise<{ send: (to: string, message: Buffer) => Promise<number>; close: () => void }> {
+/** A client with one connection; `send` resolves with the moment of the 250. */
+async function openClient(port: number): Promise<{ send: (to: string, message: Buffer) => Promise<number>; close: () => Promise<void> }> {
   const socket = connect(port, '127.0.0.1').setNoDelay()
   const replies = repliesOf(socket)
   const expect = async (code: string) => {
@@ -65,7 +69,11 @@ async function openClient(port: number): Promise<{ send: (to: string, message: B
       await expect('250')
       return performance.now()
     },
-    close: () => socket.destroy(),
+    async close() {
+      socket.write('QUIT\r\n')
+      await expect('221')
+      socket.destroy()
+    },
   }
 }
 

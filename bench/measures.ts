@@ -95,6 +95,9 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   async 'postfix-accept'(bench) {
     return await withPostfix(bench, { clients, size, untilDelivered: false, rate: 0 })
   },
+  async 'postfix-accept-each'(bench) {
+    return await withPostfix(bench, { clients, size, untilDelivered: false, rate: 0, reconnect: true })
+  },
   async 'postfix-latency'(bench) {
     return await withPostfix(bench, { clients: 5, size, untilDelivered: true, rate: 10 })
   },
@@ -108,6 +111,10 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   /** Accepted only: Temporal is away. */
   async accept(bench) {
     return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { clients, size, untilDelivered: false, rate: 0 })
+  },
+  /** The same with a connection for each message. */
+  async 'accept-each'(bench) {
+    return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { clients, size, untilDelivered: false, rate: 0, reconnect: true })
   },
   /** The same by a bare smtp-server that throws messages away. */
   async 'bare-accept'(bench) {
@@ -147,6 +154,7 @@ interface Load {
   size: number
   untilDelivered: boolean
   rate: number
+  reconnect?: boolean
 }
 
 async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessEnv, load: Load, prepare?: (sql: Sql) => Promise<void>): Promise<Measured> {

@@ -18,6 +18,8 @@ export interface LoadRequest {
   size: number
   /** A client goes on when its message has come out at the sink, rather than when it was accepted. */
   untilDelivered: boolean
+  /** A connection for each message, rather than one that is kept. */
+  reconnect?: boolean
   /** Messages a second in all; 0: as fast as it goes. */
   rate: number
 }

@@ -3,26 +3,19 @@
 import { connect } from 'node:net'
 import { makeReply } from '../mail/reply.ts'
 import type { Callout } from './recipients.ts'
+import { remembered } from './remembered.ts'
 import { type Reply, reply } from './reply.ts'
 
-const remembered = 600_000 // milliseconds
+const kept = 600_000 // milliseconds
 const patience = 10_000 // milliseconds, for the whole question
-const mostRemembered = 10_000
 
 /** `hostname` is what we call ourselves. A server that cannot be asked is answered for with 451, and asked again. */
 export function createCallout(hostname: string): Callout {
-  const answers = new Map<string, { until: number; answer: Promise<Reply | null> }>()
-  return async (server, forwardPath) => {
-    const key = `${server.host} ${server.port} ${forwardPath}`
-    const known = answers.get(key)
-    if (known && known.until > Date.now()) return await known.answer
-    const answer = ask(server, hostname, forwardPath).catch(() => reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'))
-    answers.set(key, { until: Date.now() + remembered, answer })
-    if (answers.size > mostRemembered) answers.delete(answers.keys().next().value!)
-    const found = await answer
-    if (found !== null && found.code < 500) answers.delete(key)
-    return found
-  }
+  const answerOf = remembered(async (key) => {
+    const [host, port, forwardPath] = JSON.parse(key) as [string, number, string]
+    return await ask({ host, port }, hostname, forwardPath).catch(() => reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'))
+  }, kept, (answer) => answer === null || answer.code >= 500)
+  return async ({ host, port }, forwardPath) => await answerOf(JSON.stringify([host, port, forwardPath]))
 }
 
 async function ask(server: { host: string; port: number }, hostname: string, forwardPath: string): Promise<Reply | null> {

@@ -12,6 +12,7 @@ import { type Listening, startListener } from './listener.ts'
 import { inNetworks } from './networks.ts'
 import type { Outbox } from './outbox.ts'
 import { createRecipients } from './recipients.ts'
+import { remembered } from './remembered.ts'
 import type { Edge } from './session.ts'
 import { readCertificates, sameCertificates } from './tls.ts'
 import { authenticator } from './users.ts'
@@ -41,6 +42,8 @@ export interface Ingress {
 const mostStarts = 200
 /** Milliseconds without starts after one that failed. */
 const rest = 1000
+/** Milliseconds for which the name of a client's address, or that it has none, is remembered. */
+const namesKept = 60_000
 /** Milliseconds between two looks at the files of the certificates. */
 const certificatesLooked = 60_000
 
@@ -56,7 +59,8 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     authenticate: authenticator(settings, sql),
-    reverse: deps.dns.reverse,
+    // A client that comes for each message anew does not wait each time: without DNS that would be a second.
+    reverse: remembered((address) => deps.dns.reverse(address).catch(() => null), namesKept),
     outboxFull: outbox.full,
     accepted: starter(deps),
   }

@@ -104,7 +104,7 @@ export function tlsOf(socket: Socket): Tls | null {
 
 export function createSession(edge: Edge, socket: Socket, address: string, port: number): Session {
   return {
-    edge, wire: createWire(socket, edge.settings.limits.idleTime), client: { address, port, name: edge.reverse(address).catch(() => null) },
+    edge, wire: createWire(socket, edge.settings.limits.idleTime), client: { address, port, name: edge.reverse(address) },
     greeted: null, helo: '', tls: tlsOf(socket), user: null, transaction: null, errors: 0, idleCommands: 0, authFailures: 0, inMessage: false, stopping: false,
   }
 }

@@ -22,7 +22,7 @@ export async function xclient(session: Session, argument: string): Promise<Reply
   if (!(port >= 0 && port <= 65535)) return syntaxError('PORT is no port')
   await forget(session)
   // The connection was counted for the proxy, and stays so: it is one of its connections.
-  session.client = { address, port, name: 'NAME' in given ? Promise.resolve(given['NAME'] ?? null) : edge.reverse(address).catch(() => null) }
+  session.client = { address, port, name: 'NAME' in given ? Promise.resolve(given['NAME'] ?? null) : edge.reverse(address) }
   if (given['HELO']) session.helo = given['HELO']
   if (given['LOGIN']) session.user = { name: given['LOGIN'], addresses: [] }
   return banner(session)
