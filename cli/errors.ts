@@ -2,6 +2,7 @@
 
 import { SettingsError } from '../settings/load.ts'
 import { RouteError } from '../smtp/hop-options.ts'
+import { isDatabaseError } from '../store/database.ts'
 
 /** A failure whose message already says what to do. */
 export class CommandError extends Error {
@@ -24,9 +25,7 @@ function known_(error: unknown): { text: string; code: number } | null {
   if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
   const { code, message } = error as NodeJS.ErrnoException
-  if (code === 'ECONNREFUSED' || code === 'CONNECT_TIMEOUT' || code === 'ENOTFOUND') {
-    return { text: `Postgres cannot be reached (${message}). Is it running, and is DATABASE_URL right?`, code: 69 }
-  }
-  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) return { text: `Postgres says: ${message} (${code})`, code: 70 }
+  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && code !== 'EPIPE') return { text: `Postgres says: ${message} (${code})`, code: 70 }
+  if (isDatabaseError(error)) return { text: `Postgres cannot be reached, or has gone away (${message}). Is it running, and is DATABASE_URL right?`, code: 69 }
   return null
 }
