@@ -63,7 +63,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, verp, attempts, coalesce(outcome -> 'rule', '{"times": {}, "since": {}}') as "ruledBefore"
+           notify, orcpt, verp, attempts, '{"times": {}, "since": {}}' || coalesce(outcome -> 'rule', '{}') as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null
