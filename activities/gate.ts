@@ -52,6 +52,8 @@ export interface GateControl {
   busy(name: string): Busy | undefined
   /** This worker's part of a limit has grown: whoever waits in line for it may come. */
   wake(name: string): void
+  /** A circuit was closed, or a suspension was ended by hand: what failed before counts no more. */
+  forgive(name: string): void
   /** To be called about every second. */
   fade(): void
 }
@@ -188,13 +190,18 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     const { failing } = meterOf(destination)
     if (health === 'well') failing.clear()
     if (health === 'failing') failing.add(id)
+    if (probed !== undefined && !link.rows().get(probed)?.circuitUntil) {
+      // Closed meanwhile, by an operator's word: what this attempt found counts as what any other finds, and does not undo it.
+      link.releaseProbe(probed)
+      probed = undefined
+    }
     if (probed !== undefined) {
       if (health === 'well') {
         log.info({ destination: probed }, 'circuit closed: the destination answers again')
         link.closeCircuit(probed)
       } else if (health === 'failing') link.openCircuit(probed, outcomes![0]!.text)
       else link.releaseProbe(probed)
-    } else if (failing.size >= settings.circuitFailures && !link.rows().get(destination)?.circuitUntil) {
+    } else if (health === 'failing' && failing.size >= settings.circuitFailures && !link.rows().get(destination)?.circuitUntil) {
       log.warn({ destination, messages: failing.size, text: outcomes![0]!.text }, 'circuit opened: one attempt at a time probes the destination')
       link.openCircuit(destination, outcomes![0]!.text)
     }
@@ -233,7 +240,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     }
   }
 
-  return { look, enter, wake, fade, busy: (name) => meters.get(name)?.busy(postgresTime()) }
+  return { look, enter, wake, fade, forgive: (name) => meters.get(name)?.failing.clear(), busy: (name) => meters.get(name)?.busy(postgresTime()) }
 }
 
 function describe(name: string, { concurrency, rate }: Limit): string {

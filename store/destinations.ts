@@ -107,17 +107,28 @@ export async function openCircuit(sql: Sql, name: string, pause: { first: number
     select pg_notify(${destinationsChannel}, name) from changed`
 }
 
-/** Takes the one probe that an open circuit allows, once its pause is over, for at most `time` milliseconds. */
-export async function claimProbe(sql: Sql, name: string, time: number): Promise<boolean> {
-  const rows = await sql`
+/**
+ * Takes the one probe that an open circuit allows, once its pause is over, for at most `time` milliseconds unless it is renewed. What
+ * it returns tells this claim from those of others; null: another has it.
+ */
+export async function claimProbe(sql: Sql, name: string, time: number): Promise<string | null> {
+  const [row] = await sql<{ claim: string }[]>`
     update destinations set probe_until = now() + ${time}::float8 * interval '1 millisecond'
-    where name = ${name} and circuit_until <= now() and (probe_until is null or probe_until <= now()) returning name`
-  return rows.length === 1
+    where name = ${name} and circuit_until <= now() and (probe_until is null or probe_until <= now()) returning probe_until::text as claim`
+  return row?.claim ?? null
+}
+
+/** Keeps a claim for another `time` milliseconds. Returns what it is from now on; null when it is another's by now, or no longer needed. */
+export async function renewProbe(sql: Sql, name: string, claim: string, time: number): Promise<string | null> {
+  const [row] = await sql<{ claim: string }[]>`
+    update destinations set probe_until = now() + ${time}::float8 * interval '1 millisecond'
+    where name = ${name} and probe_until::text = ${claim} returning probe_until::text as claim`
+  return row?.claim ?? null
 }
 
 /** A probe that came to no verdict: the next may go. */
-export async function releaseProbe(sql: Sql, name: string): Promise<void> {
-  await sql`update destinations set probe_until = null where name = ${name}`
+export async function releaseProbe(sql: Sql, name: string, claim: string): Promise<void> {
+  await sql`update destinations set probe_until = null where name = ${name} and probe_until::text = ${claim}`
 }
 
 export async function closeCircuit(sql: Sql, name: string): Promise<void> {

@@ -64,6 +64,48 @@ test('a suspension is seen by all workers within a second, survives their restar
   }
 })
 
+test('each of two workers heeds a suspension within a second, while it goes on with other mail', async () => {
+  const [peer, other] = [await startPeer(), await startPeer()]
+  const name = `[127.0.0.1]:${peer.port}`
+  const routes = [{ domain: 'partner.test', nextHop: name }, { domain: 'other.test', nextHop: `[127.0.0.1]:${other.port}` }]
+  const everpost = await prepareEverpost({ routes })
+  const { sql } = everpost
+  let sending = true
+  let sent: Promise<void> | null = null
+  try {
+    await everpost.start('ingress')
+    for (let i = 0; i < 2; i++) await everpost.start('worker')
+    // One worker makes the first pass over both recipients, so the attempt for the other tells which one let the suspended one wait.
+    const stream = async () => {
+      for (; sending; await sleep(30)) await everpost.send(['x@partner.test', 'x@other.test'])
+    }
+    sent = stream()
+    const workersAt = async (nextHop: string) => (await sql<{ worker: string }[]>`select distinct worker from attempts where next_hop = ${nextHop} order by worker`).map((row) => row.worker)
+    await until('both workers have made attempts', async () => (await workersAt(name)).length === 2)
+    assert.equal((await everpost.command('destination', 'suspend', name, '--for', '1h')).code, 0)
+
+    // Whose mail was accepted more than a second after that, by the clock that wrote both; the clients' is not asked.
+    const heeded = () => sql<{ worker: string; waits: number; attempted: number }[]>`
+      select o.worker, count(*) filter (where r.waits like '%is suspended until%' and p.number is null)::int as waits, count(p.number)::int as attempted
+      from destinations d join messages m on m.accepted_at > d.suspended_at + interval '1 second'
+        join recipients r on r.message_id = m.id and r.domain = 'partner.test'
+        join attempts o on o.message_id = m.id and o.next_hop <> ${name}
+        left join attempts p on p.message_id = m.id and p.next_hop = ${name}
+      where d.name = ${name} group by o.worker order by o.worker`
+    await until('both have let mail wait', async () => (await heeded()).filter(({ waits }) => waits >= 5).length === 2)
+    sending = false
+    await sent
+    const seen = await heeded()
+    assert.deepEqual(seen.map(({ worker }) => worker), await workersAt(name))
+    assert.deepEqual(seen.map(({ attempted }) => attempted), [0, 0])
+  } finally {
+    sending = false
+    await sent?.catch(() => {})
+    await everpost.end()
+    await Promise.all([peer.close(), other.close()])
+  }
+})
+
 test('a suspended message expires at its time all the same, and its report says why it waited', async () => {
   const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: '[127.0.0.1]:1' }], retry: { maximalQueueLifetime: '3s' } })
   try {

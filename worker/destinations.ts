@@ -6,9 +6,10 @@ import { createGate, type Gate, type GateLink } from '../activities/gate.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
-  claimProbe, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseProbe, releaseWaiting,
+  closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting,
 } from '../store/destinations.ts'
 import { addTraffic, cleanShares, type Traffic } from '../store/destination-shares.ts'
+import { keepProbes } from './probes.ts'
 import { keepShares } from './shares.ts'
 
 export interface Destinations {
@@ -16,28 +17,37 @@ export interface Destinations {
   stop(): Promise<void>
 }
 
-/** Milliseconds between two looks, and how long a probe has before another may go. */
+/** Milliseconds between two looks. */
 const interval = 1000
-const probeTime = 120_000
+/** Milliseconds for which the circuit waits for a worker that died while it probed. */
+const probeTime = 60_000
 
-export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logger; worker: string }): Destinations {
+export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logger; worker: string; probeTime?: number }): Destinations {
   const { sql, log, worker } = deps
+  const probes = keepProbes(sql, deps.probeTime ?? probeTime)
   const settings = deps.settings.destinations
   let rows = new Map<string, DestinationRow>()
   let traffic = new Map<string, Traffic>()
   let stopped = false
   let troubled = false
   let rounds = 0
+  let [asked, seen] = [0, 0] // looks
 
   const link: GateLink = {
     rows: () => rows,
     share: (name, limit) => shares.share(name, limit),
     part: (name) => shares.part(name),
     freed: (name) => shares.freed(name),
-    claimProbe: (name) => claimProbe(sql, name, probeTime),
-    releaseProbe: (name) => tell(releaseProbe(sql, name)),
-    openCircuit: (name, why) => tell(openCircuit(sql, name, { first: settings.circuitPause, most: settings.circuitMaximalPause }, why.slice(0, 300)).then(look)),
-    closeCircuit: (name) => tell(closeCircuit(sql, name).then(() => releaseWaiting(sql, name, settings.resumeOver)).then(look)),
+    claimProbe: probes.claim,
+    releaseProbe: (name) => tell(probes.release(name)),
+    openCircuit(name, why) {
+      probes.forget(name)
+      tell(openCircuit(sql, name, { first: settings.circuitPause, most: settings.circuitMaximalPause }, why.slice(0, 300)).then(look))
+    },
+    closeCircuit(name) {
+      probes.forget(name)
+      tell(closeCircuit(sql, name).then(() => releaseWaiting(sql, name, settings.resumeOver)).then(look))
+    },
     count,
   }
   // In line they are activities: a quarter of these may be.
@@ -51,7 +61,15 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   }
 
   async function look(): Promise<void> {
-    rows = new Map((await readDestinations(sql)).map((row) => [row.name, row]))
+    const turn = ++asked
+    const found = await readDestinations(sql)
+    // Of looks that cross, the one that was asked for last knows most: whatever it does not show has notified us since.
+    if (turn < seen) return
+    seen = turn
+    const before = rows
+    rows = new Map(found.map((row) => [row.name, row]))
+    // Each worker counts failures of its own. Where the circuit stays with those of before, the next one would open it again at once.
+    for (const row of found) if (resumed(before.get(row.name), row)) gate.forgive(row.name)
   }
 
   async function round(): Promise<void> {
@@ -60,7 +78,7 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
       traffic = new Map()
       if (counted.size > 0) await addTraffic(sql, worker, counted)
       gate.fade()
-      await Promise.all([look(), shares.renew()])
+      await Promise.all([look(), shares.renew(), probes.renew()])
       if (rounds++ % 600 === 0) await cleanShares(sql)
       troubled = false
     } catch (error) {
@@ -90,4 +108,10 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
       await (await listening)?.unlisten().catch(() => {})
     },
   }
+}
+
+/** Whether a circuit was closed, or somebody has said that mail may go: that also shows where the circuit opened and closed between two looks. */
+function resumed(before: DestinationRow | undefined, { circuitUntil, suspendedUntil, suspendedAt }: DestinationRow): boolean {
+  if (circuitUntil) return false
+  return Boolean(before?.circuitUntil) || (!suspendedUntil && suspendedAt?.getTime() !== before?.suspendedAt?.getTime())
 }

@@ -2,22 +2,36 @@
 // run when a release changes the workflow, and the new files kept beside the old ones: mail in flight has histories of both.
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { hostname, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
+import { ensureCertificate } from '../../dev/certificate.ts'
+import { startChild } from '../../dev/child.ts'
+import { freePort } from '../../dev/ports.ts'
 import { findTemporal } from '../../dev/temporal.ts'
+import { hashPassword } from '../../ingress/password.ts'
+import { dialogue } from '../../ingress/testing.ts'
+import { searchAttributes } from '../../mail/search.ts'
 import { readRecipients } from '../../store/recipients.ts'
 import { startPeer } from '../../smtp/testing.ts'
-import { prepareEverpost } from '../support/everpost.ts'
+import { type Everpost, prepareEverpost } from '../support/everpost.ts'
 import { until } from '../support/until.ts'
 
 const folder = fileURLToPath(new URL('../../../test/replay/histories/', import.meta.url))
+mkdirSync(folder, { recursive: true })
+/** Events after which the Temporal of one course suggests to go on in a fresh run. By its default, and ours, the file would be a hundred times as long. */
+const suggested = 60
 
 test('record', { timeout: 240_000 }, async () => {
   const script = { rcpt: { 'later@partner.test': '451 4.3.0 later', 'never@partner.test': '451 4.3.0 later', 'gone@partner.test': '550 5.1.1 no such user' } as Record<string, string> }
   const [peer, tarpit] = [await startPeer(script), await startPeer({ dot: 'silent' })]
+  const certificates = mkdtempSync(join(tmpdir(), 'everpost-record-'))
   const everpost = await prepareEverpost({
+    listeners: (['smtp', 'submission'] as const).map((kind) => ({ kind, address: '127.0.0.1', port: 0 })), tls: await ensureCertificate(certificates, 'mx.example.test'),
+    users: [{ name: 'alice@example.test', passwordHash: await hashPassword('wonderland') }],
     routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }, { domain: 'tarpit.test', nextHop: `[127.0.0.1]:${tarpit.port}` }, { domain: 'suspended.test', nextHop: '[127.0.0.1]:1' }],
     transfer: { fastLane: '500ms', dotTimeout: '3s' }, reports: { delayAfter: '2s' }, worker: { lease: '5s' },
     retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '2s', lifetimes: [{ from: 'brief@example.test', lifetime: '6s' }] }, destinations: { resumeOver: '1s' },
@@ -33,6 +47,7 @@ test('record', { timeout: 240_000 }, async () => {
     courses['bounced'] = await everpost.send(['gone@partner.test', 'friend@partner.test', 'bob@example.test'], 'brief@example.test')
     courses['dead-letter'] = await everpost.send('gone@partner.test', '')
     courses['delayed-then-expired'] = await everpost.send(['never@partner.test', 'friend@partner.test'], 'brief@example.test')
+    courses['scheduled'] = await submitLater(everpost, 'friend@partner.test', 4)
     courses['reply-to-the-dot-lost'] = await everpost.send('friend@tarpit.test', 'brief@example.test')
     courses['deferred-then-delivered'] = await everpost.send('later@partner.test')
     await until('it is deferred', async () => (await readRecipients(everpost.sql, courses['deferred-then-delivered']!, 1))[0]!.attempts >= 2)
@@ -47,23 +62,98 @@ test('record', { timeout: 240_000 }, async () => {
       await everpost.command(words[0]!, courses['steered']!, ...words.slice(1))
     }
     for (const id of Object.values(courses)) await everpost.states(id)
-    mkdirSync(folder, { recursive: true })
-    const { path } = await findTemporal(console.log)
     for (const [name, id] of Object.entries(courses)) {
       const handle = client.workflow.getHandle(id)
       await until('it has ended', async () => (await handle.describe()).status.name === 'COMPLETED')
-      // By Temporal's own CLI: the SDK's writer of this form does not work with the protobufjs that npm installs beside it.
-      const history = execFileSync(path, ['workflow', 'show', '--workflow-id', id, '--output', 'json', '--address', everpost.temporal], { encoding: 'utf8', maxBuffer: 1e8 })
-      writeFileSync(`${folder}${name}.json`, `${withoutPlace(history, everpost.folder)}\n`)
+      await write(name, everpost, id)
     }
   } finally {
     await connection.close()
     await everpost.end()
     await Promise.all([peer.close(), tarpit.close()])
+    rmSync(certificates, { recursive: true, force: true })
   }
 })
 
+test('record a message that goes on in a fresh run', { timeout: 240_000 }, async () => {
+  const temporal = await startSuggesting()
+  const script = { rcpt: { 'later@partner.test': '451 4.3.0 later' } as Record<string, string> }
+  const peer = await startPeer(script)
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }], retry: { minimalBackoffTime: '200ms', maximalBackoffTime: '300ms' },
+  }, temporal.address)
+  const connection = await Connection.connect({ address: temporal.address })
+  try {
+    await everpost.start()
+    const id = await everpost.send(['later@partner.test', 'friend@partner.test'])
+    const handle = new Client({ connection }).workflow.getHandle(id)
+    const run = async () => (await handle.describe()).runId
+    const first = await until('its workflow runs', () => run().catch(() => null))
+    await until('it goes on in a fresh run', async () => (await run()) !== first)
+    delete script.rcpt['later@partner.test']
+    await everpost.states(id)
+    await until('it has ended', async () => (await handle.describe()).status.name === 'COMPLETED')
+    await write('continued-as-new', everpost, id, first)
+    await write('continued-from-before', everpost, id)
+  } finally {
+    await connection.close()
+    await everpost.end()
+    await peer.close()
+    await temporal.stop()
+  }
+})
+
+/** By Temporal's own CLI: the SDK's writer of this form does not work with the protobufjs that npm installs beside it. */
+async function write(name: string, everpost: Everpost, id: string, run?: string): Promise<void> {
+  const { path } = await findTemporal(console.log)
+  const which = ['--workflow-id', id, ...(run ? ['--run-id', run] : [])]
+  const history = execFileSync(path, ['workflow', 'show', ...which, '--output', 'json', '--address', everpost.temporal], { encoding: 'utf8', maxBuffer: 1e8 })
+  writeFileSync(`${folder}${name}.json`, `${withoutPlace(history, everpost.folder)}\n`)
+}
+
+/** Submits a message that is not to be sent before so many seconds; returns its queue id. */
+async function submitLater(everpost: Everpost, to: string, seconds: number): Promise<string> {
+  const replies = await dialogue(everpost.ports['submission']!, `
+    > EHLO c.test
+    < 250
+    > AUTH PLAIN ${Buffer.from('\0alice@example.test\0wonderland').toString('base64')}
+    < 235
+    > MAIL FROM:<alice@example.test> HOLDFOR=${seconds}
+    < 250
+    > RCPT TO:<${to}>
+    < 250
+    > DATA
+    < 354
+    > Subject: later
+    > .
+    < 250 2.0.0 Ok`, true)
+  return /queued as (\w+)/.exec(replies.at(-1)!)![1]!
+}
+
+async function startSuggesting(): Promise<{ address: string; stop(): Promise<void> }> {
+  const [own, port, { path }] = [mkdtempSync(join(tmpdir(), 'everpost-record-')), await freePort(), await findTemporal(console.log)]
+  const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
+  const server = [path, 'server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port), '--log-level', 'warn', ...attributes]
+  const child = startChild({
+    command: [...server, '--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${suggested}`],
+    logFile: join(own, 'temporal.log'), pidFile: join(own, 'temporal.pid'), stopSignal: 'SIGTERM',
+  })
+  const address = `127.0.0.1:${port}`
+  const serves = async () => {
+    const connection = await Connection.connect({ address, connectTimeout: 1000 })
+    return await connection.workflowService.describeNamespace({ namespace: 'default' }).finally(() => connection.close())
+  }
+  await until('Temporal serves', () => serves().catch(() => null))
+  return {
+    address,
+    async stop() {
+      await child.stop()
+      rmSync(own, { recursive: true, force: true })
+    },
+  }
+}
+
 /** What names the machine says nothing about the course of a message. */
 function withoutPlace(history: string, folder: string): string {
-  return JSON.stringify(JSON.parse(history)).replaceAll(folder, 'everpost').replace(/"identity":"[^"]*"/g, '"identity":"recorder"')
+  return JSON.stringify(JSON.parse(history)).replaceAll(folder, 'everpost').replaceAll(`@${hostname()}-`, '@recorder-').replace(/"identity":"[^"]*"/g, '"identity":"recorder"')
 }

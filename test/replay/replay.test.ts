@@ -29,9 +29,28 @@ function plain(value: unknown): unknown {
 test('there is a history of each course that a message can take', () => {
   const courses = [
     'bounced', 'dead-letter', 'deferred-then-delivered', 'delayed-then-expired', 'delivered-at-once', 'delivered-locally',
-    'reply-to-the-dot-lost', 'several-next-hops', 'suspended-then-resumed',
+    'reply-to-the-dot-lost', 'several-next-hops', 'suspended-then-resumed', 'scheduled', 'continued-as-new', 'continued-from-before',
   ]
   assert.deepEqual(courses.filter((course) => !names.some((name) => name.startsWith(course))), [])
+})
+
+test('the histories of a message that went on in a fresh run are the run that ended so, and one that began with what it was given', () => {
+  const of = (course: string) => names.filter((name) => name.startsWith(course)).map((name) => history(name).events)
+  for (const events of of('continued-as-new')) assert.ok(events.at(-1)!.workflowExecutionContinuedAsNewEventAttributes)
+  for (const [started] of of('continued-from-before')) {
+    const { continuedExecutionRunId, input } = started!.workflowExecutionStartedEventAttributes!
+    assert.ok(continuedExecutionRunId)
+    assert.ok(JSON.parse(Buffer.from(input!.payloads![0]!.data!).toString()).attempts.length > 0)
+  }
+})
+
+test('the history of a message to be sent later waits before its first attempt', () => {
+  for (const name of names.filter((name) => name.startsWith('scheduled'))) {
+    const { events } = history(name)
+    const timer = events.findIndex((event) => event.timerStartedEventAttributes)
+    const attempt = events.findIndex((event) => event.activityTaskScheduledEventAttributes)
+    assert.ok(timer > 0 && timer < attempt, `${timer}, ${attempt}`)
+  }
 })
 
 for (const name of names) {

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
+import type { Pass, Refusal } from '../activities/gate.ts'
+import type { Outcome } from '../mail/outcome.ts'
+import { settingsSchema } from '../settings/schema.ts'
+import { openCircuit, readDestinations, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import { testDatabase } from '../test/support/database.ts'
+import { until } from '../test/support/until.ts'
+import { type Destinations, keepDestinations } from './destinations.ts'
+
+const { sql, drop } = await testDatabase()
+const started: Destinations[] = []
+after(async () => {
+  await Promise.all(started.map((worker) => worker.stop()))
+  await drop()
+})
+const settings = settingsSchema.parse({ destinations: { circuitFailures: 5, circuitPause: '1h', circuitMaximalPause: '1h' } })
+const probeTime = 6000
+
+interface Mill {
+  /** One attempt, which passes. */
+  pass(id: string, name: string): Promise<Pass>
+  /** Why there is none; null when there is. */
+  refused(name: string): Promise<string | null>
+  stop(): Promise<void>
+}
+
+/** What a worker process has of destinations; the attempts are the test's. */
+function startMill(worker: string): Mill {
+  const destinations = keepDestinations({ sql, settings, log: pino({ level: 'silent' }), worker, probeTime })
+  started.push(destinations)
+  const enter = async (id: string, name: string) => (await destinations.gate.enter({ id, destination: name, nextHop: name, network: true }, AbortSignal.timeout(60_000))) as Pass | Refusal
+  return {
+    async pass(id, name) {
+      return await until(`${worker} may make an attempt`, async () => {
+        const entered = await enter(id, name)
+        return entered.kind === 'pass' && entered
+      })
+    },
+    async refused(name) {
+      const entered = await enter('x', name)
+      if (entered.kind === 'refused') return entered.why
+      entered.leave(null)
+      return null
+    },
+    stop: destinations.stop,
+  }
+}
+
+const broke: Outcome[] = [{ status: 'deferred', phase: 'greeting', enhanced: '4.4.2', reply: null, text: 'no greeting', host: null, address: null, tls: null }]
+
+async function fail(mill: Mill, name: string, ...ids: string[]): Promise<void> {
+  for (const id of ids) (await mill.pass(id, name)).leave(broke)
+}
+
+const open = async (name: string) => (await readDestinations(sql, name)).some(({ circuitUntil }) => circuitUntil)
+
+async function allRefused(mills: Mill[], name: string, why: RegExp): Promise<void> {
+  for (const mill of mills) await until(`one of all is refused: ${why}`, async () => why.test((await mill.refused(name)) ?? ''))
+}
+
+/** All that failed at a destination was before: no worker opens its circuit until as many have failed again. */
+async function countsAnew(mill: Mill, name: string): Promise<void> {
+  await until('it may go on', async () => (await mill.refused(name)) === null)
+  await fail(mill, name, 'n1', 'n2', 'n3', 'n4')
+  await sleep(1000)
+  assert.equal(await open(name), false)
+  await fail(mill, name, 'n5')
+  await until('the circuit opens', () => open(name))
+}
+
+test('a probe that lasts longer than a claim stays the only one; without a verdict the next goes, and that of a dead worker lapses', async () => {
+  const [name, a, b] = ['pit.test', startMill('a'), startMill('b')]
+  await openCircuit(sql, name, { first: 3_600_000, most: 3_600_000 }, 'closed for now')
+  await allRefused([a, b], name, /it is probed from/)
+  await sql`update destinations set circuit_until = now() - interval '1 second' where name = ${name}`
+  const probe = await a.pass('probe', name)
+  await allRefused([b], name, /another attempt probes it/)
+  for (const end = Date.now() + 2 * probeTime; Date.now() < end; await sleep(200)) {
+    for (const mill of [a, b]) assert.match(String(await mill.refused(name)), /another attempt probes it/)
+  }
+  probe.leave(null)
+  await b.pass('next', name)
+  await allRefused([a], name, /another attempt probes it/)
+  await b.stop()
+  await a.pass('third', name)
+})
+
+test('a circuit that is closed by hand stays closed in every worker until as many messages fail again, whatever a probe from before finds', async () => {
+  const [name, a, b] = ['back.test', startMill('a'), startMill('b')]
+  await fail(b, name, 'b1', 'b2', 'b3', 'b4')
+  await fail(a, name, 'a1', 'a2', 'a3', 'a4', 'a5')
+  await allRefused([a, b], name, /it is probed from/)
+  await resumeDestination(sql, name, 'ada')
+  await countsAnew(b, name)
+
+  await allRefused([a, b], name, /it is probed from/)
+  await sql`update destinations set circuit_until = now() - interval '1 second' where name = ${name}`
+  const probe = await a.pass('probe', name)
+  await resumeDestination(sql, name, 'ada')
+  await until('the worker that probes knows', async () => (await a.refused(name)) === null)
+  probe.leave(broke)
+  await sleep(1000)
+  assert.equal(await open(name), false)
+})
+
+test('a circuit that a probe of one worker closes is closed for the others as well', async () => {
+  const [name, a, b] = ['well.test', startMill('a'), startMill('b')]
+  await fail(b, name, 'b1', 'b2', 'b3', 'b4')
+  await fail(a, name, 'a1', 'a2', 'a3', 'a4', 'a5')
+  await allRefused([a, b], name, /it is probed from/)
+  await sql`update destinations set circuit_until = now() - interval '1 second' where name = ${name}`
+  ;(await a.pass('probe', name)).leave([{ ...broke[0]!, status: 'delivered', phase: 'dot' }])
+  await until('it is closed', async () => !(await open(name)))
+  await countsAnew(b, name)
+})
+
+test('what failed before a suspension that is ended by hand counts no more', async () => {
+  const [name, a] = ['moved.test', startMill('a')]
+  await fail(a, name, 'a1', 'a2', 'a3', 'a4')
+  await suspendDestination(sql, name, 3_600_000, 'ada', 'they move')
+  await allRefused([a], name, /is suspended until/)
+  await resumeDestination(sql, name, 'ada')
+  await countsAnew(a, name)
+})
