@@ -25,24 +25,31 @@ export interface OutboxDeps {
   interval?: number
 }
 
-const startsAtOnce = 50
+/** Starts at a time: as many as Temporal keeps up with. To ask more of one that is slow, as after an outage, would make it slower for the workers, too. */
+const [fewest, most] = [5, 50]
+/** Milliseconds that they may take together before fewer are asked for. */
+const slow = 2000
 
 /** Resolves when it knows how many messages wait. */
 export async function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Promise<Outbox> {
   let waiting = await countOutbox(sql, limit)
+  let atOnce = most
   const rounds = inRounds({
     interval,
     async round() {
       waiting = await countOutbox(sql, limit)
-      const due = await claimDue(sql, startsAtOnce)
+      const asked = atOnce
+      const due = await claimDue(sql, asked)
+      const begun = performance.now()
       for (const { id } of due.filter(({ stuck }) => stuck)) log.error({ id }, 'overdue, and its workflow does nothing: it is made anew')
       const starts = await Promise.allSettled(due.map(({ id, stuck }) => startMessage(id, stuck)))
+      atOnce = performance.now() - begun > slow ? Math.max(fewest, Math.floor(asked / 2)) : Math.min(most, asked * 2)
       const ids = due.map(({ id }) => id)
       const failed = ids.filter((_, i) => starts[i]!.status === 'rejected')
       if (due.length > 0) await putOff(sql, ids.filter((id) => !failed.includes(id)), failed)
       const fault = starts.find((start) => start.status === 'rejected')
       if (fault) throw fault.reason
-      return due.length === startsAtOnce
+      return due.length === asked
     },
     // The rows stay due.
     trouble: (error) => log.warn({ error: String(error) }, 'messages wait for their workflow; tried again every second'),
