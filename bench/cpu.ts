@@ -13,14 +13,34 @@ interface Stat {
 
 /** Milliseconds of CPU that the process and its descendants have used. */
 export function cpuOf(pid: number): number {
+  const all = processes()
+  const under = (each: number): boolean => each === pid || (all.has(each) && all.get(each)!.parent > 1 && under(all.get(each)!.parent))
+  return [...all].filter(([each]) => under(each)).reduce((sum, [, stat]) => sum + stat.cpu, 0)
+}
+
+/** The same of those processes of a Postgres that serve one of the databases, and have not ended. */
+export function cpuOfBackends(postgres: number, databases: string[]): number {
+  const serves = (pid: number) => databases.includes(title(pid).split(' ')[2]!)
+  return [...processes()].filter(([each, { parent }]) => parent === postgres && serves(each)).reduce((sum, [, stat]) => sum + stat.cpu, 0)
+}
+
+/** `postgres: user database client state`, of a backend. */
+function title(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+function processes(): Map<number, Stat> {
   const all = new Map<number, Stat>()
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
     const stat = read(Number(name))
     if (stat) all.set(Number(name), stat)
   }
-  const under = (each: number): boolean => each === pid || (all.has(each) && all.get(each)!.parent > 1 && under(all.get(each)!.parent))
-  return [...all].filter(([each]) => under(each)).reduce((sum, [, stat]) => sum + stat.cpu, 0)
+  return all
 }
 
 function read(pid: number): Stat | null {

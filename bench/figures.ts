@@ -29,6 +29,8 @@ export function ratio(results: Results, of: string, to: string): number | null {
 const names: Record<string, string> = {
   ceiling: 'the ceiling: an empty workflow, eager start, one local activity', 'end-to-end': 'Everpost end to end, 10 KiB, 20 clients',
   'ceiling-in-memory': 'the ceiling, Temporal in memory', 'end-to-end-in-memory': 'Everpost end to end, Temporal in memory',
+  'ceiling-on-postgres': 'the ceiling, Temporal on Postgres', 'end-to-end-on-postgres': 'Everpost end to end, Temporal on Postgres',
+  'latency-on-postgres': 'Everpost, 10 messages a second, Temporal on Postgres',
   'queued-1000': 'end to end with 1,000 queued', 'queued-100000': 'end to end with 100,000 queued', commits: 'bare commits of the same bytes, 10 connections',
   accept: 'Everpost, accept only, Temporal away', latency: 'Everpost, 10 messages a second', memory: 'ingress with 50 messages of 50 MiB at once',
   'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 200 destinations',
@@ -51,6 +53,7 @@ export function aims(results: Results): [string, string | null][] {
   return [
     ['end to end, of the ceiling of Temporal (aim 0.90)', number(ratio(results, 'end-to-end', 'ceiling'))],
     ['the same with Temporal in memory', number(ratio(results, 'end-to-end-in-memory', 'ceiling-in-memory'))],
+    ['the same with Temporal on Postgres', number(ratio(results, 'end-to-end-on-postgres', 'ceiling-on-postgres'))],
     ['accept, of bare commits of the same bytes (aim 0.90)', number(ratio(results, 'accept', 'commits'))],
     ['accept, of what a bare smtp-server throws away', number(ratio(results, 'accept', 'bare-accept'))],
     ['accept, of what Postfix accepts (aim 1)', number(ratio(results, 'accept', 'postfix-accept'))],
@@ -73,6 +76,7 @@ export function writeFigures(results: Results, conditions: Conditions): void {
     const cpu = Object.keys(rounds[0]?.cpu ?? {}).map((process) => `${process} ${show(of(rounds, (each) => each.cpu?.[process]), 1)}`).join(', ')
     const more = [
       of(rounds, (each) => each.transactions || undefined) === null ? '' : `${show(of(rounds, (each) => each.transactions), 1)} transactions each`,
+      of(rounds, (each) => each.temporalTransactions) === null ? '' : `${show(of(rounds, (each) => each.temporalTransactions), 1)} of Temporal`,
       rounds[0]?.memory === undefined ? '' : `${show(of(rounds, (each) => each.memory))} MiB`,
       rounds[0]?.attempts === undefined ? '' : `${show(of(rounds, (each) => each.attempts))} attempts in ${show(of(rounds, (each) => each.seconds), 1)} s`,
     ].filter(Boolean).join(', ')

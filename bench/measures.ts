@@ -8,12 +8,13 @@ import { join } from 'node:path'
 import { startPostgres } from '../dev/postgres.ts'
 import { startTemporal } from '../dev/temporal.ts'
 import { startDnsServer } from '../smtp/testing-dns.ts'
-import type { Sql } from '../store/database.ts'
+import { openDatabase, type Sql } from '../store/database.ts'
 import { type Everpost, prepareEverpost } from '../test/support/everpost.ts'
-import { cpuOf, peakMemory } from './cpu.ts'
+import { cpuOf, cpuOfBackends, peakMemory } from './cpu.ts'
 import { until } from '../test/support/until.ts'
 import { startPostfix } from './postfix.ts'
 import { type Child, type Figures, startChild } from './protocol.ts'
+import { startTemporalOnPostgres, temporalDatabases } from './temporal-on-postgres.ts'
 
 export interface Measured {
   /** A second. */
@@ -26,17 +27,28 @@ export interface Measured {
   memory?: number
   /** Transactions of Everpost's database for each message, reads included. */
   transactions?: number
+  /** The same of Temporal's databases, where they are on Postgres. */
+  temporalTransactions?: number
   /** Of a message to many recipients: until all are settled, and how many attempts it took. */
   seconds?: number
   attempts?: number
 }
 
+interface Temporal {
+  address: string
+  pid: number
+  /** Of its databases, where they are on our Postgres. */
+  onPostgres?: boolean
+}
+
 export interface Bench {
   seconds: number
-  temporal: { address: string; pid: number }
+  temporal: Temporal
   /** The same, keeping nothing on disk; started when it is first needed. */
-  inMemory(): Promise<{ address: string; pid: number }>
-  postgres: { url: string; pid: number }
+  inMemory(): Promise<Temporal>
+  /** Its real server, on our Postgres. */
+  onPostgres(): Promise<Temporal>
+  postgres: { url: string; pid: number; sql: Sql }
   end(): Promise<void>
 }
 
@@ -46,18 +58,26 @@ const size = 10 * 1024
 const manyRecipients = 1000
 const manyDestinations = 200
 
-export async function prepareBench(seconds: number, progress: (line: string) => void): Promise<Bench> {
+export async function prepareBench(seconds: number, shards: number, progress: (line: string) => void): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-bench-'))
   const postgres = await startPostgres({ folder, progress })
   const temporal = await startTemporal({ folder: join(folder, 'temporal'), progress })
   process.env['EVERPOST_TEST_DATABASE_URL'] = postgres.url
   process.env['EVERPOST_TEST_TEMPORAL'] = temporal.address
+  const sql = openDatabase(postgres.url, 1)
   let inMemory: ReturnType<typeof startTemporal> | null = null
+  let onPostgres: ReturnType<typeof startTemporalOnPostgres> | null = null
   return {
-    seconds, temporal, postgres,
+    seconds, temporal, postgres: { ...postgres, sql },
     inMemory: () => (inMemory ??= startTemporal({ folder: join(folder, 'temporal-in-memory'), inMemory: true, progress })),
+    async onPostgres() {
+      onPostgres ??= startTemporalOnPostgres({ folder: join(folder, 'temporal-on-postgres'), postgres: postgres.url, shards })
+      return { ...(await onPostgres), onPostgres: true }
+    },
     async end() {
+      await sql.end({ timeout: 1 })
       await (await inMemory)?.stop()
+      await (await onPostgres?.catch(() => null))?.stop()
       await temporal.stop()
       await postgres.stop()
       rmSync(folder, { recursive: true, force: true })
@@ -80,6 +100,16 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   async 'end-to-end-in-memory'(bench) {
     const temporal = await bench.inMemory()
     return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients, size, untilDelivered: true, rate: 0 })
+  },
+  /** Both, and the gentle load, with Temporal's real server, which shares our Postgres. */
+  'ceiling-on-postgres': async (bench) => await ceiling(bench, await bench.onPostgres()),
+  async 'end-to-end-on-postgres'(bench) {
+    const temporal = await bench.onPostgres()
+    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients, size, untilDelivered: true, rate: 0 })
+  },
+  async 'latency-on-postgres'(bench) {
+    const temporal = await bench.onPostgres()
+    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients: 5, size, untilDelivered: true, rate: 10 })
   },
   /** The same with a queue of messages that wait for their next attempt. */
   async 'queued-1000'(bench) {
@@ -121,7 +151,7 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
     const [bare, child] = [startChild('bare'), startChild('load')]
     try {
       const { port } = await bare.hello
-      return await underLoad(bench, child, port!, { clients, size, untilDelivered: false, rate: 0 }, { 'bare smtp-server': bare.pid })
+      return await underLoad(bench, child, port!, { clients, size, untilDelivered: false, rate: 0 }, { 'bare smtp-server': () => cpuOf(bare.pid) })
     } finally {
       bare.end()
     }
@@ -143,10 +173,17 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   },
 }
 
-async function ceiling({ postgres, seconds }: Bench, temporal: Bench['temporal']): Promise<Measured> {
+async function ceiling({ postgres, seconds }: Bench, temporal: Temporal): Promise<Measured> {
   const child = startChild('ceiling')
-  const processes = { ceiling: child.pid, temporal: temporal.pid, postgres: postgres.pid }
-  return await watched(processes, (measuring) => child.ask({ temporal: temporal.address, atOnce: clients, seconds }, measuring))
+  const cpu = { ceiling: () => cpuOf(child.pid), ...serversCpu(temporal, postgres) }
+  return await watched(cpu, (measuring) => child.ask({ temporal: temporal.address, atOnce: clients, seconds }, measuring), () => temporalTransactions(temporal, postgres))
+}
+
+type Meters = Record<string, () => number>
+
+function serversCpu(temporal: Temporal, postgres: Bench['postgres']): Meters {
+  const part: Meters = temporal.onPostgres ? { "of which in temporal's databases": () => cpuOfBackends(postgres.pid, temporalDatabases) } : {}
+  return { temporal: () => cpuOf(temporal.pid), postgres: () => cpuOf(postgres.pid), ...part }
 }
 
 interface Load {
@@ -165,8 +202,10 @@ async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessE
     await prepare?.(everpost.sql)
     const process = await everpost.start(role, environment)
     if (role === 'serve') await until('the worker polls', async () => /polling/.test(await (await fetch(`http://127.0.0.1:${everpost.ports['http']}/healthz`)).text()))
-    return await underLoad(bench, child, everpost.ports['smtp']!, load, { [`everpost ${role}`]: process.pid!, temporal: bench.temporal.pid, postgres: bench.postgres.pid },
-      () => transactions(everpost.sql))
+    const cpu = { [`everpost ${role}`]: () => cpuOf(process.pid!), ...serversCpu(bench.temporal, bench.postgres) }
+    const transactions = async () => await committed(everpost.sql, [new URL(everpost.database).pathname.slice(1)])
+    return await underLoad(bench, child, everpost.ports['smtp']!, load, cpu,
+      async () => ({ transactions: await transactions(), ...(await temporalTransactions(bench.temporal, bench.postgres)) }))
   } finally {
     await everpost.end()
   }
@@ -177,7 +216,7 @@ async function withPostfix(bench: Bench, load: Load): Promise<Measured> {
   const { sink } = await child.hello
   const postfix = await startPostfix(sink!)
   try {
-    return await underLoad(bench, child, postfix.port, load, { postfix: postfix.pid })
+    return await underLoad(bench, child, postfix.port, load, { postfix: () => cpuOf(postfix.pid) })
   } finally {
     await postfix.stop()
   }
@@ -185,16 +224,16 @@ async function withPostfix(bench: Bench, load: Load): Promise<Measured> {
 
 /** Loads what listens at the port. */
 async function underLoad(
-  bench: Bench, child: Child, port: number, load: Load, processes: Record<string, number>, counted?: () => Promise<number>,
+  bench: Bench, child: Child, port: number, load: Load, cpu: Meters, counted?: () => Promise<Record<string, number>>,
 ): Promise<Measured> {
-  return await watched(processes, (measuring) => child.ask({ port, seconds: bench.seconds, ...load }, measuring), counted)
+  return await watched(cpu, (measuring) => child.ask({ port, seconds: bench.seconds, ...load }, measuring), counted)
 }
 
 /** Sees what the work costs whom, from the moment at which its warm-up is over. */
 async function watched(
-  processes: Record<string, number>, work: (measuring: () => void) => Promise<Figures>, counted: () => Promise<number> = async () => 0,
+  meters: Meters, work: (measuring: () => void) => Promise<Figures>, counted: () => Promise<Record<string, number>> = async () => ({}),
 ): Promise<Measured> {
-  const used = () => Object.entries(processes).map(([name, pid]) => [name, cpuOf(pid)] as const)
+  const used = () => Object.entries(meters).map(([name, read]) => [name, read()] as const)
   let before = used()
   let countedBefore = counted()
   const figures = await work(() => {
@@ -203,12 +242,17 @@ async function watched(
   })
   const each = (total: number) => total / Math.max(1, figures.count)
   const cpu = Object.fromEntries(used().map(([name, ms], i) => [name, each(ms - before[i]![1])]))
-  return { ...summary(figures), cpu, transactions: each((await counted()) - (await countedBefore)) }
+  const [first, last] = [await countedBefore, await counted()]
+  return { ...summary(figures), cpu, ...Object.fromEntries(Object.entries(last).map(([name, count]) => [name, each(count - first[name]!)])) }
 }
 
-async function transactions(sql: Sql): Promise<number> {
-  const [row] = await sql<{ count: number }[]>`select xact_commit as count from pg_stat_database where datname = current_database()`
-  return row!.count
+async function committed(sql: Sql, databases: string[]): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select sum(xact_commit)::int8 as count from pg_stat_database where datname = any(${databases})`
+  return Number(row!.count)
+}
+
+async function temporalTransactions(temporal: Temporal, { sql }: Bench['postgres']): Promise<Record<string, number>> {
+  return temporal.onPostgres ? { temporalTransactions: await committed(sql, temporalDatabases) } : {}
 }
 
 /** Messages that are queued and due in a day. */

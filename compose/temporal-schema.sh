@@ -3,9 +3,10 @@
 set -eu
 
 for database in temporal temporal_visibility; do
-  tool() { temporal-sql-tool --plugin postgres12 --ep "$SQL_HOST" --port 5432 --user "$SQL_USER" --db "$database" "$@"; }
-  folder=/etc/temporal/schema/postgresql/v12/$([ "$database" = temporal ] && echo temporal || echo visibility)/versioned
+  tool() { temporal-sql-tool --plugin postgres12 --ep "$SQL_HOST" --port "${SQL_PORT:-5432}" --user "$SQL_USER" --db "$database" "$@"; }
+  # The tool carries the schemas of its own version.
+  schema=postgresql/v12/$([ "$database" = temporal ] && echo temporal || echo visibility)
   tool create
   tool setup-schema --version 0.0
-  tool update-schema --schema-dir "$folder"
+  tool update-schema --schema-name "$schema"
 done

@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, symlinkSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Client, Connection } from '@temporalio/client'
+import postgres from 'postgres'
 import { parse } from 'yaml'
+import { createTemporalDatabases, lacksTemporalServer, startTemporalOnPostgres, temporalDatabases } from '../bench/temporal-on-postgres.ts'
+import { startPostgres } from '../dev/postgres.ts'
 import { findTemporal } from '../dev/temporal.ts'
 import { searchAttributes } from '../mail/search.ts'
 import { loadSettings } from '../settings/load.ts'
@@ -107,6 +111,46 @@ test('the image runs as a user of its own, from files that exist, and the health
     assert.deepEqual([code, JSON.parse(stdout)], [0, { status: 'ready', role: 'ingress' }])
   } finally {
     await everpost.end()
+  }
+})
+
+test("Temporal finds a dynamic configuration, without which it does not start and which its image lacks; the schemas are those of the job's tool", () => {
+  const { environment, volumes } = file.services['temporal']!
+  const [source, target] = volumes![0]!.split(':')
+  assert.equal(environment!['DYNAMIC_CONFIG_FILE_PATH'], target)
+  const values = parse(text(source!)) as Record<string, { value: unknown }[]>
+  assert.ok(Object.values(values).flat().every((each) => 'value' in each))
+  assert.ok(!text('compose/temporal-schema.sh').includes('--schema-dir'))
+})
+
+test("the real server starts on what the jobs prepare, with the shards and the dynamic configuration of the compose file", { skip: lacksTemporalServer() ?? false }, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-compose-'))
+  const database = await startPostgres({ folder, progress: () => {} })
+  try {
+    await createTemporalDatabases(database.url)
+    const shards = Number(file.services['temporal']!.environment!['NUM_HISTORY_SHARDS'])
+    // It runs the job for the schema again, and that for the namespace.
+    const temporal = await startTemporalOnPostgres({ folder: join(folder, 'temporal'), postgres: database.url, shards })
+    try {
+      const sql = postgres(database.url, { max: 1 })
+      const names = await sql<{ datname: string }[]>`select datname from pg_database where datname like 'temporal%' order by 1`
+      assert.deepEqual(names.map(({ datname }) => datname), temporalDatabases)
+      await sql.end()
+      const connection = await Connection.connect({ address: temporal.address })
+      const { historyShardCount, persistenceStore } = await new Client({ connection }).workflowService.getClusterInfo({})
+      assert.deepEqual([historyShardCount, persistenceStore], [shards, 'postgres12'])
+      const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' })
+      assert.deepEqual(Object.keys(searchAttributes).filter((name) => !(name in customAttributes)), [])
+      await connection.close()
+      const dynamic = join(root, 'compose/temporal-dynamic.yaml')
+      const { stdout } = await run(join(process.env['EVERPOST_TEMPORAL_BIN']!, 'temporal-server'), ['validate-dynamic-config', dynamic])
+      assert.doesNotMatch(stdout, /error|warning/)
+    } finally {
+      await temporal.stop()
+    }
+  } finally {
+    await database.stop()
+    rmSync(folder, { recursive: true, force: true })
   }
 })
 

@@ -1,0 +1,109 @@
+// Temporal as operators run it: its real server on Postgres, prepared by the very scripts of the compose file. Its binaries
+// are built by hand (docs/performance.md says how), since no package holds them.
+
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { stringify } from 'yaml'
+import { startChild } from '../dev/child.ts'
+import { findTemporal } from '../dev/temporal.ts'
+
+export const temporalDatabases = ['temporal', 'temporal_visibility']
+const compose = fileURLToPath(new URL('../../compose/', import.meta.url))
+const run = promisify(execFile)
+
+/** Why it cannot be had; null when it can. */
+export function lacksTemporalServer(): string | null {
+  const folder = process.env['EVERPOST_TEMPORAL_BIN']
+  if (!folder) return "EVERPOST_TEMPORAL_BIN names no folder with Temporal's server"
+  const missing = ['temporal-server', 'temporal-sql-tool'].find((name) => !existsSync(join(folder, name)))
+  return missing ? `there is no ${missing} in ${folder}` : null
+}
+
+export interface OnPostgresOptions {
+  folder: string
+  /** postgres://user:password@host:port/… of a user that may create databases. */
+  postgres: string
+  /** Of history: fixed by the first start. */
+  shards: number
+}
+
+export interface OnPostgres {
+  address: string
+  pid: number
+  stop(): Promise<void>
+}
+
+/** Creates its databases, starts it, and registers the namespace `default`; resolves when it serves. */
+export async function startTemporalOnPostgres({ folder, postgres, shards }: OnPostgresOptions): Promise<OnPostgres> {
+  const lacks = lacksTemporalServer()
+  if (lacks) throw new Error(lacks)
+  const binaries = process.env['EVERPOST_TEMPORAL_BIN']!
+  mkdirSync(folder, { recursive: true })
+  await createTemporalDatabases(postgres)
+  const port = await lowPort()
+  writeFileSync(join(folder, 'bench.yaml'), stringify(await configuration(new URL(postgres), shards, port)))
+  const child = startChild({
+    command: [join(binaries, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'bench', '--allow-no-auth', 'start'],
+    logFile: join(folder, 'temporal.log'), pidFile: join(folder, 'temporal.pid'), stopSignal: 'SIGTERM',
+  })
+  const address = `127.0.0.1:${port}`
+  try {
+    symlinkSync((await findTemporal(() => {})).path, join(folder, 'temporal'))
+    const environment = { ...process.env, PATH: `${folder}:${process.env['PATH']}`, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default' }
+    await run('sh', [join(compose, 'temporal-namespace.sh')], { env: environment })
+    // Each of its parts learns of a new namespace within some seconds.
+    await sleep(10_000)
+  } catch (error) {
+    await child.stop()
+    throw error
+  }
+  return { address, pid: child.pid, stop: () => child.stop() }
+}
+
+/** With the tool that Temporal's image for administration has on its PATH. */
+export async function createTemporalDatabases(postgres: string): Promise<void> {
+  const { hostname, port, username, password } = new URL(postgres)
+  const PATH = `${process.env['EVERPOST_TEMPORAL_BIN']}:${process.env['PATH']}`
+  const environment = { ...process.env, PATH, SQL_HOST: hostname, SQL_PORT: port, SQL_USER: username, SQL_PASSWORD: password }
+  await run('sh', [join(compose, 'temporal-schema.sh')], { env: environment, maxBuffer: 2 ** 26 })
+}
+
+/** What the template of Temporal's image makes of the variables in docker-compose.yml, on ports of our own. */
+async function configuration({ host, username, password }: URL, shards: number, grpcPort: number): Promise<object> {
+  const store = (databaseName: string, connections: number) => ({
+    sql: {
+      pluginName: 'postgres12', databaseName, connectAddr: host, connectProtocol: 'tcp', user: username, password,
+      maxConns: connections, maxIdleConns: connections, maxConnLifetime: '1h',
+    },
+  })
+  const service = async (port?: number) => ({ rpc: { grpcPort: port ?? (await lowPort()), membershipPort: await lowPort(), bindOnIP: '127.0.0.1' } })
+  return {
+    log: { stdout: true, level: 'warn' },
+    persistence: {
+      numHistoryShards: shards, defaultStore: 'default', visibilityStore: 'visibility',
+      datastores: { default: store('temporal', 20), visibility: store('temporal_visibility', 10) },
+    },
+    global: { membership: { maxJoinDuration: '30s', broadcastAddress: '127.0.0.1' } },
+    services: { frontend: await service(grpcPort), matching: await service(), history: await service(), worker: await service() },
+    clusterMetadata: {
+      enableGlobalNamespace: false, failoverVersionIncrement: 10, masterClusterName: 'active', currentClusterName: 'active',
+      clusterInformation: { active: { enabled: true, initialFailoverVersion: 1, rpcName: 'frontend', rpcAddress: `127.0.0.1:${grpcPort}` } },
+    },
+    dcRedirectionPolicy: { policy: 'noop' },
+    dynamicConfigClient: { filepath: join(compose, 'temporal-dynamic.yaml'), pollInterval: '60s' },
+  }
+}
+
+/** A free one that fits into the smallint in which Temporal's table of its members keeps a port. */
+async function lowPort(): Promise<number> {
+  const port = 10_000 + Math.floor(Math.random() * 22_000)
+  const server = createServer()
+  const free = await new Promise<boolean>((resolve) => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)))
+  server.close()
+  return free ? port : await lowPort()
+}
