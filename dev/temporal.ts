@@ -115,8 +115,8 @@ export interface RunningTemporal {
 export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
-  // It does not wait for the disk: what a failure of power takes from it is driven anew from Postgres, which does.
-  const storage = inMemory ? [] : ['--db-filename', join(folder, 'temporal.db'), '--sqlite-pragma', 'synchronous=1']
+  // It does not wait for the disk at each commit: what a failure of power takes from it is driven anew from Postgres, which does.
+  const storage = inMemory ? [] : ['--db-filename', join(folder, 'temporal.db'), '--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=1']
   await stopStale(pidFile, 'SIGTERM')
   const { path, route } = await findTemporal(progress)
   const port = ports.port || (await freePort())
