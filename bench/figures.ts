@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import type { Measured } from './measures.ts'
+import type { Choices } from './temporal-on-postgres.ts'
 
 export type Results = Record<string, Measured[]>
 
@@ -12,6 +13,7 @@ interface Conditions {
   seconds: number
   /** Of one minute, before the run: what else the machine did. */
   load: number
+  temporalOnPostgres: Choices
 }
 
 /** Median of what each round gave. */

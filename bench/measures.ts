@@ -14,7 +14,7 @@ import { cpuOf, cpuOfBackends, peakMemory } from './cpu.ts'
 import { until } from '../test/support/until.ts'
 import { startPostfix } from './postfix.ts'
 import { type Child, type Figures, startChild } from './protocol.ts'
-import { startTemporalOnPostgres, temporalDatabases } from './temporal-on-postgres.ts'
+import { type Choices, startTemporalOnPostgres, temporalDatabases } from './temporal-on-postgres.ts'
 
 export interface Measured {
   /** A second. */
@@ -58,7 +58,7 @@ const size = 10 * 1024
 const manyRecipients = 1000
 const manyDestinations = 200
 
-export async function prepareBench(seconds: number, shards: number, progress: (line: string) => void): Promise<Bench> {
+export async function prepareBench(seconds: number, choices: Choices, progress: (line: string) => void): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-bench-'))
   const postgres = await startPostgres({ folder, progress })
   const temporal = await startTemporal({ folder: join(folder, 'temporal'), progress })
@@ -71,7 +71,7 @@ export async function prepareBench(seconds: number, shards: number, progress: (l
     seconds, temporal, postgres: { ...postgres, sql },
     inMemory: () => (inMemory ??= startTemporal({ folder: join(folder, 'temporal-in-memory'), inMemory: true, progress })),
     async onPostgres() {
-      onPostgres ??= startTemporalOnPostgres({ folder: join(folder, 'temporal-on-postgres'), postgres: postgres.url, shards })
+      onPostgres ??= startTemporalOnPostgres({ folder: join(folder, 'temporal-on-postgres'), postgres: postgres.url, given: choices })
       return { ...(await onPostgres), onPostgres: true }
     },
     async end() {

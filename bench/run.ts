@@ -1,6 +1,6 @@
 // npm run bench: measures side by side, in rounds, against one Postgres and one Temporal, and gives ratios.
 // --quick: one short round. --only a,b: some of the measures. --rounds N. --json FILE: the figures. --write: into docs/performance.md.
-// --shards N: of Temporal's history, where it is on Postgres.
+// --shards N, --driver D: of Temporal where it is on Postgres; else those of docker-compose.yml.
 
 import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
@@ -8,12 +8,12 @@ import { parseArgs } from 'node:util'
 import { aims, type Results, writeFigures } from './figures.ts'
 import { type Bench, type Measured, measures, firstRoundOnly, prepareBench } from './measures.ts'
 import { hasPostfix } from './postfix.ts'
-import { lacksTemporalServer } from './temporal-on-postgres.ts'
+import { lacksTemporalServer, usualChoices } from './temporal-on-postgres.ts'
 
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false }, only: { type: 'string' }, rounds: { type: 'string' }, seconds: { type: 'string' }, json: { type: 'string' },
-    write: { type: 'boolean', default: false }, shards: { type: 'string', default: '128' },
+    write: { type: 'boolean', default: false }, shards: { type: 'string' }, driver: { type: 'string' },
   },
 })
 const asked = values.only?.split(',') ?? Object.keys(measures)
@@ -30,10 +30,12 @@ const chosen = asked.filter((name) => {
 })
 const rounds = values.rounds ? Number(values.rounds) : values.quick ? 1 : 3
 const seconds = values.seconds ? Number(values.seconds) : values.quick ? 5 : 15
-const conditions = { at: new Date().toISOString(), rounds, seconds, load: loadavg()[0]! }
+const usual = usualChoices()
+const temporalOnPostgres = { shards: Number(values.shards ?? usual.shards), driver: values.driver ?? usual.driver }
+const conditions = { at: new Date().toISOString(), rounds, seconds, load: loadavg()[0]!, temporalOnPostgres }
 
 const results: Results = {}
-const bench: Bench = await prepareBench(seconds, Number(values.shards), (line) => console.log(line))
+const bench: Bench = await prepareBench(seconds, temporalOnPostgres, (line) => console.log(line))
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void bench.end().finally(() => process.exit(130)))
 try {
   for (let round = 1; round <= rounds; round++) {

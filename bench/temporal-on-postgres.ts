@@ -2,13 +2,13 @@
 // are built by hand (docs/performance.md says how), since no package holds them.
 
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { stringify } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { startChild } from '../dev/child.ts'
 import { findTemporal } from '../dev/temporal.ts'
 
@@ -28,8 +28,21 @@ export interface OnPostgresOptions {
   folder: string
   /** postgres://user:password@host:port/… of a user that may create databases. */
   postgres: string
+  given?: Choices
+}
+
+export interface Choices {
   /** Of history: fixed by the first start. */
   shards: number
+  /** Through which it speaks to Postgres. */
+  driver: string
+}
+
+/** Those of docker-compose.yml. */
+export function usualChoices(): Choices {
+  const { services } = parse(readFileSync(join(compose, '../docker-compose.yml'), 'utf8'), { merge: true })
+  const { NUM_HISTORY_SHARDS, DB } = services.temporal.environment
+  return { shards: Number(NUM_HISTORY_SHARDS), driver: DB }
 }
 
 export interface OnPostgres {
@@ -39,14 +52,14 @@ export interface OnPostgres {
 }
 
 /** Creates its databases, starts it, and registers the namespace `default`; resolves when it serves. */
-export async function startTemporalOnPostgres({ folder, postgres, shards }: OnPostgresOptions): Promise<OnPostgres> {
+export async function startTemporalOnPostgres({ folder, postgres, given = usualChoices() }: OnPostgresOptions): Promise<OnPostgres> {
   const lacks = lacksTemporalServer()
   if (lacks) throw new Error(lacks)
   const binaries = process.env['EVERPOST_TEMPORAL_BIN']!
   mkdirSync(folder, { recursive: true })
   await createTemporalDatabases(postgres)
   const port = await lowPort()
-  writeFileSync(join(folder, 'bench.yaml'), stringify(await configuration(new URL(postgres), shards, port)))
+  writeFileSync(join(folder, 'bench.yaml'), stringify(await configuration(new URL(postgres), given, port)))
   const child = startChild({
     command: [join(binaries, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'bench', '--allow-no-auth', 'start'],
     logFile: join(folder, 'temporal.log'), pidFile: join(folder, 'temporal.pid'), stopSignal: 'SIGTERM',
@@ -74,10 +87,10 @@ export async function createTemporalDatabases(postgres: string): Promise<void> {
 }
 
 /** What the template of Temporal's image makes of the variables in docker-compose.yml, on ports of our own. */
-async function configuration({ host, username, password }: URL, shards: number, grpcPort: number): Promise<object> {
+async function configuration({ host, username, password }: URL, { shards, driver }: Choices, grpcPort: number): Promise<object> {
   const store = (databaseName: string, connections: number) => ({
     sql: {
-      pluginName: 'postgres12', databaseName, connectAddr: host, connectProtocol: 'tcp', user: username, password,
+      pluginName: driver, databaseName, connectAddr: host, connectProtocol: 'tcp', user: username, password,
       maxConns: connections, maxIdleConns: connections, maxConnLifetime: '1h',
     },
   })

@@ -123,14 +123,14 @@ test("Temporal finds a dynamic configuration, without which it does not start an
   assert.ok(!text('compose/temporal-schema.sh').includes('--schema-dir'))
 })
 
-test("the real server starts on what the jobs prepare, with the shards and the dynamic configuration of the compose file", { skip: lacksTemporalServer() ?? false }, async () => {
+test("the real server starts on what the jobs prepare, with the driver, shards and dynamic configuration of the compose file", { skip: lacksTemporalServer() ?? false }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-compose-'))
   const database = await startPostgres({ folder, progress: () => {} })
   try {
     await createTemporalDatabases(database.url)
     const shards = Number(file.services['temporal']!.environment!['NUM_HISTORY_SHARDS'])
     // It runs the job for the schema again, and that for the namespace.
-    const temporal = await startTemporalOnPostgres({ folder: join(folder, 'temporal'), postgres: database.url, shards })
+    const temporal = await startTemporalOnPostgres({ folder: join(folder, 'temporal'), postgres: database.url })
     try {
       const sql = postgres(database.url, { max: 1 })
       const names = await sql<{ datname: string }[]>`select datname from pg_database where datname like 'temporal%' order by 1`
