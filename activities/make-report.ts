@@ -6,7 +6,6 @@ import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/d
 import type { Notify } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { textsFor } from '../mail/report-texts.ts'
-import { givesUpAt } from '../mail/retry.ts'
 import type { MessageRow } from '../store/messages.ts'
 import type { NewReport, ReportedRow } from '../store/reports.ts'
 import type { ActivityDeps } from './index.ts'
@@ -118,13 +117,11 @@ function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }
     remoteHost: outcome?.host ?? null,
     text: outcome?.text ?? recipient.waits ?? 'no attempt could be made',
     lastAttemptAt,
-    willRetryUntil: event === 'delayed' ? triedUntil(deps, recipient, message) : null,
+    willRetryUntil: event === 'delayed' ? triedUntil(recipient, message) : null,
   }
 }
 
 /** The end of the queue lifetime, or when a rule gives this recipient up. */
-function triedUntil({ settings }: ActivityDeps, { outcome }: ReportedRow, { expiresAt }: MessageRow): Date {
-  const { name = '', since = {} } = outcome?.rule ?? {}
-  const rule = settings.retry.rules.find((each) => each.name === name)
-  return new Date(Math.min(expiresAt.getTime(), givesUpAt(rule, since[name] ?? Number.POSITIVE_INFINITY)))
+function triedUntil({ givesUpAt }: ReportedRow, { expiresAt }: MessageRow): Date {
+  return givesUpAt && givesUpAt < expiresAt ? givesUpAt : expiresAt
 }

@@ -24,8 +24,8 @@ export function fail(error: unknown): never {
 function known_(error: unknown): { text: string; code: number } | null {
   if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
-  const { code, message } = error as NodeJS.ErrnoException
-  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && code !== 'EPIPE') return { text: `Postgres says: ${message} (${code})`, code: 70 }
+  const { name, code, message } = (error ?? {}) as NodeJS.ErrnoException
+  if (name === 'PostgresError') return { text: `Postgres says: ${message} (${code})`, code: 70 }
   if (isDatabaseError(error)) return { text: `Postgres cannot be reached, or has gone away (${message}). Is it running, and is DATABASE_URL right?`, code: 69 }
   return null
 }

@@ -40,8 +40,10 @@ function describe(view: MessageView): string {
 function describeRecipient(recipient: RecipientRow): string[] {
   const { forwardPath, state, outcome, deadLetter } = recipient
   const when = state === 'queued' && outcome ? `, again ${moment(recipient.nextAttemptAt)}` : ''
+  const until = state === 'queued' && recipient.givesUpAt ? `, given up ${moment(recipient.givesUpAt)} by a retry rule` : ''
   const how = deadLetter ? ', a dead letter: nobody could be told' : ''
-  return [`  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${how}`, ...(outcome ? [`    ${outcome.text}`] : []), ...(recipient.waits ? [`    ${recipient.waits}`] : [])]
+  const first = `  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${until}${how}`
+  return [first, ...(outcome ? [`    ${outcome.text}`] : []), ...(recipient.waits ? [`    ${recipient.waits}`] : [])]
 }
 
 function lines(entries: Entry[]): string[] {

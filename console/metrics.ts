@@ -70,7 +70,7 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
   gauge('destinations_suspended', 'Destinations suspended by an operator or a rule', ({ suspended }) => suspended)
   gauge('destinations_circuit_open', 'Destinations that are only probed, since they failed', ({ circuits }) => circuits)
   gauge('recipients_bounced_last_hour', 'Recipients that failed for good in the last hour', ({ bounced }) => bounced)
-  gauge('recipients_expired_last_hour', 'Recipients whose queue lifetime ended in the last hour', ({ expired }) => expired)
+  gauge('recipients_expired_last_hour', 'Recipients given up in the last hour: their queue lifetime ended, or the time that a retry rule gave them', ({ expired }) => expired)
   webhookGauge('webhook_waiting', 'Events that the webhook has not taken yet', ({ waiting }) => waiting)
   webhookGauge('webhook_dead', 'Events that were given up', ({ dead }) => dead)
 

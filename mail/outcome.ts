@@ -36,8 +36,8 @@ export interface Outcome {
   tls: Tls | null
   /** Of a delivery by SMTP or LMTP: whether the next hop took over the sender's wishes for reports (RFC 3461 section 5.2.2: if not, SUCCESS is ours to report). */
   dsnPassedOn?: boolean
-  /** The retry rule that had its say; how often each has for this recipient, and since when (milliseconds since 1970). */
-  rule?: { name: string; times: Record<string, number>; since: Record<string, number> }
+  /** The retry rule that had its say. */
+  rule?: { name: string }
   /** Given up by the rule's `giveUpAfter`: reported as the end of a queue lifetime is. */
   givenUp?: true
 }

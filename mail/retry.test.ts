@@ -36,21 +36,25 @@ test('a rule fits when all that it names fits', () => {
 
 test('an action turns the outcome, and its code keeps to the class', () => {
   const rule = (action: RetryRule['then']['action'], enhanced?: string): RetryRule => ({ name: 'r', match: {}, then: { action, enhanced } })
-  const turned = (outcome: Outcome, by: RetryRule) => [ruled(outcome, by, none, 0).status, ruled(outcome, by, none, 0).enhanced]
+  const turned = (outcome: Outcome, by: RetryRule) => [ruled(outcome, by, none, 0).outcome.status, ruled(outcome, by, none, 0).outcome.enhanced]
   assert.deepEqual(turned(said(550, '5.7.1 blocked'), rule('defer')), ['deferred', '4.7.1'])
   assert.deepEqual(turned(said(550, '5.7.1 blocked'), rule('suspendDestination')), ['deferred', '4.7.1'])
   assert.deepEqual(turned(said(450, '4.7.1 never'), rule('bounce')), ['bounced', '5.7.1'])
   assert.deepEqual(turned(said(450, '4.7.1 never'), rule('bounce', '5.1.1')), ['bounced', '5.1.1'])
   assert.deepEqual(turned(said(550, '5.1.1 gone'), rule('nextHost')), ['bounced', '5.1.1'])
-  assert.deepEqual(ruled(said(450, ''), rule('retry'), { times: { r: 2, s: 1 }, since: { r: 50, s: 60 } }, 99).rule, { name: 'r', times: { r: 3, s: 1 }, since: { r: 50, s: 60 } })
-  assert.deepEqual(ruled(said(450, ''), rule('retry'), { times: { s: 1 }, since: { s: 60 } }, 99).rule, { name: 'r', times: { r: 1, s: 1 }, since: { r: 99, s: 60 } })
+  const before = { times: { r: 2, s: 1 }, since: { r: 50, s: 60 } }
+  const by = ruled(said(450, ''), rule('retry'), before, 99)
+  assert.deepEqual([by.outcome.rule, by.ruled], [{ name: 'r' }, { times: { r: 3, s: 1 }, since: { r: 50, s: 60 } }])
+  assert.deepEqual(ruled(said(450, ''), rule('retry'), none, 99).ruled, { times: { r: 1 }, since: { r: 99 } })
+  assert.deepEqual(ruled(said(450, ''), undefined, before, 99).ruled, before, 'what no rule decides takes nothing away')
 })
 
 test('a rule gives up a time after it first decided; one without such a time never does', () => {
   const rule: RetryRule = { name: 'r', match: {}, then: { action: 'retry', giveUpAfter: 86_400_000 } }
-  assert.equal(givesUpAt(rule, 1000), 86_401_000)
-  assert.equal(givesUpAt({ ...rule, then: { action: 'retry' } }, 1000), Number.POSITIVE_INFINITY)
-  assert.equal(givesUpAt(undefined, 1000), Number.POSITIVE_INFINITY)
+  const decided = { times: { r: 3 }, since: { r: 1000 } }
+  assert.equal(givesUpAt(rule, decided), 86_401_000)
+  assert.equal(givesUpAt({ ...rule, then: { action: 'retry' } }, decided), null)
+  assert.equal(givesUpAt(undefined, decided), null)
 })
 
 test('a rule has a schedule of its own, counted by its own decisions, and the last pause repeats', () => {
@@ -71,7 +75,7 @@ test('built-in rules: greylisting soon, what somebody must mend slowly, all boun
   assert.equal(named(said(451, '4.7.1 not now')), undefined)
   assert.equal(named(said(421, '4.7.28 unusual rate', 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
   assert.equal(named(said(421, '4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred', 'mail', 'mta5.am0.yahoodns.net'))?.name, 'yahoo deferral')
-  assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).status, 'bounced')
+  assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).outcome.status, 'bounced')
   for (const rule of builtInRules) {
     for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times })) <= schedule.maximalBackoffTime, rule.name)
   }

@@ -87,21 +87,25 @@ function fitsCode(pattern: string, code: string): boolean {
   return new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('x', digits)}$`).test(code)
 }
 
-/** What a rule makes of the outcome at `now`: deferred or bounced, the code to report, and how often the rule has now decided. */
-export function ruled(outcome: Outcome, rule: RetryRule | undefined, before: Ruled, now: number): Outcome {
-  if (!rule) return outcome
+/** What a rule makes of the outcome at `now`: deferred or bounced, the code to report, and what the rules have decided by then. */
+export function ruled(outcome: Outcome, rule: RetryRule | undefined, before: Ruled, now: number): { outcome: Outcome; ruled: Ruled } {
+  if (!rule) return { outcome, ruled: before }
   const { name } = rule
   const { action, enhanced } = rule.then
   const status = action === 'bounce' ? 'bounced' : action === 'defer' || action === 'suspendDestination' ? 'deferred' : outcome.status
   const digit = status === 'bounced' ? '5' : '4'
-  const times = { ...before.times, [name]: (before.times[name] ?? 0) + 1 }
-  const since = { ...before.since, [name]: before.since[name] ?? now }
-  return { ...outcome, status, enhanced: enhanced ?? `${digit}${outcome.enhanced.slice(1)}`, rule: { name, times, since } }
+  return {
+    outcome: { ...outcome, status, enhanced: enhanced ?? `${digit}${outcome.enhanced.slice(1)}`, rule: { name } },
+    ruled: {
+      times: { ...before.times, [name]: (before.times[name] ?? 0) + 1 },
+      since: { ...before.since, [name]: before.since[name] ?? now },
+    },
+  }
 }
 
-/** When the rule gives a recipient up whom it first decided for at `since`; Infinity: not before the queue lifetime ends. */
-export function givesUpAt(rule: RetryRule | undefined, since: number): number {
-  return since + (rule?.then.giveUpAfter ?? Number.POSITIVE_INFINITY)
+/** When the rule that decided gives the recipient up; null: not before the queue lifetime ends. */
+export function givesUpAt(rule: RetryRule | undefined, { since }: Ruled): number | null {
+  return rule?.then.giveUpAfter === undefined ? null : since[rule.name]! + rule.then.giveUpAfter
 }
 
 export interface Deferral {

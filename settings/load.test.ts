@@ -44,6 +44,13 @@ test('a rule that bounces has no time to give up after', () => {
   })
 })
 
+test('rules have names of their own, and one that gives up has one', () => {
+  const refused = (rules: string, told: RegExp) =>
+    withFile(`retry: { rules: [${rules}] }\n`, (file) => assert.throws(() => loadSettings({ file, environment: {} }), told))
+  refused('{ name: a, match: {}, then: {} }, { name: a, match: {}, then: {} }', /rules of different names/)
+  refused('{ match: {}, then: { giveUpAfter: 1d } }', /has a name/)
+})
+
 test('the environment goes over the file', () => {
   withFile('database: { url: "postgres://file", connections: 3 }\n', (file) => {
     const { settings } = loadSettings({ file, environment: { DATABASE_URL: 'postgres://env', TEMPORAL_NAMESPACE: 'mail' } })

@@ -108,7 +108,9 @@ const retryRule = z.strictObject({
   }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
     + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report; `giveUpAfter`: a time since the rule first decided for a recipient, after which '
     + 'it is returned as at the end of the queue lifetime, which it only shortens.'),
-})
+}).refine(({ name, then }) => name !== undefined || then.giveUpAfter === undefined, 'a rule with giveUpAfter has a name, by which its time is counted though rules before it come and go')
+
+const named = (rules: { name?: string | undefined }[]) => rules.flatMap(({ name }) => name ?? [])
 
 const lifetime = z.strictObject({
   from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
@@ -231,7 +233,8 @@ export const settingsSchema = z.strictObject({
     maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
     bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
     lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
-    rules: z.array(retryRule).default([]).transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
+    rules: z.array(retryRule).refine((rules) => new Set(named(rules)).size === named(rules).length, 'rules of different names: a name tells what each has decided so far').default([])
+      .transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
       .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
     builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
   }).describe('When deferred mail is tried again.'),

@@ -19,7 +19,7 @@ const outcome = (status: Outcome['status'], phase: Outcome['phase'] = 'dot'): Ou
 })
 const result = (outcomes: Record<number, Outcome>) => ({ outcomes, tries: [], dotSent: true, destination: 'x.test' })
 const verdict = (n: number, state: Verdict['state'], nextAttemptAt: Date | null = null): Verdict => ({
-  n, state, outcome: outcome('delivered'), counts: true, nextAttemptAt,
+  n, state, outcome: outcome('delivered'), counts: true, ruled: { times: {}, since: {} }, givesUpAt: null, nextAttemptAt,
 })
 
 async function accepted(...recipients: string[]): Promise<string> {

@@ -52,7 +52,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.outcome
+      returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.ruled
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
@@ -63,7 +63,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
-           notify, orcpt, verp, attempts, '{"times": {}, "since": {}}' || coalesce(outcome -> 'rule', '{}') as "ruledBefore"
+           notify, orcpt, verp, attempts, ruled as "ruledBefore"
     from claimed order by n`
   const [first] = rows
   if (!first) return null
@@ -103,6 +103,10 @@ export interface Verdict {
   outcome: Outcome
   /** Whether the backoff advances: not for an attempt that never reached the wire. */
   counts: boolean
+  /** What the retry rules have decided by now. */
+  ruled: Ruled
+  /** For those still queued: when a rule gives them up, if one does. */
+  givesUpAt: Date | null
   /** For those still queued: when they are due again. */
   nextAttemptAt: Date | null
 }
@@ -128,12 +132,14 @@ export async function recordAttempt(
         state = v.state, outcome = v.outcome, attempts = r.attempts + v.counts,
         next_attempt_at = coalesce(v.next_attempt_at, r.next_attempt_at),
         settled_at = case when v.state in ('delivered', 'notifying') then now() end, leased_until = null,
-        dead_letter = false, waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end
+        dead_letter = false, waits = null, destination = case when v.state = 'queued' then ${result.destination}::text end,
+        ruled = v.ruled, gives_up_at = v.gives_up_at
       from unnest(
         ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[],
         ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[], ${verdicts.map((v) => (v.counts ? 1 : 0))}::int[],
-        ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[]
-      ) as v (n, state, outcome, counts, next_attempt_at)
+        ${verdicts.map((v) => v.nextAttemptAt?.toISOString() ?? null)}::text[]::timestamptz[],
+        ${verdicts.map((v) => JSON.stringify(v.ruled))}::text[]::jsonb[], ${verdicts.map((v) => v.givesUpAt?.toISOString() ?? null)}::text[]::timestamptz[]
+      ) as v (n, state, outcome, counts, next_attempt_at, ruled, gives_up_at)
       where r.message_id = ${id} and r.n = v.n
         and ((v.state in ('delivered', 'notifying') and r.state not in ('delivered', 'notifying'))
           or (r.state in ('queued', 'bouncing') and r.attempt = ${number} and exists (
@@ -154,7 +160,7 @@ export async function recordAttempt(
 async function recordSole(
   sql: Sql, id: string, number: number, result: AttemptResult & { destination: string }, verdict: Verdict, retention: Retention,
 ): Promise<Progress | null> {
-  const { n, state, counts, nextAttemptAt } = verdict
+  const { n, state, counts, ruled, givesUpAt, nextAttemptAt } = verdict
   const queued = state === 'queued'
   const [row] = await sql<ProgressRow[]>`
     with message as materialized (
@@ -165,7 +171,7 @@ async function recordSole(
         state = ${state}, outcome = ${sql.json(verdict.outcome as never)}, attempts = r.attempts + ${counts ? 1 : 0}::int,
         next_attempt_at = coalesce(${nextAttemptAt}, r.next_attempt_at),
         settled_at = case when ${state === 'delivered' || state === 'notifying'} then now() end, leased_until = null, dead_letter = false, waits = null,
-        destination = ${queued ? result.destination : null}
+        destination = ${queued ? result.destination : null}, ruled = ${sql.json(ruled as never)}, gives_up_at = ${givesUpAt}
       from message
       where r.message_id = message.message_id and r.n = ${n} and r.state = 'queued' and r.attempt = ${number} and r.leased_until > now()
       returning r.next_attempt_at

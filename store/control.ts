@@ -117,7 +117,7 @@ interface Step {
   recipients: number[] | null
 }
 
-/** Each returns the forward-paths that it reached. */
+/** Each returns the forward-paths that it reached. Where an operator gives mail more time or another way, what the retry rules counted begins anew. */
 const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>> = {
   async hold(tx, { id }) {
     await tx`update messages set held_at = now() where id = ${id}`
@@ -127,7 +127,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
   async release(tx, { id }) {
     await tx`update messages set expires_at = expires_at + (now() - held_at), held_at = null where id = ${id}`
     return paths(await tx`
-      update recipients r set next_attempt_at = greatest(now(), m.send_at) from messages m
+      update recipients r set next_attempt_at = greatest(now(), m.send_at), ruled = default, gives_up_at = null from messages m
       where m.id = ${id} and r.message_id = ${id} and r.state = 'queued' returning r.forward_path as path`)
   },
   async retry(tx, { id, recipients }) {
@@ -138,7 +138,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
   },
   async reroute(tx, { id, recipients, request }) {
     return paths(await tx`
-      update recipients r set route = ${request.nextHop ?? null}, next_attempt_at = greatest(now(), (select send_at from messages where id = ${id}))
+      update recipients r set route = ${request.nextHop ?? null}, ruled = default, gives_up_at = null, next_attempt_at = greatest(now(), (select send_at from messages where id = ${id}))
       where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
       returning forward_path as path`)
   },
@@ -168,7 +168,7 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
       update messages set expires_at = greatest(accepted_at, send_at) + ${request.lifetime!}::float8 * interval '1 millisecond' where id = ${id}
       returning expires_at as "expiresAt"`
     await tx`
-      update recipients set next_attempt_at = least(next_attempt_at, ${message!.expiresAt}) where message_id = ${id} and state = 'queued'`
+      update recipients set ruled = default, gives_up_at = null, next_attempt_at = least(next_attempt_at, ${message!.expiresAt}) where message_id = ${id} and state = 'queued'`
     return await queuedPaths(tx, id)
   },
 }

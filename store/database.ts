@@ -45,7 +45,8 @@ function isPassing(error: unknown): boolean {
 
 /** Whether it is the database that failed, rather than what was done with its answer. */
 export function isDatabaseError(error: unknown): boolean {
-  const { code = '', name } = error as { code?: string; name?: string }
+  const { code: given, name } = (error ?? {}) as { code?: unknown; name?: string }
+  const code = typeof given === 'string' ? given : ''
   return name === 'PostgresError' || code.startsWith('CONNECT')
     || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
 }

@@ -21,12 +21,14 @@ export interface RecipientRow {
   deadLetter: boolean
   /** While no attempt is possible: why. */
   waits: string | null
+  /** While queued: when a retry rule gives it up, before the queue lifetime ends. */
+  givesUpAt: Date | null
 }
 
 export async function readRecipients(sql: Sql, id: string, limit: number): Promise<RecipientRow[]> {
   return await sql<RecipientRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits, gives_up_at as "givesUpAt"
     from recipients where message_id = ${id} order by n limit ${limit}`
 }
 

@@ -86,7 +86,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits,
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits, gives_up_at as "givesUpAt",
            (select max(begun_at) from attempts a where a.message_id = r.message_id and r.n = any(a.recipients)) as "lastAttemptAt"
     from recipients r
     where message_id = ${id}

@@ -81,7 +81,7 @@ test("five days by a rule: a full mailbox has the operator's own schedule, whate
 })
 
 test('a day by a rule: a destination that is given up sooner, which the delay report says, with a last attempt at the end', async () => {
-  const rule = { match: { domain: 'partner.test', code: '451' }, then: { giveUpAfter: '1d' } }
+  const rule = { name: 'a day', match: { domain: 'partner.test', code: '451' }, then: { giveUpAfter: '1d' } }
   const { reports, attempts, lasted } = await deferForFiveDays('451 4.7.1 not now', { retry: { rules: [rule] } }, 2)
   const [delayed, failed] = ['delayed', 'failed'].map((action) => reports.find((report) => report.includes(`Action: ${action}\n`))!)
   const header = (name: string) => Date.parse(new RegExp(`^${name}: (.*)$`, 'm').exec(delayed!)![1]!)

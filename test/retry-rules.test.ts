@@ -45,7 +45,7 @@ test('a rule gives up the recipients at one destination sooner than the others; 
   const peer = await startPeer({ rcpt: { '*': '451 4.3.0 later' } })
   const everpost = await prepareEverpost({
     routes: [{ domain: '*', nextHop: `[127.0.0.1]:${peer.port}` }],
-    retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '500ms', rules: [{ match: { domain: '*.closing.test' }, then: { schedule: ['300ms'], giveUpAfter: '2s' } }] },
+    retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '500ms', rules: [{ name: 'closing', match: { domain: '*.closing.test' }, then: { schedule: ['300ms'], giveUpAfter: '2s' } }] },
   })
   const attemptsOf = async (id: string, n: number) => (await readAttempts(everpost.sql, id, 500)).filter(({ recipients }) => recipients.includes(n))
   try {
@@ -69,6 +69,31 @@ test('a rule gives up the recipients at one destination sooner than the others; 
   } finally {
     await everpost.end()
     await peer.close()
+  }
+})
+
+test('a rule gives up what an open circuit keeps from being tried, and says until when it would have been', async () => {
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'closing.test', nextHop: `[127.0.0.1]:${await freePort()}` }],
+    retry: { minimalBackoffTime: '1s', rules: [{ name: 'closing', match: { domain: 'closing.test', phase: 'connect' }, then: { schedule: ['1s'], giveUpAfter: '6s' } }] },
+    destinations: { circuitPause: '1h', circuitFailures: 3 },
+  })
+  try {
+    await everpost.start()
+    const ids = [0, 1, 2, 3].map(() => '')
+    for (const i of ids.keys()) {
+      ids[i] = await everpost.send(`x${i}@closing.test`, 'bob@example.test')
+      if (i < 3) await until('it is tried', async () => (await readRecipients(everpost.sql, ids[i]!, 1))[0]!.outcome)
+    }
+    const shown = await everpost.command('show', ids[2]!)
+    assert.match(shown.stdout, /x2@closing\.test {2}deferred.*, given up .* by a retry rule/)
+    for (const id of ids.slice(0, 3)) assert.deepEqual(await everpost.states(id), ['expired'])
+    const attempts = await Promise.all(ids.map(async (id) => (await readAttempts(everpost.sql, id, 99)).length))
+    assert.ok(attempts[2]! <= 2, `${attempts} attempts: the circuit was open`)
+    await until('the reports arrive', () => everpost.maildir('bob').length === 3)
+    assert.match(everpost.maildir('bob')[0]!, /Action: failed\nStatus: 4\.4\.7\n/)
+  } finally {
+    await everpost.end()
   }
 })
 
