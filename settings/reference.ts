@@ -40,24 +40,25 @@ function rowsOf(prefix: string, schema: SettingSchema): string[] {
   })
 }
 
-/** The row of a key, and a row for each key of a mapping that it may hold. */
+/** The row of a key, and a row for each key of a mapping that it may hold, alone or in a list. */
 function row(key: string, schema: SettingSchema): string[] {
   const fallback = schema.default === undefined ? '' : code(schema.default)
-  const below = Object.entries((schema.anyOf?.find((each) => each.properties) ?? schema).properties ?? {})
+  const list = schema.items?.properties !== undefined
+  const below = Object.entries((schema.anyOf?.find((each) => each.properties) ?? (list ? schema.items! : schema)).properties ?? {})
   return [
     `| \`${key}\` | ${form(schema)} | ${fallback} | ${schema.description ?? ''} |`,
-    ...below.flatMap(([name, inner]) => row(`${key}.${name}`, inner)),
+    ...below.flatMap(([name, inner]) => row(`${key}${list ? '[]' : ''}.${name}`, inner)),
   ]
 }
 
 function form(schema: SettingSchema): string {
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ')
-  if (schema.type === 'array') return `list of ${schema.items?.type ?? 'values'}s`
+  if (schema.type === 'array') return `list of ${schema.items?.type ?? 'value'}s`
   if (schema.type === 'string' && /^\d+(ms|s|m|h|d)$/.test(String(schema.default))) return 'duration'
   if (schema.type === 'string' && /^\d+[KMG]iB$/.test(String(schema.default))) return 'size'
   if (schema.properties) return 'mapping'
   if (schema.anyOf) return schema.anyOf.map(form).filter((each) => each !== '').join(', or ')
-  return schema.type ?? ''
+  return [schema.type ?? ''].flat().join(', or ')
 }
 
 function code(value: unknown): string {
