@@ -124,7 +124,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     }
     if (probed !== undefined && !(await link.claimProbe(probed).catch(() => false))) {
       end(false)
-      return { kind: 'refused', name: probed, until: later(postgresTime() + probeWait, probeWait), why: `${probed} failed before, and another attempt probes it` }
+      return probing(probed)
     }
     return { kind: 'pass', slow: entry.network && isSlow(meter), leave: (outcomes) => leave(entry, end, probed, outcomes) }
   }
@@ -227,8 +227,10 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     return { kind: 'refused', name, until: later(suspendedUntil.getTime(), settings.resumeOver), why }
   }
 
-  function broken({ name, circuitUntil, circuitWhy }: DestinationRow, now: number): Refusal | null {
-    if (!circuitUntil || circuitUntil.getTime() <= now) return null
+  function broken({ name, circuitUntil, circuitWhy, probeUntil }: DestinationRow, now: number): Refusal | null {
+    if (!circuitUntil) return null
+    // Known without asking: as long as the probe lasts, what waits costs a look, and no activity.
+    if (circuitUntil.getTime() <= now) return probeUntil && probeUntil.getTime() > now ? probing(name) : null
     const why = `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}`
     return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why }
   }
@@ -246,6 +248,10 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
 function describe(name: string, { concurrency, rate }: Limit): string {
   const parts = [concurrency === null ? '' : `${concurrency} attempts at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
   return `the limit for ${name} is reached: ${parts.filter((part) => part !== '').join(', ')}`
+}
+
+function probing(name: string): Refusal {
+  return { kind: 'refused', name, until: later(postgresTime() + probeWait, probeWait), why: `${name} failed before, and another attempt probes it` }
 }
 
 /** Spread, so that what waited together does not come together. */
