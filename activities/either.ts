@@ -1,6 +1,8 @@
 // One signal of several. AbortSignal.any and AbortSignal.timeout would do, but Node 20 never lets go of the former once somebody has
 // listened to it, some 1.3 KiB for each attempt, and collects the latter as garbage before its time when only the former knows of it.
 
+import { setMaxListeners } from 'node:events'
+
 export interface Either {
   /** Aborted when one of the others is, or when the time is over. */
   signal: AbortSignal
@@ -14,6 +16,8 @@ export function eitherOf(others: AbortSignal[], time?: number): Either {
   const abort = () => controller.abort()
   const timer = time === undefined ? undefined : setTimeout(abort, time)
   for (const other of others) {
+    // A message for many next hops has as many attempts that wait for one signal: no leak.
+    setMaxListeners(0, other)
     if (other.aborted) abort()
     else other.addEventListener('abort', abort)
   }
