@@ -26,6 +26,11 @@ export function wants({ notify }: Pick<ReportedRow, 'notify'>, event: ReportEven
   return notify.length === 0 ? event !== 'succeeded' : notify.includes(asked[event])
 }
 
+/** Of one that has failed: whether its time was over, by the queue lifetime or by a rule, rather than that it was refused for good. */
+export function hasExpired({ state, outcome }: Pick<ReportedRow, 'state' | 'outcome'>): boolean {
+  return state === 'queued' || outcome?.givenUp === true
+}
+
 /**
  * One for each reverse-path; none when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
  * reverse-path go to the postmaster, where the settings name one, and nowhere if that very mail was on its way there.
@@ -104,7 +109,7 @@ function returnsWhole(deps: ActivityDeps, { event, message }: ReportOn): boolean
 
 function reportOn(deps: ActivityDeps, recipient: ReportedRow, { event, message }: ReportOn): ReportRecipient {
   const { forwardPath, orcpt, outcome, lastAttemptAt } = recipient
-  const expired = event === 'failed' && (recipient.state === 'queued' || outcome?.givenUp === true)
+  const expired = event === 'failed' && hasExpired(recipient)
   const isLocal = Object.hasOwn(deps.settings.localDomains, domainOf(forwardPath))
   return {
     forwardPath,

@@ -8,7 +8,7 @@ import { isDatabaseError } from '../store/database.ts'
 import { type MessageRow, readMessage } from '../store/messages.ts'
 import { type ReportedRow, settleReports } from '../store/reports.ts'
 import { logSettled } from './log-settled.ts'
-import { makeReports, wants } from './make-report.ts'
+import { hasExpired, makeReports, wants } from './make-report.ts'
 import type { ActivityDeps } from './index.ts'
 import { recipientsShown } from './stamp-headers.ts'
 import type { DsnArgument, DsnSent } from './types.ts'
@@ -50,7 +50,8 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
 }
 
 /** What an attempt has decided stands in the log already. */
-function logFailed(deps: ActivityDeps, message: MessageRow, { forwardPath: to, state, outcome, attempts: attempt, waits }: ReportedRow): void {
-  if (state === 'queued' || outcome?.givenUp) logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
+function logFailed(deps: ActivityDeps, message: MessageRow, recipient: ReportedRow): void {
+  const { forwardPath: to, outcome, attempts: attempt, waits } = recipient
+  if (hasExpired(recipient)) logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
   else if (outcome?.phase === 'queue') logSettled(deps, message, { to, status: 'bounced', dsn: outcome.enhanced, attempt, text: outcome.text })
 }

@@ -20,17 +20,17 @@ export function verdictOn(
   // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
   const now = Math.max(postgresTime(), clock)
   const { outcome, ruled: byRules } = ruled(plain, rule, ruledBefore, now)
-  const settled = { n, outcome, counts, ruled: byRules, givesUpAt: null, nextAttemptAt: null }
-  if (outcome.status === 'delivered') return { ...settled, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered' }
-  if (outcome.status === 'bounced') return { ...settled, state: 'bouncing' }
+  const verdict = { n, outcome, counts, ruled: byRules, givesUpAt: null, nextAttemptAt: null }
+  if (outcome.status === 'delivered') return { ...verdict, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered' }
+  if (outcome.status === 'bounced') return { ...verdict, state: 'bouncing' }
   const given = givesUpAt(rule, byRules)
-  if (given !== null && now >= given) return { ...settled, state: 'bouncing', outcome: { ...outcome, givenUp: true } }
+  if (given !== null && now >= given) return { ...verdict, state: 'bouncing', outcome: { ...outcome, givenUp: true } }
   const next = counts
     ? nextAttemptAt({ now, attempts: attempts + 1, rule, times: rule ? byRules.times[rule.name]! : 0, schedule: deps.settings.retry, random: Math.random() })
     : now + policyPause
   // The last attempt is made when the time is over, not earlier.
   const endsAt = Math.min(expiresAt, given ?? expiresAt)
-  return { ...settled, state: 'queued', givesUpAt: given === null ? null : new Date(given), nextAttemptAt: new Date(now < endsAt ? Math.min(next, endsAt) : next) }
+  return { ...verdict, state: 'queued', givesUpAt: given === null ? null : new Date(given), nextAttemptAt: new Date(now < endsAt ? Math.min(next, endsAt) : next) }
 }
 
 /** RFC 3461 section 5.2: a success is ours to report, unless the next hop has been asked to. */

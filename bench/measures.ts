@@ -52,8 +52,20 @@ export interface Bench {
   end(): Promise<void>
 }
 
+interface Load {
+  clients: number
+  size: number
+  untilDelivered: boolean
+  rate: number
+  reconnect?: boolean
+}
+
 const clients = 20
 const size = 10 * 1024
+const endToEnd: Load = { clients, size, untilDelivered: true, rate: 0 }
+const acceptOnly: Load = { clients, size, untilDelivered: false, rate: 0 }
+/** Ten messages a second. */
+const gentle: Load = { clients: 5, size, untilDelivered: true, rate: 10 }
 /** Recipients of the message to one destination, and of that to many. */
 const manyRecipients = 1000
 const manyDestinations = 200
@@ -93,43 +105,34 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   ceiling: (bench) => ceiling(bench, bench.temporal),
   /** Accepted, driven by a workflow, taken by the sink: as many under way as in the ceiling. */
   async 'end-to-end'(bench) {
-    return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 })
+    return await withLoad(bench, 'serve', {}, endToEnd)
   },
   /** Both with a Temporal that keeps nothing on disk, for those to whom Postgres alone is truth enough. */
   'ceiling-in-memory': async (bench) => await ceiling(bench, await bench.inMemory()),
-  async 'end-to-end-in-memory'(bench) {
-    const temporal = await bench.inMemory()
-    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients, size, untilDelivered: true, rate: 0 })
-  },
+  'end-to-end-in-memory': async (bench) => await withTemporal(bench, await bench.inMemory(), endToEnd),
   /** Both, and the gentle load, with Temporal's real server, which shares our Postgres. */
   'ceiling-on-postgres': async (bench) => await ceiling(bench, await bench.onPostgres()),
-  async 'end-to-end-on-postgres'(bench) {
-    const temporal = await bench.onPostgres()
-    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients, size, untilDelivered: true, rate: 0 })
-  },
-  async 'latency-on-postgres'(bench) {
-    const temporal = await bench.onPostgres()
-    return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, { clients: 5, size, untilDelivered: true, rate: 10 })
-  },
+  'end-to-end-on-postgres': async (bench) => await withTemporal(bench, await bench.onPostgres(), endToEnd),
+  'latency-on-postgres': async (bench) => await withTemporal(bench, await bench.onPostgres(), gentle),
   /** The same with a queue of messages that wait for their next attempt. */
   async 'queued-1000'(bench) {
-    return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 }, (sql) => fillQueue(sql, 1000))
+    return await withLoad(bench, 'serve', {}, endToEnd, (sql) => fillQueue(sql, 1000))
   },
   async 'queued-1000000'(bench) {
-    return await withLoad(bench, 'serve', {}, { clients, size, untilDelivered: true, rate: 0 }, (sql) => fillQueue(sql, 1_000_000))
+    return await withLoad(bench, 'serve', {}, endToEnd, (sql) => fillQueue(sql, 1_000_000))
   },
   /** The same by Postfix, when it is installed. */
   async 'postfix-end-to-end'(bench) {
-    return await withPostfix(bench, { clients, size, untilDelivered: true, rate: 0 })
+    return await withPostfix(bench, endToEnd)
   },
   async 'postfix-accept'(bench) {
-    return await withPostfix(bench, { clients, size, untilDelivered: false, rate: 0 })
+    return await withPostfix(bench, acceptOnly)
   },
   async 'postfix-accept-each'(bench) {
-    return await withPostfix(bench, { clients, size, untilDelivered: false, rate: 0, reconnect: true })
+    return await withPostfix(bench, { ...acceptOnly, reconnect: true })
   },
   async 'postfix-latency'(bench) {
-    return await withPostfix(bench, { clients: 5, size, untilDelivered: true, rate: 10 })
+    return await withPostfix(bench, gentle)
   },
   /** One message to a thousand recipients at one destination, and one to two hundred at as many. */
   'one-destination': () => toMany(manyRecipients, 1),
@@ -140,25 +143,25 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   },
   /** Accepted only: Temporal is away. */
   async accept(bench) {
-    return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { clients, size, untilDelivered: false, rate: 0 })
+    return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, acceptOnly)
   },
   /** The same with a connection for each message. */
   async 'accept-each'(bench) {
-    return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { clients, size, untilDelivered: false, rate: 0, reconnect: true })
+    return await withLoad(bench, 'ingress', { TEMPORAL_ADDRESS: '127.0.0.1:1' }, { ...acceptOnly, reconnect: true })
   },
   /** The same by a bare smtp-server that throws messages away. */
   async 'bare-accept'(bench) {
     const [bare, child] = [startChild('bare'), startChild('load')]
     try {
       const { port } = await bare.hello
-      return await underLoad(bench, child, port!, { clients, size, untilDelivered: false, rate: 0 }, { 'bare smtp-server': () => cpuOf(bare.pid) })
+      return await underLoad(bench, child, port!, acceptOnly, { 'bare smtp-server': () => cpuOf(bare.pid) })
     } finally {
       bare.end()
     }
   },
   /** From the 250 to the sink at ten messages a second. */
   async latency(bench) {
-    return await withLoad(bench, 'serve', {}, { clients: 5, size, untilDelivered: true, rate: 10 })
+    return await withLoad(bench, 'serve', {}, gentle)
   },
   /** The most memory that ingress takes with fifty messages of 50 MiB at once. */
   async memory() {
@@ -186,12 +189,9 @@ function serversCpu(temporal: Temporal, postgres: Bench['postgres']): Meters {
   return { temporal: () => cpuOf(temporal.pid), postgres: () => cpuOf(postgres.pid), ...part }
 }
 
-interface Load {
-  clients: number
-  size: number
-  untilDelivered: boolean
-  rate: number
-  reconnect?: boolean
+/** Everpost with another Temporal than the usual one. */
+async function withTemporal(bench: Bench, temporal: Temporal, load: Load): Promise<Measured> {
+  return await withLoad({ ...bench, temporal }, 'serve', { TEMPORAL_ADDRESS: temporal.address }, load)
 }
 
 async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessEnv, load: Load, prepare?: (sql: Sql) => Promise<void>): Promise<Measured> {

@@ -14,6 +14,10 @@ export interface DestinationView extends DestinationSummary {
   control: DestinationRow | null
 }
 
+interface ShownDestination extends DestinationView {
+  replies: Told[]
+}
+
 export async function listDestinations(file: string | undefined, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   const views = await withDatabase(settings, async (sql) => join(await summariseDestinations(sql), await readDestinations(sql)))
@@ -24,10 +28,10 @@ export async function listDestinations(file: string | undefined, options: { json
 
 export async function showDestination(file: string | undefined, given: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
-  const [view] = await withDatabase(settings, async (sql): Promise<(DestinationView & { replies: Told[] })[]> => {
+  const view = await withDatabase(settings, async (sql): Promise<ShownDestination | null> => {
     const { name } = await canonicalName(sql, given)
-    const [view] = join(await summariseDestinations(sql, name), await readDestinations(sql, name))
-    return view ? [{ ...view, replies: await repliesOf(sql, name) }] : []
+    const [found] = join(await summariseDestinations(sql, name), await readDestinations(sql, name))
+    return found ? { ...found, replies: await repliesOf(sql, name) } : null
   })
   if (!view) throw new CommandError(`nothing is known of a destination ${given}. everpost destination list names those that are.`)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
@@ -112,7 +116,7 @@ function limits(concurrency: number | null, rate: number | null): string {
   return ` to ${parts.filter((part) => part !== '').join(' and ')}`
 }
 
-function describe(view: DestinationView & { replies: Told[] }): string {
+function describe(view: ShownDestination): string {
   const { control } = view
   return [
     `Destination ${view.name}  ${view.state}`,

@@ -96,6 +96,8 @@ export interface TemporalOptions {
   inMemory?: boolean
   /** Search attributes of the namespace, with their types. */
   searchAttributes?: Record<string, string>
+  /** Values of its dynamic configuration that are not to be the usual ones. */
+  dynamicConfig?: Record<string, number>
   /** 0 or none: a free one. */
   port?: number
   uiPort?: number
@@ -112,7 +114,7 @@ export interface RunningTemporal {
 }
 
 /** Starts the dev server with the namespace `default`; resolves when it serves. */
-export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
+export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, dynamicConfig = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
   // It does not wait for the disk at each commit: what a failure of power takes from it is driven anew from Postgres, which does.
@@ -123,8 +125,9 @@ export async function startTemporal({ folder, inMemory = false, progress, search
   const uiPort = ports.uiPort || (await freePort())
   progress('Temporal: starting (a few seconds)')
   const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
+  const dynamic = Object.entries(dynamicConfig).flatMap(([name, value]) => ['--dynamic-config-value', `${name}=${value}`])
   const child = startChild({
-    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', ...storage, ...attributes],
+    command: [path, 'server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort), '--log-level', 'warn', ...storage, ...attributes, ...dynamic],
     logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM',
   })
   const address = `127.0.0.1:${port}`

@@ -180,13 +180,14 @@ export async function putOffRecipients(sql: Sql, { id, recipients, destination, 
     const tx = transaction as unknown as Sql
     await lockMessage(tx, id)
     await tx`
-      update recipients r set destination = case when over then null else ${destination}::text end, waits = case when over then null else ${why}::text end,
-        next_attempt_at = case when ends > at then least(${until}, ends) else ${until} end,
-        state = case when over then 'bouncing' else r.state end, outcome = case when over then r.outcome || '{"givenUp": true}' else r.outcome end
-      from messages m, lateral (select greatest(now(), ${clock}) as at) clock,
-        lateral (select r2.n, least(m.expires_at, r2.gives_up_at) as ends, coalesce(r2.gives_up_at <= at, false) as over
-          from recipients r2 where r2.message_id = m.id and r2.n = any(${recipients}::int[])) e
-      where m.id = ${id} and r.message_id = m.id and r.n = e.n and r.state = 'queued'
+      update recipients r set
+        state = case when r.gives_up_at <= c.at then 'bouncing' else r.state end,
+        outcome = case when r.gives_up_at <= c.at then r.outcome || '{"givenUp": true}' else r.outcome end,
+        destination = case when r.gives_up_at <= c.at then null else ${destination}::text end,
+        waits = case when r.gives_up_at <= c.at then null else ${why}::text end,
+        next_attempt_at = case when least(m.expires_at, r.gives_up_at) > c.at then least(${until}, m.expires_at, r.gives_up_at) else ${until} end
+      from messages m, (select greatest(now(), ${clock}) as at) c
+      where m.id = ${id} and r.message_id = m.id and r.n = any(${recipients}::int[]) and r.state = 'queued'
         and (r.leased_until is null or r.leased_until <= now())`
     return await settleProgress(tx, id, retention)
   })

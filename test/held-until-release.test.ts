@@ -5,9 +5,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { ensureCertificate } from '../dev/certificate.ts'
 import { hashPassword } from '../ingress/password.ts'
-import { dialogue } from '../ingress/testing.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { prepareEverpost } from './support/everpost.ts'
+import { submitLater } from './support/submit-later.ts'
 
 test('a message submitted with HOLDFOR is delivered when its time has come, through a restart', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-held-'))
@@ -18,21 +18,7 @@ test('a message submitted with HOLDFOR is delivered when its time has come, thro
   })
   try {
     const child = await everpost.start()
-    const replies = await dialogue(everpost.ports['submission']!, `
-      > EHLO c.test
-      < 250
-      > AUTH PLAIN ${Buffer.from('\0alice@example.test\0wonderland').toString('base64')}
-      < 235
-      > MAIL FROM:<alice@example.test> HOLDFOR=8
-      < 250
-      > RCPT TO:<bob+later@example.test>
-      < 250
-      > DATA
-      < 354
-      > Subject: later
-      > .
-      < 250 2.0.0 Ok`, true)
-    const id = /queued as (\w+)/.exec(replies.at(-1)!)![1]!
+    const id = await submitLater(everpost, 'bob+later@example.test', 8)
     assert.deepEqual(await everpost.states(id, () => true), ['queued'])
     await everpost.stop(child, 'SIGKILL')
     await everpost.start()

@@ -9,15 +9,13 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { ensureCertificate } from '../../dev/certificate.ts'
-import { startChild } from '../../dev/child.ts'
-import { freePort } from '../../dev/ports.ts'
-import { findTemporal } from '../../dev/temporal.ts'
+import { findTemporal, startTemporal } from '../../dev/temporal.ts'
 import { hashPassword } from '../../ingress/password.ts'
-import { dialogue } from '../../ingress/testing.ts'
 import { searchAttributes } from '../../mail/search.ts'
 import { readRecipients } from '../../store/recipients.ts'
 import { startPeer } from '../../smtp/testing.ts'
 import { type Everpost, prepareEverpost } from '../support/everpost.ts'
+import { submitLater } from '../support/submit-later.ts'
 import { until } from '../support/until.ts'
 
 const folder = fileURLToPath(new URL('../../../test/replay/histories/', import.meta.url))
@@ -111,43 +109,15 @@ async function write(name: string, everpost: Everpost, id: string, run?: string)
   writeFileSync(`${folder}${name}.json`, `${withoutPlace(history, everpost.folder)}\n`)
 }
 
-/** Submits a message that is not to be sent before so many seconds; returns its queue id. */
-async function submitLater(everpost: Everpost, to: string, seconds: number): Promise<string> {
-  const replies = await dialogue(everpost.ports['submission']!, `
-    > EHLO c.test
-    < 250
-    > AUTH PLAIN ${Buffer.from('\0alice@example.test\0wonderland').toString('base64')}
-    < 235
-    > MAIL FROM:<alice@example.test> HOLDFOR=${seconds}
-    < 250
-    > RCPT TO:<${to}>
-    < 250
-    > DATA
-    < 354
-    > Subject: later
-    > .
-    < 250 2.0.0 Ok`, true)
-  return /queued as (\w+)/.exec(replies.at(-1)!)![1]!
-}
-
+/** A Temporal that suggests a fresh run after so many events. */
 async function startSuggesting(): Promise<{ address: string; stop(): Promise<void> }> {
-  const [own, port, { path }] = [mkdtempSync(join(tmpdir(), 'everpost-record-')), await freePort(), await findTemporal(console.log)]
-  const attributes = Object.entries(searchAttributes).flatMap(([name, type]) => ['--search-attribute', `${name}=${type}`])
-  const server = [path, 'server', 'start-dev', '--headless', '--ip', '127.0.0.1', '--port', String(port), '--log-level', 'warn', ...attributes]
-  const child = startChild({
-    command: [...server, '--dynamic-config-value', `limit.historyCount.suggestContinueAsNew=${suggested}`],
-    logFile: join(own, 'temporal.log'), pidFile: join(own, 'temporal.pid'), stopSignal: 'SIGTERM',
-  })
-  const address = `127.0.0.1:${port}`
-  const serves = async () => {
-    const connection = await Connection.connect({ address, connectTimeout: 1000 })
-    return await connection.workflowService.describeNamespace({ namespace: 'default' }).finally(() => connection.close())
-  }
-  await until('Temporal serves', () => serves().catch(() => null))
+  const own = mkdtempSync(join(tmpdir(), 'everpost-record-'))
+  const dynamicConfig = { 'limit.historyCount.suggestContinueAsNew': suggested }
+  const temporal = await startTemporal({ folder: own, inMemory: true, searchAttributes, dynamicConfig, progress: console.log })
   return {
-    address,
+    address: temporal.address,
     async stop() {
-      await child.stop()
+      await temporal.stop()
       rmSync(own, { recursive: true, force: true })
     },
   }
