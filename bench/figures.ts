@@ -39,6 +39,8 @@ const names: Record<string, string> = {
   'bare-accept': 'a bare smtp-server that throws messages away', 'postfix-end-to-end': 'Postfix end to end',
   'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
   'accept-each': 'Everpost, accept only, a connection for each message', 'postfix-accept-each': 'Postfix, accept only, a connection for each message',
+  'exim-end-to-end': 'Exim end to end', 'exim-accept': 'Exim, accept only', 'exim-accept-each': 'Exim, accept only, a connection for each message',
+  'exim-latency': 'Exim, 10 messages a second',
 }
 
 const of = (rounds: Measured[], value: (measured: Measured) => number | undefined) => {
@@ -60,6 +62,7 @@ export function aims(results: Results): [string, string | null][] {
     ['accept, of what a bare smtp-server throws away', number(ratio(results, 'accept', 'bare-accept'))],
     ['accept, of what Postfix accepts (aim 1)', number(ratio(results, 'accept', 'postfix-accept'))],
     ['the same with a connection for each message (aim 1)', number(ratio(results, 'accept-each', 'postfix-accept-each'))],
+    ['end to end, of what Exim delivers (aim 1)', number(ratio(results, 'end-to-end', 'exim-end-to-end'))],
     ['accept to next hop at a gentle load, p50 in ms (aim 50)', number(p50, 1)],
     ['CPU of Everpost beyond that of the ceiling, ms a message (aim 4)', number(beyond, 1)],
     ['memory of ingress with 50 messages of 50 MiB, in MiB (aim 400)', number(results['memory']?.[0]?.memory, 0)],

@@ -5,6 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
+import { hasExim } from './exim.ts'
 import { aims, type Results, writeFigures } from './figures.ts'
 import { type Bench, type Measured, measures, firstRoundOnly, prepareBench } from './measures.ts'
 import { hasPostfix } from './postfix.ts'
@@ -22,7 +23,7 @@ if (unknown.length > 0) {
   console.error(`there is no benchmark ${unknown.join(', ')}; there are ${Object.keys(measures).join(', ')}`)
   process.exit(64)
 }
-const absent = { postfix: hasPostfix() ? null : 'Postfix is not installed', 'on-postgres': lacksTemporalServer() }
+const absent = { postfix: hasPostfix() ? null : 'Postfix is not installed', exim: hasExim() ? null : 'Exim is not installed (EVERPOST_EXIM names its program)', 'on-postgres': lacksTemporalServer() }
 const chosen = asked.filter((name) => {
   const [, reason] = Object.entries(absent).find(([part]) => name.includes(part)) ?? []
   if (reason) console.log(`${name} is left out: ${reason}`)

@@ -48,7 +48,14 @@ async function acceptUploaded(tx: Sql, message: NewMessage): Promise<void> {
 /** Stores several messages in one statement, which costs each a third (docs/performance.md): all of them or none. Uploads must have been ended. */
 export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<void> {
   const of = <T>(value: (message: NewMessage) => T) => messages.map(value)
-  const bodies = messages.flatMap(({ id, body }) => (body === 'uploaded' ? [] : [{ id, ...encode(body as Buffer) }]))
+  let next = 1 // where in all bodies the next begins, as Postgres counts
+  const small = messages.flatMap(({ id, body }) => {
+    if (body === 'uploaded') return []
+    const first = next
+    next += body.length
+    return [{ id, body, first }]
+  })
+  const bodies = encode(Buffer.concat(small.map(({ body }) => body)))
   const recipients = messages.flatMap(({ id, sendAt, envelope }) => envelope.recipients.map((recipient) => ({ id, sendAt, ...recipient })))
   await sql`
     with message as (
@@ -62,10 +69,13 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
         ${of((m) => JSON.stringify(m.origin))}::text[], ${of((m) => m.lifetime)}::float8[], ${of((m) => m.sendAt?.toISOString() ?? null)}::timestamptz[]
       ) as m (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, lifetime, send_at)
     ),
+    bodies as materialized (
+      select case ${bodies.encoding} when 'hex' then decode(${bodies.text}, 'hex') else convert_to(${bodies.text}, ${bodies.encoding}) end as octets
+    ),
     chunk as (
       insert into body_chunks (message_id, seq, bytes)
-      select id, 0, case when ascii = 1 then convert_to(body, 'UTF8') else decode(body, 'hex') end
-      from unnest(${bodies.map((b) => b.id)}::text[], ${bodies.map((b) => b.text)}::text[], ${bodies.map((b) => Number(b.ascii))}::int[]) as b (id, body, ascii)
+      select id, 0, substring(octets from first for length)
+      from bodies, unnest(${small.map((m) => m.id)}::text[], ${small.map((m) => m.first)}::int[], ${small.map((m) => m.body.length)}::int[]) as b (id, first, length)
     )
     insert into recipients (message_id, n, forward_path, domain, notify, orcpt, verp, next_attempt_at, state, outcome, settled_at)
     select id, n, forward_path, domain, string_to_array(notify, ','), orcpt, verp, greatest(now(), send_at),
@@ -79,9 +89,9 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
 }
 
 /** As text where that is possible, as it mostly is: the driver would send octets as twice as many hexadecimal digits. */
-function encode(body: Buffer): { text: string; ascii: boolean } {
-  const ascii = isAscii(body) && !body.includes(0)
-  return { text: body.toString(ascii ? 'latin1' : 'hex'), ascii }
+function encode(octets: Buffer): { text: string; encoding: 'UTF8' | 'LATIN1' | 'hex' } {
+  if (octets.includes(0)) return { text: octets.toString('hex'), encoding: 'hex' }
+  return { text: octets.toString('latin1'), encoding: isAscii(octets) ? 'UTF8' : 'LATIN1' }
 }
 
 /** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */

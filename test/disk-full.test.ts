@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { startPostgres } from '../dev/postgres.ts'
 import { openDatabase } from '../store/database.ts'
+import { mountDisk, withoutMounts } from './support/disk.ts'
 import { prepareEverpost } from './support/everpost.ts'
-import { mountDisk, withoutMounts } from './support/full-disk.ts'
 import { until } from './support/until.ts'
 
 test("Postgres' disk is full: mail is deferred with 452, nothing accepted is lost, and once there is room it goes on by itself", { skip: withoutMounts() }, async () => {
-  const disk = mountDisk(320)
+  const disk = mountDisk(mkdtempSync(join(tmpdir(), 'everpost-disk-')), 320)
   const open = (port = 0) => startPostgres({ folder: disk.folder, port, settings: { min_wal_size: '32MB', max_wal_size: '64MB' }, progress: () => {} })
   let postgres = await open()
   const everpost = await prepareEverpost({ database: { url: postgres.url } })
@@ -21,7 +24,7 @@ test("Postgres' disk is full: mail is deferred with 452, nothing accepted is los
   try {
     await everpost.start()
     await send(1000)
-    disk.fill()
+    await disk.fill()
     await until('mail is refused', async () => {
       await send(3_000_000)
       return refused.includes(452)
@@ -45,7 +48,7 @@ test("Postgres' disk is full: mail is deferred with 452, nothing accepted is los
     await everpost.end()
     await sql.end({ timeout: 1 })
     await postgres.stop()
-    disk.end()
+    await disk.end()
   }
 })
 

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startPostgres } from '../dev/postgres.ts'
+import { openDatabase } from '../store/database.ts'
+import { type Disk, mountDisk, withoutMounts } from './support/disk.ts'
+import { prepareEverpost } from './support/everpost.ts'
+import { until } from './support/until.ts'
+
+const skip = withoutMounts()
+const newDisk = () => mountDisk(mkdtempSync(join(tmpdir(), 'everpost-power-')), 512)
+const open = (disk: Disk, port = 0) => startPostgres({ folder: disk.folder, port, settings: { max_wal_size: '64MB' }, progress: () => {} })
+
+test('the machine loses its power, again and again: what was answered 250 is in a Maildir or still queued, and then delivered', { skip }, async () => {
+  const disk = newDisk()
+  let postgres = await open(disk)
+  const mail = join(disk.folder, 'mail')
+  const everpost = await prepareEverpost({
+    database: { url: postgres.url }, localDomains: { 'example.test': { deliver: 'maildir', path: `${mail}/{localpart}` } },
+  })
+  const accepted: string[] = []
+  const delivered = () => readdirSync(join(mail, 'box', 'new')).length
+  try {
+    for (let loss = 1; loss <= 4; loss++) {
+      const process = await everpost.start()
+      disk.sync() // what initdb and dev/postgres.ts have made
+      let on = true
+      const clients = Array.from({ length: 6 }, async () => {
+        while (on) await everpost.send('box@example.test').then((id) => accepted.push(id), () => sleep(10))
+      })
+      const before = accepted.length
+      await until('mail flows', () => accepted.length > before + 40 * loss && delivered() > 0)
+      disk.losePower()
+      const gone = everpost.stop(process, 'SIGKILL')
+      globalThis.process.kill(postgres.pid, 'SIGKILL')
+      on = false
+      await Promise.all([gone, ...clients])
+      await disk.powerOn()
+      await postgres.stop()
+      postgres = await open(disk, postgres.port)
+      const sql = openDatabase(postgres.url, 1, 'test')
+      const rows = await sql<{ id: string; state: string }[]>`select message_id as id, state from recipients`
+      await sql.end()
+      const known = new Map(rows.map(({ id, state }) => [id, state]))
+      assert.deepEqual(accepted.filter((id) => !known.has(id)), [], `lost with power ${loss}`)
+      // What the record calls delivered must have been on the disk before the record was.
+      assert.ok(delivered() >= rows.filter(({ state }) => state === 'delivered').length, `after ${loss}: ${delivered()} files`)
+    }
+    await everpost.start()
+    const sql = openDatabase(postgres.url, 1, 'test')
+    await until('all is delivered', async () => (await sql`select from recipients where state <> 'delivered'`).length === 0, 240_000)
+    await sql.end()
+    assert.ok(delivered() >= accepted.length)
+  } finally {
+    await everpost.end()
+    await postgres.stop()
+    await disk.end()
+  }
+})
+
+test('such a loss of power does forget: a commit that did not wait for the disk is gone', { skip }, async () => {
+  const disk = newDisk()
+  let postgres = await open(disk)
+  try {
+    const sql = openDatabase(postgres.url, 1, 'test')
+    await sql`create table commits (waited boolean)`
+    disk.sync()
+    await sql`insert into commits values (true)`
+    await sql`set synchronous_commit = off`
+    await sql`insert into commits values (false)`
+    disk.losePower()
+    process.kill(postgres.pid, 'SIGKILL')
+    await sql.end({ timeout: 1 })
+    await disk.powerOn()
+    await postgres.stop()
+    postgres = await open(disk, postgres.port)
+    const again = openDatabase(postgres.url, 1, 'test')
+    assert.deepEqual([...(await again`select waited from commits`)], [{ waited: true }])
+    await again.end()
+  } finally {
+    await postgres.stop()
+    await disk.end()
+  }
+})
