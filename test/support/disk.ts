@@ -1,7 +1,7 @@
 // A small disk of a machine that may run out of room and lose its power: ext4 in an image that lies in memory. Only root may mount one.
 
 import { execFile, execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,7 +21,7 @@ export interface Disk {
    * (EXT4_IOC_SHUTDOWN), as the tests of that file system do it. Whoever writes or syncs gets EIO.
    */
   losePower(): void
-  /** Mounted again, its journal replayed. Waits for the processes that still have files open there; they must have been killed. */
+  /** Mounted again, its journal replayed. What works in a folder there is killed first, as by the loss of power; others must have let go of its files. */
   powerOn(): Promise<void>
   end(): Promise<void>
 }
@@ -64,6 +64,7 @@ export function mountDisk(base: string, megabytes: number): Disk {
       execFileSync('perl', ['-e', `open(my $f, '<', $ARGV[0]) or die $!; my $how = pack('L', ${withoutJournal}); ioctl($f, ${shutdown}, $how) or die $!`, folder])
     },
     async powerOn() {
+      killThoseIn(folder)
       await unmount(folder)
       mount()
     },
@@ -76,6 +77,17 @@ export function mountDisk(base: string, megabytes: number): Disk {
 
   function mount(): void {
     execFileSync('mount', ['-o', 'loop', image, folder])
+  }
+}
+
+/** A backend of Postgres that waits for a lock outlives its postmaster, for ever. */
+function killThoseIn(folder: string): void {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (readlinkSync(`/proc/${pid}/cwd`).startsWith(`${folder}/`)) process.kill(Number(pid), 'SIGKILL')
+    } catch {
+      // It has ended meanwhile.
+    }
   }
 }
 
