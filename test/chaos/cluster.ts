@@ -1,6 +1,6 @@
 // All that a chaos run kills and starts again: Postgres, Temporal, three Everposts, and the sink and client that stay.
 
-import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import { freePort } from '../../dev/ports.ts'
 import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
 import { type RunningTemporal, startTemporal } from '../../dev/temporal.ts'
 import type { SettingsFile } from '../../settings/schema.ts'
+import { type Disk, mountDisk } from '../support/disk.ts'
 import type { ClientOrders } from './client.ts'
 import { findMeans, type Means } from './means.ts'
 import type { SinkCommand, SinkOrders } from './sink.ts'
@@ -20,8 +21,8 @@ const checkout = fileURLToPath(new URL('../../../', import.meta.url))
 export const roles = ['ingress', 'serve', 'worker'] as const
 export type Role = (typeof roles)[number]
 
-/** Of the file system in memory; what is not used costs nothing. */
-const diskSize = '2g'
+/** MiB of the disk; what is not used costs nothing. */
+const diskSize = 4096
 
 /** Milliseconds; what a nemesis has to outlast to count as dead. */
 export const lease = 3000
@@ -36,8 +37,8 @@ export interface Cluster {
   means: Means
   /** The faults may last as long as an operator's would; else a test waits for them. */
   patient: boolean
-  /** The file system of Postgres. */
-  disk: string
+  /** What the machine of all but client and sink keeps: Postgres, Temporal, the Maildirs. null: a folder. */
+  disk: Disk | null
   /** Writes a line beside the logs. */
   note(line: string): void
   /** Seconds by which the clock of a process is wrong from now on; it runs on from there. */
@@ -45,9 +46,11 @@ export interface Cluster {
   /** Starts an Everpost that is not running, armed as told; not waited for. */
   startEverpost(role: Role, point: string): void
   restartPostgres(): Promise<void>
-  /** Starts Postgres if it has ended. */
-  keepPostgres(): Promise<void>
+  /** Starts Postgres, and Temporal, if it has ended. */
+  keepServers(): Promise<void>
   restartTemporal(wipe: boolean): Promise<void>
+  /** All that runs ends at once, and what was not synced is gone; after `dark` milliseconds the servers run again. */
+  losePower(disk: Disk, dark: number): Promise<void>
   tellSink(command: SinkCommand): void
   /** Starts the client. */
   startClient(orders: Pick<ClientOrders, 'seed' | 'clients' | 'rate'>, sent: (count: number) => void): { stop(): Promise<void> }
@@ -81,11 +84,12 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
   const quiet = () => {}
   let starts = 0
   const means = findMeans()
-  const disk = at('database')
-  mkdirSync(disk)
-  if (means.disk) execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskSize}`, 'tmpfs', disk])
-  const openPostgres = () => startPostgres({ folder: disk, port: postgresPort, settings: { max_connections: '60', max_wal_size: '256MB' }, progress: quiet })
-  const openTemporal = () => startTemporal({ folder: at('temporal'), port: temporalPort, progress: quiet })
+  mkdirSync(at('machine'))
+  const disk = means.disk ? mountDisk(at('machine'), diskSize) : null
+  const kept = disk?.folder ?? at('machine')
+  let dark = false
+  const openPostgres = () => startPostgres({ folder: join(kept, 'database'), port: postgresPort, settings: { max_connections: '60', max_wal_size: '256MB' }, progress: quiet })
+  const openTemporal = () => startTemporal({ folder: join(kept, 'temporal'), port: temporalPort, progress: quiet })
 
   const sink = fork(fileURLToPath(new URL('./sink.js', import.meta.url)))
   const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
@@ -94,11 +98,11 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
   sink.on('message', taken)
   const cluster: Cluster = {
     folder, sink, sinkPort, means, patient, disk, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
-    ledger: at('ledger'), takings: at('takings'), maildir: at('mail'),
+    ledger: at('ledger'), takings: at('takings'), maildir: join(kept, 'mail'),
     note: (line) => appendFileSync(at('nemesis.log'), `${new Date().toISOString()} ${line}\n`),
     setClock: (role, seconds) => writeFileSync(at(`${role}.clock`), `${seconds < 0 ? '' : '+'}${seconds}\n`),
     startEverpost(role, point) {
-      if (cluster.everposts[role]) return
+      if (cluster.everposts[role] || dark) return
       const home = other !== null && starts++ % 2 === 1 ? other : checkout
       const child = spawn(process.execPath, [join(home, 'cli/everpost.mjs'), '--config', at(`${role}.yaml`), role], {
         cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
@@ -134,17 +138,29 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
         }
       }
     },
-    async keepPostgres() {
-      try {
-        process.kill(cluster.postgres.pid, 0)
-      } catch {
-        await cluster.restartPostgres()
-      }
+    async keepServers() {
+      if (!kill(cluster.postgres.pid, 0)) await cluster.restartPostgres()
+      if (!kill(cluster.temporal.pid, 0)) await cluster.restartTemporal(false)
     },
     async restartTemporal(wipe) {
       await cluster.temporal.stop()
-      if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(folder, 'temporal', `temporal.db${end}`), { force: true })
+      if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(kept, 'temporal', `temporal.db${end}`), { force: true })
       cluster.temporal = await openTemporal()
+    },
+    async losePower(disk, time) {
+      dark = true
+      try {
+        disk.losePower()
+        for (const pid of [cluster.postgres.pid, cluster.temporal.pid]) kill(pid, 'SIGKILL')
+        for (const role of roles) cluster.everposts[role]?.kill('SIGKILL')
+        await sleep(time)
+        while (roles.some((role) => cluster.everposts[role])) await sleep(100)
+        await disk.powerOn()
+        await cluster.restartPostgres()
+        await cluster.restartTemporal(false)
+      } finally {
+        dark = false
+      }
     },
     tellSink: (command) => void sink.send(command),
     startClient(orders, sent) {
@@ -164,7 +180,7 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
       sink.kill('SIGKILL')
       await cluster.temporal.stop()
       await cluster.postgres.stop()
-      if (means.disk) execFileSync('umount', [disk])
+      await disk?.end()
       rmSync(folder, { recursive: true, force: true })
     },
   }
@@ -172,7 +188,7 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
     hostname: 'mx.everpost.chaos',
     listeners: role === 'worker' ? [] : [{ kind: 'smtp', address: '127.0.0.1', port: smtp[role] }],
     http: { address: '127.0.0.1', port: 0 },
-    localDomains: { 'local.chaos': { deliver: 'maildir', path: './mail/{localpart}' } },
+    localDomains: { 'local.chaos': { deliver: 'maildir', path: `${cluster.maildir}/{localpart}` } },
     routes: [{ domain: 'sink.chaos', nextHop: `[127.0.0.1]:${sinkPort}` }, { domain: 'mx.chaos', nextHop: `mx.chaos:${sinkPort}` }],
     dns: { servers: [dns], timeout: '500ms' },
     retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '3s' },
@@ -183,11 +199,21 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
     database: { url: cluster.postgres.url },
     temporal: { address: cluster.temporal.address },
   })
+  disk?.sync() // what initdb and dev/postgres.ts have made
   for (const role of roles) {
     writeFileSync(at(`${role}.yaml`), stringify(settings(role)))
     cluster.setClock(role, 0)
   }
   return cluster
+}
+
+/** false: it has ended. */
+function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(pid, signal)
+  } catch {
+    return false
+  }
 }
 
 /** The clock that counts time-outs stays right, as it would. */

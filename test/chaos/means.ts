@@ -5,7 +5,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 
 export interface Means {
-  /** A disk in memory for Postgres. */
+  /** A disk of its own. */
   disk: boolean
   /** Packets may be dropped. */
   packets: boolean
@@ -17,13 +17,13 @@ const isAlone = process.env['EVERPOST_CHAOS_ALONE'] === 'yes'
 const libraries = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].map((platform) => `/usr/lib/${platform}/faketime/libfaketime.so.1`)
 
 export function findMeans(): Means {
-  return { disk: isAlone, packets: isAlone && works('nft', 'list', 'ruleset'), faketime: libraries.find(existsSync) ?? '' }
+  return { disk: isAlone && existsSync('/dev/loop-control') && works('mkfs.ext4', '-V') && works('perl', '-e', '1'), packets: isAlone && works('nft', 'list', 'ruleset'), faketime: libraries.find(existsSync) ?? '' }
 }
 
 /** The sentences that say what a run leaves out here, and what would bring it back. */
 export function lacking({ disk, packets, faketime }: Means): string[] {
   return [
-    ...(disk ? [] : ['no full disk: that needs root, and unshare']),
+    ...(disk ? [] : ['no full disk and no loss of power: that needs root, unshare, and a loop device']),
     ...(packets ? [] : ['no lines cut: that needs root, unshare and nft (Debian: nftables)']),
     ...(faketime ? [] : ['no wrong clocks: that needs libfaketime (Debian: faketime)']),
   ]

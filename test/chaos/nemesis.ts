@@ -81,7 +81,7 @@ export function createNemesis(cluster: Cluster, { seed, wipes, deadly }: Options
     async relent() {
       cluster.tellSink({ do: 'dns', answer: 'right' })
       if (means.faketime) for (const role of ['ingress', 'worker'] as const) cluster.setClock(role, 0)
-      await cluster.keepPostgres()
+      await cluster.keepServers()
     },
   }
 }
