@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startPostgres } from '../dev/postgres.ts'
 import { openDatabase } from '../store/database.ts'
-import { mountDisk, withoutMounts } from './support/disk.ts'
+import { lacksDisk, mountDisk } from './support/disk.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
-test("Postgres' disk is full: mail is deferred with 452, nothing accepted is lost, and once there is room it goes on by itself", { skip: withoutMounts() }, async () => {
+test("Postgres' disk is full: mail is deferred with 452, nothing accepted is lost, and once there is room it goes on by itself", { skip: lacksDisk() }, async () => {
   const disk = mountDisk(mkdtempSync(join(tmpdir(), 'everpost-disk-')), 320)
   const open = (port = 0) => startPostgres({ folder: disk.folder, port, settings: { min_wal_size: '32MB', max_wal_size: '64MB' }, progress: () => {} })
   let postgres = await open()

@@ -6,11 +6,11 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPostgres } from '../dev/postgres.ts'
 import { openDatabase } from '../store/database.ts'
-import { type Disk, mountDisk, withoutMounts } from './support/disk.ts'
+import { type Disk, lacksDisk, mountDisk } from './support/disk.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
-const skip = withoutMounts()
+const skip = lacksDisk()
 const newDisk = () => mountDisk(mkdtempSync(join(tmpdir(), 'everpost-power-')), 512)
 const open = (disk: Disk, port = 0) => startPostgres({ folder: disk.folder, port, settings: { max_wal_size: '64MB' }, progress: () => {} })
 

@@ -3,6 +3,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { lacksDisk } from '../support/disk.ts'
 
 export interface Means {
   /** A disk of its own. */
@@ -17,13 +18,17 @@ const isAlone = process.env['EVERPOST_CHAOS_ALONE'] === 'yes'
 const libraries = ['x86_64-linux-gnu', 'aarch64-linux-gnu'].map((platform) => `/usr/lib/${platform}/faketime/libfaketime.so.1`)
 
 export function findMeans(): Means {
-  return { disk: isAlone && existsSync('/dev/loop-control') && works('mkfs.ext4', '-V') && works('perl', '-e', '1'), packets: isAlone && works('nft', 'list', 'ruleset'), faketime: libraries.find(existsSync) ?? '' }
+  return {
+    disk: isAlone && !lacksDisk(),
+    packets: isAlone && works('nft', 'list', 'ruleset'),
+    faketime: libraries.find(existsSync) ?? '',
+  }
 }
 
 /** The sentences that say what a run leaves out here, and what would bring it back. */
 export function lacking({ disk, packets, faketime }: Means): string[] {
   return [
-    ...(disk ? [] : ['no full disk and no loss of power: that needs root, unshare, and a loop device']),
+    ...(disk ? [] : [`no full disk and no loss of power: ${lacksDisk() || 'that needs unshare'}`]),
     ...(packets ? [] : ['no lines cut: that needs root, unshare and nft (Debian: nftables)']),
     ...(faketime ? [] : ['no wrong clocks: that needs libfaketime (Debian: faketime)']),
   ]

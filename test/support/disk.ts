@@ -1,7 +1,7 @@
 // A small disk of a machine that may run out of room and lose its power: ext4 in an image that lies in memory. Only root may mount one.
 
 import { execFile, execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -27,8 +27,11 @@ export interface Disk {
 }
 
 /** Why there can be none here, or false. */
-export function withoutMounts(): string | false {
-  return userInfo().uid === 0 ? false : 'a file system is mounted by root alone'
+export function lacksDisk(): string | false {
+  if (userInfo().uid !== 0) return 'a file system is mounted by root alone'
+  if (!existsSync('/dev/loop-control')) return 'there are no loop devices here'
+  const missing = [['mkfs.ext4', 'e2fsprogs'], ['perl', 'perl-base']].filter(([program]) => !['/usr/sbin', '/usr/bin', '/sbin'].some((folder) => existsSync(join(folder, program!))))
+  return missing.length > 0 ? `a disk needs ${missing.map(([program, bundle]) => `${program} (Debian: ${bundle})`).join(' and ')}` : false
 }
 
 /** `base`: an empty folder, which is gone at the end. Throws where no loop device can be had. */
