@@ -1,7 +1,7 @@
 // What the HTTP API works with in this process: the same acceptance, starts and settings as the other edges.
 
 import { readFileSync } from 'node:fs'
-import { Client, Connection } from '@temporalio/client'
+import { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { ConsoleDeps } from '../console/server.ts'
 import { messageControl } from '../console/control.ts'
@@ -15,6 +15,7 @@ import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import { acceptMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
+import { lasting } from './temporal.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -36,7 +37,7 @@ export function consoleApi({ settings, log, aliases, outbox, startMessage, stops
   // Made when first needed: a process of its own accord speaks with Temporal only for mail.
   const lazyClient = () => {
     if (client) return client
-    const connection = Connection.lazy({ address: temporal.address })
+    const connection = lasting(temporal)
     stops.push(() => connection.close())
     client = new Client({ connection, namespace: temporal.namespace })
     return client

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Client, Connection } from '@temporalio/client'
+import { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import { createMetrics } from '../console/metrics.ts'
 import { startConsole } from '../console/server.ts'
@@ -25,6 +25,7 @@ import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
 import { CommandError } from './errors.ts'
+import { lasting } from './temporal.ts'
 
 export type Role = 'serve' | 'ingress' | 'worker'
 
@@ -121,7 +122,7 @@ async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
 
 /** For a process without a worker: workflows start the ordinary way. The connection is made when it is first needed. */
 async function plainStarter(settings: Settings, stops: (() => Promise<unknown>)[]): Promise<StartMessage> {
-  const connection = Connection.lazy({ address: settings.temporal.address })
+  const connection = lasting(settings.temporal)
   stops.push(() => connection.close())
   return workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, false)
 }

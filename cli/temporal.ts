@@ -1,4 +1,4 @@
-// The commands' connection to Temporal.
+// Connections to Temporal, of commands and of processes without a worker.
 
 import { Client, Connection } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
@@ -19,4 +19,14 @@ export async function withTemporal<T>(settings: Settings, use: (client: Client) 
   } finally {
     await connection.close()
   }
+}
+
+/**
+ * For a process that lasts: connected when it is first needed. gRPC itself repeats what fails for the moment: the client's own repetition
+ * is a timer that outlives the connection, and ends the process with an exception when it fires after the end.
+ */
+export function lasting({ address }: Settings['temporal']): Connection {
+  const retryPolicy = { maxAttempts: 5, initialBackoff: '0.1s', maxBackoff: '2s', backoffMultiplier: 2, retryableStatusCodes: ['UNAVAILABLE', 'RESOURCE_EXHAUSTED'] }
+  const serviceConfig = { loadBalancingConfig: [], methodConfig: [{ name: [{}], retryPolicy }] }
+  return Connection.lazy({ address, interceptors: [], channelArgs: { 'grpc.service_config': JSON.stringify(serviceConfig) } })
 }

@@ -54,3 +54,20 @@ test("Temporal's database is wiped: a message that waits is driven on from our t
     await temporal.end()
   }
 })
+
+test('Temporal is down: an ingress that is told to stop, while it asks for the start of what it accepted, ends in order', async () => {
+  const everpost = await prepareEverpost({}, '127.0.0.1:1')
+  try {
+    for (let round = 1; round <= 4; round++) {
+      const child = await everpost.start('ingress')
+      const end = Date.now() + 1500
+      await Promise.all(Array.from({ length: 8 }, async () => {
+        while (Date.now() < end) await everpost.send('carol@example.test')
+      }))
+      await everpost.stop(child)
+      assert.equal(child.exitCode, 0, `in round ${round}`)
+    }
+  } finally {
+    await everpost.end()
+  }
+})
