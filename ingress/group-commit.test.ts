@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { after, test } from 'node:test'
+import { acceptMessages } from '../store/accept.ts'
 import { readBody } from '../store/bodies.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { testDatabase } from '../test/support/database.ts'
@@ -33,6 +34,17 @@ test('messages that come together share transactions, and keep their own octets,
     assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.forwardPath), envelope.recipients.map((r) => r.forwardPath))
   }
   assert.equal((await readRecipients(sql, messages[1]!.id, 1))[0]!.nextAttemptAt.getTime(), later.getTime())
+})
+
+test('the octets of a group are kept, all of ASCII, with any above it, or with a NUL among them', async () => {
+  const ascii = Buffer.from(Array.from({ length: 127 }, (_, i) => i + 1))
+  const high = Buffer.from(Array.from({ length: 255 }, (_, i) => i + 1))
+  const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
+  for (const bodies of [[ascii, Buffer.alloc(0), ascii], [ascii, high, Buffer.from('grüße'), high], [every, high, Buffer.alloc(1), ascii]]) {
+    const messages = bodies.map((body) => newMessage(['a@x.test'], { body, size: body.length }))
+    await acceptMessages(sql, messages)
+    for (const { id, body, size } of messages) assert.deepEqual(await octets(id, size), body)
+  }
 })
 
 test('what is wrong with one of them is not the business of the others', async () => {
