@@ -35,7 +35,7 @@ const names: Record<string, string> = {
   'latency-on-postgres': 'Everpost, 10 messages a second, Temporal on Postgres',
   'queued-1000': 'end to end with 1,000 queued', 'queued-1000000': 'end to end with 1,000,000 queued', commits: 'bare commits of the same bytes, 10 connections',
   accept: 'Everpost, accept only, Temporal away', latency: 'Everpost, 10 messages a second', memory: 'ingress with 50 messages of 50 MiB at once',
-  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 200 destinations',
+  'one-destination': 'one message to 1,000 recipients at one destination', 'many-destinations': 'one message to 1,000 destinations',
   'bare-accept': 'a bare smtp-server that throws messages away', 'postfix-end-to-end': 'Postfix end to end',
   'postfix-accept': 'Postfix, accept only', 'postfix-latency': 'Postfix, 10 messages a second',
   'accept-each': 'Everpost, accept only, a connection for each message', 'postfix-accept-each': 'Postfix, accept only, a connection for each message',

@@ -69,7 +69,7 @@ const acceptOnly: Load = { clients, size, untilDelivered: false, rate: 0 }
 const gentle: Load = { clients: 5, size, untilDelivered: true, rate: 10 }
 /** Recipients of the message to one destination, and of that to many. */
 const manyRecipients = 1000
-const manyDestinations = 200
+const manyDestinations = 1000
 
 export async function prepareBench(seconds: number, choices: Choices, progress: (line: string) => void): Promise<Bench> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-bench-'))
@@ -131,7 +131,7 @@ export const measures: Record<string, (bench: Bench) => Promise<Measured>> = {
   'exim-accept': async (bench) => await withOther(bench, 'exim', acceptOnly),
   'exim-accept-each': async (bench) => await withOther(bench, 'exim', { ...acceptOnly, reconnect: true }),
   'exim-latency': async (bench) => await withOther(bench, 'exim', gentle),
-  /** One message to a thousand recipients at one destination, and one to two hundred at as many. */
+  /** One message to a thousand recipients at one destination, and one to as many destinations. */
   'one-destination': () => toMany(manyRecipients, 1),
   'many-destinations': () => toMany(manyDestinations, manyDestinations),
   /** Bare commits of the same bytes. */
