@@ -2,7 +2,7 @@
 // repetition after a crash puts the same file there once.
 
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import type { Outcome } from '../mail/outcome.ts'
 import { local } from '../mail/verdict.ts'
 import { withLf } from './line-ends.ts'
@@ -26,8 +26,12 @@ export async function deliverMaildir(request: MaildirRequest): Promise<Outcome> 
   const name = `${Math.floor(request.acceptedAt.getTime() / 1000)}.${id}R${n}.${host}`
   const temporary = join(path, 'tmp', name)
   try {
-    for (const folder of ['tmp', 'new', 'cur']) await mkdir(join(path, folder), { recursive: true, mode: 0o700 })
-    if (request.again && (await isThere(path, name))) return local('delivered', '2.0.0', `in ${path} already`)
+    for (const folder of ['tmp', 'new', 'cur']) await makeFolder(join(path, folder))
+    if (request.again && (await isThere(path, name))) {
+      // Whoever put it there may have died before it was for good.
+      for (const folder of ['new', 'cur']) await syncFolder(join(path, folder))
+      return local('delivered', '2.0.0', `in ${path} already`)
+    }
     const file = await open(temporary, 'w', 0o600)
     try {
       for await (const chunk of withLf(request.content)) await file.writeFile(chunk)
@@ -52,6 +56,13 @@ export async function deliverMaildir(request: MaildirRequest): Promise<Outcome> 
 async function isThere(path: string, name: string): Promise<boolean> {
   if ((await readdir(join(path, 'new'))).includes(name)) return true
   return (await readdir(join(path, 'cur'))).some((file) => file === name || file.startsWith(`${name}:`))
+}
+
+/** With those above it, each for good in the one that holds it. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: 0o700 })
+  if (first === undefined) return
+  for (let at = resolve(path), top = resolve(dirname(first)); at !== top; at = dirname(at)) await syncFolder(dirname(at))
 }
 
 async function syncFolder(path: string): Promise<void> {

@@ -26,7 +26,8 @@ export async function withTemporal<T>(settings: Settings, use: (client: Client) 
  * is a timer that outlives the connection, and ends the process with an exception when it fires after the end.
  */
 export function lasting({ address }: Settings['temporal']): Connection {
-  const retryPolicy = { maxAttempts: 5, initialBackoff: '0.1s', maxBackoff: '2s', backoffMultiplier: 2, retryableStatusCodes: ['UNAVAILABLE', 'RESOURCE_EXHAUSTED'] }
-  const serviceConfig = { loadBalancingConfig: [], methodConfig: [{ name: [{}], retryPolicy }] }
-  return Connection.lazy({ address, interceptors: [], channelArgs: { 'grpc.service_config': JSON.stringify(serviceConfig) } })
+  const times = 10
+  const retryPolicy = { maxAttempts: times, initialBackoff: '0.1s', maxBackoff: '5s', backoffMultiplier: 2, retryableStatusCodes: ['UNAVAILABLE', 'UNKNOWN', 'ABORTED', 'RESOURCE_EXHAUSTED'] }
+  const serviceConfig = JSON.stringify({ loadBalancingConfig: [], methodConfig: [{ name: [{}], retryPolicy }] })
+  return Connection.lazy({ address, interceptors: [], channelArgs: { 'grpc.service_config': serviceConfig, 'grpc-node.retry_max_attempts_limit': times } })
 }

@@ -37,6 +37,6 @@ function explain(error: Error, action: ControlAction): string {
   const cause = (error.cause as { details?: string; code?: number } | undefined) ?? {}
   const code = (error as { code?: number }).code ?? cause.code
   if (code === 4) return `no worker answered within ${patience / 1000} s; whether ${action} was done, everpost show tells`
-  if (code === 14) return 'Temporal does not answer; nothing was changed'
+  if (code === 14) return `Temporal does not answer; whether ${action} was done, everpost show tells`
   return `Temporal: ${cause.details ?? error.message}`
 }

@@ -69,8 +69,10 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
         ${of((m) => JSON.stringify(m.origin))}::text[], ${of((m) => m.lifetime)}::float8[], ${of((m) => m.sendAt?.toISOString() ?? null)}::timestamptz[]
       ) as m (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, lifetime, send_at)
     ),
+    -- Once, rather than for each body.
     bodies as materialized (
-      select case ${bodies.encoding} when 'hex' then decode(${bodies.text}, 'hex') else convert_to(${bodies.text}, ${bodies.encoding}) end as octets
+      select case when ascii = 1 then convert_to(text, 'UTF8') else decode(text, 'hex') end as octets
+      from (select ${bodies.text}::text as text, ${Number(bodies.ascii)}::int as ascii) as sent
     ),
     chunk as (
       insert into body_chunks (message_id, seq, bytes)
@@ -89,9 +91,9 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
 }
 
 /** As text where that is possible, as it mostly is: the driver would send octets as twice as many hexadecimal digits. */
-function encode(octets: Buffer): { text: string; encoding: 'UTF8' | 'LATIN1' | 'hex' } {
-  if (octets.includes(0)) return { text: octets.toString('hex'), encoding: 'hex' }
-  return { text: octets.toString('latin1'), encoding: isAscii(octets) ? 'UTF8' : 'LATIN1' }
+function encode(octets: Buffer): { text: string; ascii: boolean } {
+  const ascii = isAscii(octets) && !octets.includes(0)
+  return { text: octets.toString(ascii ? 'latin1' : 'hex'), ascii }
 }
 
 /** Whether the message is stored: for whoever lost the connection before acceptMessage could tell. */
