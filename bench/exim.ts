@@ -1,18 +1,18 @@
 // Exim beside us on the same machine: an instance of its own in a temporary folder, relaying all to the sink.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../dev/ports.ts'
 import { until } from '../test/support/until.ts'
 
-/** Debian's packages of Exim and Postfix exclude each other: EVERPOST_EXIM names the program where one of them was only unpacked. */
+/** Debian's packages of Exim and Postfix exclude each other: EVERPOST_EXIM names the program where it was only unpacked. It wants its user, too. */
 const program = process.env['EVERPOST_EXIM'] ?? '/usr/sbin/exim4'
 
 /** Whether it is installed, and may be run: its daemon wants root. */
-export const hasExim = () => existsSync(program) && process.getuid?.() === 0
+export const hasExim = () => existsSync(program) && process.getuid?.() === 0 && /^Debian-exim:/m.test(readFileSync('/etc/passwd', 'utf8'))
 
 export async function startExim(sink: number): Promise<{ port: number; pid: number; stop(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-exim-'))
@@ -63,6 +63,8 @@ begin retry
       daemon.kill('SIGTERM')
       await gone
     }
+    // Deliveries outlive the daemon.
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && commandOf(name).includes(folder))) process.kill(Number(pid), 'SIGKILL')
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
   await until('Exim listens', () => new Promise((resolve) => {
@@ -73,4 +75,12 @@ begin retry
     throw error
   })
   return { port, pid: daemon.pid!, stop }
+}
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
+  } catch {
+    return ''
+  }
 }

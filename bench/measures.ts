@@ -211,7 +211,10 @@ async function withLoad(bench: Bench, role: string, environment: NodeJS.ProcessE
 async function withOther(bench: Bench, name: 'postfix' | 'exim', load: Load): Promise<Measured> {
   const child = startChild('load')
   const { sink } = await child.hello
-  const server = await { postfix: startPostfix, exim: startExim }[name](sink!)
+  const server = await { postfix: startPostfix, exim: startExim }[name](sink!).catch((error) => {
+    child.end()
+    throw error
+  })
   try {
     // What Exim's processes leave behind when they end, nobody waits for: it cannot be counted so.
     return await underLoad(bench, child, server.port, load, name === 'exim' ? {} : { [name]: () => cpuOf(server.pid) })

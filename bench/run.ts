@@ -23,7 +23,11 @@ if (unknown.length > 0) {
   console.error(`there is no benchmark ${unknown.join(', ')}; there are ${Object.keys(measures).join(', ')}`)
   process.exit(64)
 }
-const absent = { postfix: hasPostfix() ? null : 'Postfix is not installed', exim: hasExim() ? null : 'Exim is not installed (EVERPOST_EXIM names its program)', 'on-postgres': lacksTemporalServer() }
+const absent = {
+  postfix: hasPostfix() ? null : 'Postfix is not installed',
+  exim: hasExim() ? null : 'Exim is not installed (EVERPOST_EXIM names its program), or this is not root',
+  'on-postgres': lacksTemporalServer(),
+}
 const chosen = asked.filter((name) => {
   const [, reason] = Object.entries(absent).find(([part]) => name.includes(part)) ?? []
   if (reason) console.log(`${name} is left out: ${reason}`)

@@ -6,7 +6,9 @@ import type { Sql } from '../store/database.ts'
 /** Resolves when the message is committed; rejects as acceptMessage does. */
 export type Store = (message: NewMessage) => Promise<void>
 
-/** Transactions at a time: while they are under way, the next messages gather. */
+/** Milliseconds for which the next messages gather behind a transaction; one that lasts longer does not hold them up. */
+const turn = 20
+/** Transactions at a time. */
 const atOnce = 3
 /** Messages, and octets of small bodies, in one transaction. */
 const mostMessages = 50
@@ -21,15 +23,23 @@ interface Waiting {
 export function createGroupCommit(sql: Sql): Store {
   const waiting: Waiting[] = []
   let underWay = 0
+  let taken = false // a transaction has its turn
 
   function go(): void {
-    while (underWay < atOnce && waiting.length > 0) {
-      underWay++
-      void commit(next()).finally(() => {
-        underWay--
-        go()
-      })
+    if (taken || underWay === atOnce || waiting.length === 0) return
+    taken = true
+    underWay++
+    let mine = true
+    const pass = () => {
+      if (mine) taken = mine = false
+      go()
     }
+    const timer = setTimeout(pass, turn)
+    void commit(next()).finally(() => {
+      clearTimeout(timer)
+      underWay--
+      pass()
+    })
   }
 
   function next(): Waiting[] {

@@ -9,6 +9,7 @@ import { spawnAlone } from './chaos/means.ts'
 import { planOf } from './chaos/plan.ts'
 import type { Taking } from './chaos/sink.ts'
 import { type Evidence, judge, kept } from './chaos/verdict.ts'
+import { lacksDisk } from './support/disk.ts'
 
 /** A run as by hand: with namespaces of its own where they may be had. */
 async function run(...args: string[]): Promise<ChaosResult> {
@@ -28,7 +29,7 @@ async function run(...args: string[]): Promise<ChaosResult> {
 
 test('killed, paused, starved and cut off at random and at named points: what was answered 250 is delivered or reported, once, or the records say why', { timeout: 900_000 }, async () => {
   // A busy machine gets less done in these minutes.
-  const { verdict, kills } = await run('--kills', '50', '--messages', '5000', '--minutes', '5')
+  const { verdict, kills } = await run('--kills', '50', '--messages', '5000', '--minutes', '4')
   assert.ok(Object.values(kills).reduce((sum, count) => sum + count) >= 25)
   assert.ok(verdict.told.accepted >= 300)
 })
@@ -41,6 +42,11 @@ test('negative control: a 250 before COMMIT is found out', { timeout: 300_000 },
 test('negative control: attempts whose dot is not recorded are found out', { timeout: 300_000 }, async () => {
   const { verdict } = await run('--kills', '8', '--messages', '300', '--patience', '30', '--sabotage', 'forget-dot')
   assert.ok(verdict.unattributed.length > 0)
+})
+
+test('negative control: Maildirs that are not synced are found out when the power goes', { timeout: 300_000, skip: lacksDisk() }, async () => {
+  const { verdict } = await run('--kills', '6', '--messages', '200', '--patience', '5', '--sabotage', 'no-sync')
+  assert.ok(verdict.lost.length > 0)
 })
 
 test('the verdict tells loss, contradiction, falsehood and duplicates', () => {

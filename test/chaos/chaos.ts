@@ -1,6 +1,6 @@
 // A chaos run: load and nemesis side by side, then peace until the queue is empty, then the verdict.
 
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../store/database.ts'
@@ -8,7 +8,7 @@ import { type Cluster, roles, startCluster } from './cluster.ts'
 import { drained } from './drain.ts'
 import { lacking } from './means.ts'
 import type { LedgerEntry } from './client.ts'
-import { createNemesis, type Target } from './nemesis.ts'
+import { createNemesis, type Sabotage, type Target } from './nemesis.ts'
 import { randomOf } from './random.ts'
 import type { Taking } from './sink.ts'
 import { type AttemptRecord, judge, type RecipientRecord, type Verdict } from './verdict.ts'
@@ -21,8 +21,8 @@ export interface ChaosOptions {
   seed: number
   /** Temporal's database is lost now and then; the drain then takes minutes, since only the outbox finds such messages. */
   wipes: boolean
-  /** Negative control: early-250 or forget-dot, with kill -9 alone. */
-  sabotage?: 'early-250' | 'forget-dot'
+  /** Negative control. */
+  sabotage?: Sabotage
   /** Milliseconds after which the load ends, targets met or not. */
   limit?: number
   /** Faults may last as long as an operator's would: a minute, not seconds. */
@@ -67,7 +67,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     reached: (what) => count(struck, what),
     taken: () => { work++ },
   })
-  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, deadly: sabotage !== undefined })
+  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, sabotage })
   let armed = true
   const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
   const total = () => Object.values(kills).reduce((a, b) => a + b, 0)
@@ -134,6 +134,9 @@ function lines<T>(path: string): T[] {
 }
 
 function maildirs(folder: string): Map<string, string[]> {
-  const names = readdirSync(folder)
-  return new Map(names.map((name) => [name, readdirSync(join(folder, name, 'new'))]))
+  // The power may have gone between the making of two folders.
+  return new Map(!existsSync(folder) ? [] : readdirSync(folder).map((name) => {
+    const arrived = join(folder, name, 'new')
+    return [name, existsSync(arrived) ? readdirSync(arrived).map((file) => readFileSync(join(arrived, file), 'latin1')) : []]
+  }))
 }

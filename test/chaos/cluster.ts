@@ -27,6 +27,9 @@ const diskSize = 4096
 /** Milliseconds; what a nemesis has to outlast to count as dead. */
 export const lease = 3000
 
+/** The disk of the cluster could not be had again: nothing may run now, or it would write beneath the mount point, and there is no verdict. */
+export class DiskGone extends Error {}
+
 export interface Cluster {
   folder: string
   postgres: RunningPostgres
@@ -46,11 +49,11 @@ export interface Cluster {
   /** Starts an Everpost that is not running, armed as told; not waited for. */
   startEverpost(role: Role, point: string): void
   restartPostgres(): Promise<void>
-  /** Starts Postgres, and Temporal, if it has ended. */
+  /** Starts again whichever of Postgres and Temporal has ended. */
   keepServers(): Promise<void>
   restartTemporal(wipe: boolean): Promise<void>
-  /** All that runs ends at once, and what was not synced is gone; after `dark` milliseconds the servers run again. */
-  losePower(disk: Disk, dark: number): Promise<void>
+  /** All that runs ends at once, and what was not synced is gone; after `pause` milliseconds the servers run again. Throws DiskGone. */
+  losePower(disk: Disk, pause: number): Promise<void>
   tellSink(command: SinkCommand): void
   /** Starts the client. */
   startClient(orders: Pick<ClientOrders, 'seed' | 'clients' | 'rate'>, sent: (count: number) => void): { stop(): Promise<void> }
@@ -147,15 +150,17 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
       if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(kept, 'temporal', `temporal.db${end}`), { force: true })
       cluster.temporal = await openTemporal()
     },
-    async losePower(disk, time) {
+    async losePower(disk, pause) {
+      disk.losePower()
       dark = true
+      for (const pid of [cluster.postgres.pid, cluster.temporal.pid]) kill(pid, 'SIGKILL')
+      for (const role of roles) cluster.everposts[role]?.kill('SIGKILL')
+      await sleep(pause)
+      while (roles.some((role) => cluster.everposts[role])) await sleep(100)
+      await disk.powerOn().catch((error) => {
+        throw new DiskGone(String(error))
+      })
       try {
-        disk.losePower()
-        for (const pid of [cluster.postgres.pid, cluster.temporal.pid]) kill(pid, 'SIGKILL')
-        for (const role of roles) cluster.everposts[role]?.kill('SIGKILL')
-        await sleep(time)
-        while (roles.some((role) => cluster.everposts[role])) await sleep(100)
-        await disk.powerOn()
         await cluster.restartPostgres()
         await cluster.restartTemporal(false)
       } finally {

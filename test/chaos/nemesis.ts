@@ -2,14 +2,17 @@
 
 import type { Acts } from './acts/act.ts'
 import { clockActs } from './acts/clock.ts'
-import { diskActs } from './acts/disk.ts'
+import { diskActs, powerGoes } from './acts/disk.ts'
 import { networkActs, packetActs } from './acts/network.ts'
 import { postgresActs } from './acts/postgres.ts'
 import { processActs } from './acts/processes.ts'
 import { temporalActs, wipe } from './acts/temporal.ts'
-import type { Cluster, Role } from './cluster.ts'
+import { type Cluster, DiskGone, type Role } from './cluster.ts'
 import { type Point, points } from './faults/points.ts'
 import { randomOf } from './random.ts'
+
+/** How Everpost is broken on purpose: 250 before COMMIT; the dot not marked; Maildirs not synced. */
+export type Sabotage = 'early-250' | 'forget-dot' | 'no-sync'
 
 export type Target = 'ours' | 'theirs'
 
@@ -32,19 +35,19 @@ interface Options {
   seed: number
   /** Among the acts is the loss of Temporal's database. */
   wipes: boolean
-  /** Only kill -9 of ours, for the negative controls. */
-  deadly: boolean
+  /** A negative control: only kill -9 of ours, and losses of power where these are to find it. */
+  sabotage: Sabotage | undefined
 }
 
-export function createNemesis(cluster: Cluster, { seed, wipes, deadly }: Options): Nemesis {
+export function createNemesis(cluster: Cluster, { seed, wipes, sabotage }: Options): Nemesis {
   const { means } = cluster
   const theirs: Acts = {
     ...postgresActs, ...temporalActs, ...networkActs, ...(means.packets ? packetActs : {}), ...(means.disk ? diskActs : {}),
     ...(means.faketime ? clockActs : {}), ...(wipes ? wipe : {}),
   }
   const tables = {
-    ours: Object.entries(processActs).filter(([name]) => !deadly || name.startsWith('kill -9')),
-    theirs: deadly ? [] : Object.entries(theirs),
+    ours: Object.entries(processActs).filter(([name]) => !sabotage || name.startsWith('kill -9')),
+    theirs: Object.entries(theirs).filter(([name]) => !sabotage || (sabotage === 'no-sync' && name === powerGoes)),
   }
   const dice = { ours: randomOf(seed, 'ours'), theirs: randomOf(seed, 'theirs'), points: randomOf(seed, 'points') }
   const due: Point[] = [...points]
@@ -62,6 +65,7 @@ export function createNemesis(cluster: Cluster, { seed, wipes, deadly }: Options
         await act.do(cluster, dice[on])
         return { name, killed: act.kills }
       } catch (error) {
+        if (error instanceof DiskGone) throw error
         // A database that is just coming back refuses some acts; that is no fault of anyone.
         cluster.note(`${name}, in vain: ${error}`)
         return { name: `${name}, in vain`, killed: undefined }

@@ -1,7 +1,7 @@
 // npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --patience: seconds without
 // progress that make a stall. --wipes: Temporal's database is lost, too. --patient: faults last up to a minute. --other CHECKOUT: half of the
-// processes are of another version, built there. --sabotage early-250 or forget-dot: a negative control, which must find loss or unattributed
-// duplicates. --json FILE: all of the result. Exit code 1: the promise was broken, or the control was blind.
+// processes are of another version, built there. --sabotage early-250, forget-dot or no-sync: a negative control, which must find loss or
+// unattributed duplicates. --json FILE: all of the result. Exit code 1: the promise was broken, or the control was blind.
 
 import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'

@@ -84,7 +84,11 @@ export function judge(evidence: Evidence): Verdict {
   }
   for (const taking of evidence.takings) if (taking.corrupt) verdict.corrupt.push(`${taking.id} to ${taking.recipients}`)
   for (const [key, list] of takings) if (list.length > 1) judgeDuplicate(key, list.length)
-  for (const [to, mails] of maildirs) if (mails.length > 1) verdict.unattributed.push(`the Maildir of ${to} has it ${mails.length} times`)
+  for (const [to, mails] of maildirs) {
+    if (mails.length > 1) verdict.unattributed.push(`the Maildir of ${to} has it ${mails.length} times`)
+    const body = planOf(seed, Number(markOf(`${to}@`))).body.toString('latin1').replaceAll('\r\n', '\n')
+    if (!mails.every((mail) => mail.endsWith(`\n${body}`))) verdict.corrupt.push(`in the Maildir of ${to}`)
+  }
   return verdict
 
   function judgeRecipient(id: string, n: number, to: string): void {

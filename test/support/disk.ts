@@ -1,17 +1,17 @@
 // A small disk of a machine that may run out of room and lose its power: ext4 in an image that lies in memory. Only root may mount one.
 
 import { execFile, execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { userInfo } from 'node:os'
 
 export interface Disk {
   /** Where it is mounted. */
   folder: string
-  /** Takes all the room that is left. */
+  /** Takes all the room that is left. Throws when others give room back again and again. */
   fill(): Promise<void>
   clear(): void
   /** Writes out what the kernel holds, as it does after a while. */
@@ -26,27 +26,37 @@ export interface Disk {
   end(): Promise<void>
 }
 
-/** Why there can be none here, or false. */
+let lacks: string | false | null = null
+
+/** Why there can be none here, or false: one is tried. */
 export function lacksDisk(): string | false {
-  if (userInfo().uid !== 0) return 'a file system is mounted by root alone'
-  if (!existsSync('/dev/loop-control')) return 'there are no loop devices here'
-  const missing = [['mkfs.ext4', 'e2fsprogs'], ['perl', 'perl-base']].filter(([program]) => !['/usr/sbin', '/usr/bin', '/sbin'].some((folder) => existsSync(join(folder, program!))))
-  return missing.length > 0 ? `a disk needs ${missing.map(([program, bundle]) => `${program} (Debian: ${bundle})`).join(' and ')}` : false
+  if (lacks !== null) return lacks
+  const base = mkdtempSync(join(tmpdir(), 'everpost-disk-'))
+  try {
+    const { folder } = mountDisk(base, 8)
+    for (const mounted of [folder, base]) run('umount', mounted)
+    run('perl', '-e', '1')
+    lacks = false
+  } catch (error) {
+    lacks = `a disk of its own needs root, loop devices, mkfs.ext4 (Debian: e2fsprogs) and perl: ${String(error).split('\n').at(-1) || error}`
+  }
+  rmSync(base, { recursive: true, force: true })
+  return lacks
 }
 
 /** `base`: an empty folder, which is gone at the end. Throws where no loop device can be had. */
 export function mountDisk(base: string, megabytes: number): Disk {
   const [image, folder] = [join(base, 'image'), join(base, 'disk')]
   const full = join(folder, 'full')
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes + 16}m`, 'tmpfs', base])
+  run('mount', '-t', 'tmpfs', '-o', `size=${megabytes + 16}m`, 'tmpfs', base)
   try {
     mkdirSync(folder)
     writeFileSync(image, '')
     truncateSync(image, megabytes * 1024 * 1024)
-    execFileSync('mkfs.ext4', ['-q', '-m', '0', image], { stdio: ['ignore', 'ignore', 'inherit'] })
+    run('mkfs.ext4', '-q', '-m', '0', image)
     mount()
   } catch (error) {
-    execFileSync('umount', [base])
+    run('umount', base)
     throw error
   }
   return {
@@ -59,12 +69,13 @@ export function mountDisk(base: string, megabytes: number): Disk {
         const took = await promisify(execFile)('fallocate', ['-o', String(size), '-l', String(bavail * bsize), full]).then(() => true, () => false)
         if (took) size += bavail * bsize
       }
+      throw new Error(`${folder} could not be filled`)
     },
     clear: () => rmSync(full, { force: true }),
-    sync: () => void execFileSync('sync', ['-f', folder]),
+    sync: () => run('sync', '-f', folder),
     losePower() {
       const [shutdown, withoutJournal] = ['0x8004587D', '2']
-      execFileSync('perl', ['-e', `open(my $f, '<', $ARGV[0]) or die $!; my $how = pack('L', ${withoutJournal}); ioctl($f, ${shutdown}, $how) or die $!`, folder])
+      run('perl', '-e', `open(my $f, '<', $ARGV[0]) or die $!; my $how = pack('L', ${withoutJournal}); ioctl($f, ${shutdown}, $how) or die $!`, folder)
     },
     async powerOn() {
       killThoseIn(folder)
@@ -72,22 +83,29 @@ export function mountDisk(base: string, megabytes: number): Disk {
       mount()
     },
     async end() {
-      await unmount(folder)
-      await unmount(base)
+      killThoseIn(folder)
+      for (const mounted of [folder, base]) await unmount(mounted).catch(() => run('umount', '-l', mounted))
       rmSync(base, { recursive: true, force: true })
     },
   }
 
   function mount(): void {
-    execFileSync('mount', ['-o', 'loop', image, folder])
+    // What is freed is given back to the memory.
+    run('mount', '-o', 'loop,discard', image, folder)
   }
 }
 
+/** With the folders of system programs, which not every user's path has. Throws what the program says. */
+function run(program: string, ...args: string[]): void {
+  execFileSync(program, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, PATH: `${process.env['PATH']}:/usr/sbin:/sbin` } })
+}
+
 /** A backend of Postgres that waits for a lock outlives its postmaster, for ever. */
-function killThoseIn(folder: string): void {
+function killThoseIn(path: string): void {
+  const folder = realpathSync(path)
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
-      if (readlinkSync(`/proc/${pid}/cwd`).startsWith(`${folder}/`)) process.kill(Number(pid), 'SIGKILL')
+      if (`${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${folder}/`)) process.kill(Number(pid), 'SIGKILL')
     } catch {
       // It has ended meanwhile.
     }
@@ -97,7 +115,7 @@ function killThoseIn(folder: string): void {
 async function unmount(folder: string): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {
-      return void execFileSync('umount', [folder], { stdio: ['ignore', 'ignore', 'pipe'] })
+      return run('umount', folder)
     } catch (error) {
       if (tries === 100) throw error
       await sleep(100)

@@ -3,6 +3,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Acts } from './act.ts'
 
+export const powerGoes = 'the power goes'
+
 export const diskActs: Acts = {
   'the disk is full': {
     weight: 1,
@@ -17,7 +19,7 @@ export const diskActs: Acts = {
       await cluster.keepServers()
     },
   },
-  'the power goes': {
+  [powerGoes]: {
     weight: 1,
     kills: 'power',
     do: (cluster, random) => cluster.losePower(cluster.disk!, random.between(0, 1500)),
