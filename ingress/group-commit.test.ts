@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { after, test } from 'node:test'
 import { acceptMessages } from '../store/accept.ts'
 import { readBody } from '../store/bodies.ts'
+import type { Sql } from '../store/database.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
@@ -45,6 +46,20 @@ test('the octets of a group are kept, all of ASCII, with any above it, or with a
     await acceptMessages(sql, messages)
     for (const { id, body, size } of messages) assert.deepEqual(await octets(id, size), body)
   }
+})
+
+test('a transaction that hangs does not hold the next messages up', async () => {
+  const store = createGroupCommit(sql)
+  const [stuck, next] = [newMessage(['a@x.test']), newMessage(['a@x.test'])]
+  let hung: Promise<void> | null = null
+  await assert.rejects(sql.begin(async (tx) => {
+    await acceptMessages(tx as unknown as Sql, [stuck]) // it holds the id
+    hung = store(stuck)
+    await store(next)
+    throw new Error('given up')
+  }), /given up/)
+  await hung
+  assert.equal((await sql`select from messages where id = any(${[stuck.id, next.id]})`).length, 2)
 })
 
 test('what is wrong with one of them is not the business of the others', async () => {
