@@ -1,5 +1,6 @@
 // The log: JSON lines for machines, lines for people on a terminal. Temporal's own runtime writes to the same.
 
+import { availableParallelism } from 'node:os'
 import { DefaultLogger, Runtime } from '@temporalio/worker'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
@@ -14,10 +15,14 @@ export function createLog(settings: Settings): Logger {
   return pino({ level: settings.log.level, timestamp: pino.stdTimeFunctions.isoTime, base: null }, stream)
 }
 
-/** To be called once, before anything of Temporal's. Signals stay ours: the parts of a process stop in our order. */
+/**
+ * To be called once, before anything of Temporal's. Its native part gets threads for half of the cores, the others are for the thread that
+ * runs us. Signals stay ours: the parts of a process stop in our order.
+ */
 export function installTemporalRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
     log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta }, message)
   })
+  process.env['TOKIO_WORKER_THREADS'] ??= String(Math.ceil(availableParallelism() / 2))
   Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' }, forward: {} } } })
 }
