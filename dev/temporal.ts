@@ -114,8 +114,12 @@ export interface RunningTemporal {
   stop(): Promise<void>
 }
 
-/** Starts the dev server with the namespace `default`; resolves when it serves. */
-export async function startTemporal({ folder, inMemory = false, progress, searchAttributes = {}, dynamicConfig = {}, ...ports }: TemporalOptions): Promise<RunningTemporal> {
+/**
+ * Starts the dev server with the namespace `default`; resolves when it serves. Of the ports that it takes for itself, beside ours, one may
+ * be gone before it listens; then it ends at once, and is started again, `tries` times in all.
+ */
+export async function startTemporal(options: TemporalOptions, tries = 3): Promise<RunningTemporal> {
+  const { folder, inMemory = false, progress, searchAttributes = {}, dynamicConfig = {}, ...ports } = options
   mkdirSync(folder, { recursive: true })
   const pidFile = join(folder, 'temporal.pid')
   // It does not wait for the disk at each commit, and copies its log back every 40 MB: what a failure of power takes from it is driven
@@ -137,6 +141,7 @@ export async function startTemporal({ folder, inMemory = false, progress, search
   for (let waited = 0; !(await serves(address)); waited += 200) {
     if (child.ended() || waited > 60_000) {
       await child.stop()
+      if (waited <= 60_000 && tries > 1) return await startTemporal(options, tries - 1)
       throw new Error(`Temporal did not start; ${join(folder, 'temporal.log')} tells why.`)
     }
     await sleep(200)
