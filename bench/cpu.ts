@@ -20,12 +20,12 @@ export function cpuOf(pid: number): number {
 
 /** The same of those processes of a Postgres that serve one of the databases, and have not ended. */
 export function cpuOfBackends(postgres: number, databases: string[]): number {
-  const serves = (pid: number) => databases.includes(title(pid).split(' ')[2]!)
+  const serves = (pid: number) => databases.includes(commandLine(pid).split(' ')[2]!)
   return [...processes()].filter(([each, { parent }]) => parent === postgres && serves(each)).reduce((sum, [, stat]) => sum + stat.cpu, 0)
 }
 
-/** `postgres: user database client state`, of a backend. */
-function title(pid: number): string {
+/** As it was started, or as it calls itself: a backend of Postgres is `postgres: user database client state`. '' when it has ended. */
+export function commandLine(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
   } catch {
@@ -35,12 +35,16 @@ function title(pid: number): string {
 
 function processes(): Map<number, Stat> {
   const all = new Map<number, Stat>()
-  for (const name of readdirSync('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    const stat = read(Number(name))
-    if (stat) all.set(Number(name), stat)
+  for (const pid of pids()) {
+    const stat = read(pid)
+    if (stat) all.set(pid, stat)
   }
   return all
+}
+
+/** Of all processes. */
+export function pids(): number[] {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number)
 }
 
 function read(pid: number): Stat | null {

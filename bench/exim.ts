@@ -1,12 +1,13 @@
 // Exim beside us on the same machine: an instance of its own in a temporary folder, relaying all to the sink.
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../dev/ports.ts'
 import { until } from '../test/support/until.ts'
+import { commandLine, pids } from './cpu.ts'
 
 /** Debian's packages of Exim and Postfix exclude each other: EVERPOST_EXIM names the program where it was only unpacked. It wants its user, too. */
 const program = process.env['EVERPOST_EXIM'] ?? '/usr/sbin/exim4'
@@ -64,7 +65,7 @@ begin retry
       await gone
     }
     // Deliveries outlive the daemon.
-    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name) && commandOf(name).includes(folder))) process.kill(Number(pid), 'SIGKILL')
+    for (const pid of pids().filter((each) => commandLine(each).includes(folder))) process.kill(pid, 'SIGKILL')
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
   await until('Exim listens', () => new Promise((resolve) => {
@@ -75,12 +76,4 @@ begin retry
     throw error
   })
   return { port, pid: daemon.pid!, stop }
-}
-
-function commandOf(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1')
-  } catch {
-    return ''
-  }
 }
