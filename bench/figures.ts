@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import type { Measured } from './measures.ts'
-import type { Choices } from './temporal-on-postgres.ts'
+import type { Choices } from '../test/support/temporal-on-postgres.ts'
 
 export type Results = Record<string, Measured[]>
 

@@ -15,7 +15,7 @@ import { until } from '../test/support/until.ts'
 import { startExim } from './exim.ts'
 import { startPostfix } from './postfix.ts'
 import { type Child, type Figures, startChild } from './protocol.ts'
-import { type Choices, startTemporalOnPostgres, temporalDatabases } from './temporal-on-postgres.ts'
+import { type Choices, startTemporalOnPostgres, temporalDatabases } from '../test/support/temporal-on-postgres.ts'
 
 export interface Measured {
   /** A second. */

@@ -9,7 +9,7 @@ import { hasExim } from './exim.ts'
 import { aims, type Results, writeFigures } from './figures.ts'
 import { type Bench, type Measured, measures, firstRoundOnly, prepareBench } from './measures.ts'
 import { hasPostfix } from './postfix.ts'
-import { lacksTemporalServer, usualChoices } from './temporal-on-postgres.ts'
+import { lacksTemporalServer, usualChoices } from '../test/support/temporal-on-postgres.ts'
 
 const { values } = parseArgs({
   options: {

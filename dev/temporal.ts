@@ -149,7 +149,8 @@ export async function startTemporal(options: TemporalOptions, tries = 3): Promis
   return { address, ui: `http://127.0.0.1:${uiPort}`, pid: child.pid, route, stop: () => child.stop() }
 }
 
-async function serves(address: string): Promise<boolean> {
+/** Whether a server there answers for the namespace `default`. */
+export async function serves(address: string): Promise<boolean> {
   try {
     const connection = await Connection.connect({ address, connectTimeout: 1000 })
     try {

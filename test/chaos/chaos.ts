@@ -27,6 +27,8 @@ export interface ChaosOptions {
   limit?: number
   /** Faults may last as long as an operator's would: a minute, not seconds. */
   patient: boolean
+  /** Temporal is its real server on the cluster's Postgres, as operators run it. */
+  onPostgres?: boolean
   /** A checkout of another version, built: half of the processes are of it, so that each deploy is an upgrade or a step back. */
   other?: string
   /** Milliseconds that the queue may take to get on once there is peace. */
@@ -62,7 +64,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
   let work = 0 // messages answered, and messages taken
   const cluster = await startCluster({
-    seed, sabotage: sabotage ?? '', patient: options.patient, other: options.other ?? null,
+    seed, sabotage: sabotage ?? '', patient: options.patient, onPostgres: options.onPostgres ?? false, other: options.other ?? null,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
     taken: () => { work++ },

@@ -9,9 +9,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stringify } from 'yaml'
 import { freePort } from '../../dev/ports.ts'
 import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
-import { type RunningTemporal, startTemporal } from '../../dev/temporal.ts'
+import { startTemporal } from '../../dev/temporal.ts'
 import type { SettingsFile } from '../../settings/schema.ts'
 import { type Disk, mountDisk } from '../support/disk.ts'
+import { forgetTemporalOnPostgres, type OnPostgres, startTemporalOnPostgres } from '../support/temporal-on-postgres.ts'
 import type { ClientOrders } from './client.ts'
 import { findMeans, type Means } from './means.ts'
 import type { SinkCommand, SinkOrders } from './sink.ts'
@@ -33,7 +34,9 @@ export class DiskGone extends Error {}
 export interface Cluster {
   folder: string
   postgres: RunningPostgres
-  temporal: RunningTemporal
+  /** That Postgres takes at once. */
+  connections: number
+  temporal: OnPostgres
   everposts: Record<Role, ChildProcess | null>
   sink: ChildProcess
   sinkPort: number
@@ -67,6 +70,8 @@ export interface ClusterOptions {
   seed: number
   sabotage: string
   patient: boolean
+  /** Temporal's real server, which keeps all that it knows in the Postgres of the cluster, instead of its dev server on a file. */
+  onPostgres: boolean
   /** Another checkout, built: every second process that is started is of that version. */
   other: string | null
   /** Told of every process that ended by a signal. */
@@ -77,7 +82,7 @@ export interface ClusterOptions {
   taken: () => void
 }
 
-export async function startCluster({ seed, sabotage, patient, other, died, reached, taken }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ seed, sabotage, patient, onPostgres, other, died, reached, taken }: ClusterOptions): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
@@ -91,8 +96,15 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
   const disk = means.disk ? mountDisk(at('machine'), diskSize) : null
   const kept = disk?.folder ?? at('machine')
   let dark = false
-  const openPostgres = () => startPostgres({ folder: join(kept, 'database'), port: postgresPort, settings: { max_connections: '60', max_wal_size: '256MB' }, progress: quiet })
-  const openTemporal = () => startTemporal({ folder: join(kept, 'temporal'), port: temporalPort, progress: quiet })
+  const connections = onPostgres ? 160 : 60
+  const openPostgres = () => startPostgres({ folder: join(kept, 'database'), port: postgresPort, settings: { max_connections: String(connections), max_wal_size: '256MB' }, progress: quiet })
+  const postgres = await openPostgres()
+  const where = { folder: at('temporal'), postgres: postgres.url }
+  const openTemporal = () => (onPostgres ? startTemporalOnPostgres(where) : startTemporal({ folder: join(kept, 'temporal'), port: temporalPort, progress: quiet }))
+  const forgetTemporal = async () => {
+    if (onPostgres) await forgetTemporalOnPostgres(where)
+    else for (const end of ['', '-wal', '-shm']) rmSync(join(kept, 'temporal', `temporal.db${end}`), { force: true })
+  }
 
   const sink = fork(fileURLToPath(new URL('./sink.js', import.meta.url)))
   const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
@@ -100,7 +112,7 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
   const { dns } = await listening
   sink.on('message', taken)
   const cluster: Cluster = {
-    folder, sink, sinkPort, means, patient, disk, postgres: await openPostgres(), temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
+    folder, sink, sinkPort, means, patient, disk, postgres, connections, temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
     ledger: at('ledger'), takings: at('takings'), maildir: join(kept, 'mail'),
     note: (line) => appendFileSync(at('nemesis.log'), `${new Date().toISOString()} ${line}\n`),
     setClock: (role, seconds) => writeFileSync(at(`${role}.clock`), `${seconds < 0 ? '' : '+'}${seconds}\n`),
@@ -147,7 +159,7 @@ export async function startCluster({ seed, sabotage, patient, other, died, reach
     },
     async restartTemporal(wipe) {
       await cluster.temporal.stop()
-      if (wipe) for (const end of ['', '-wal', '-shm']) rmSync(join(kept, 'temporal', `temporal.db${end}`), { force: true })
+      if (wipe) await forgetTemporal()
       cluster.temporal = await openTemporal()
     },
     async losePower(disk, pause) {

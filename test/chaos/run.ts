@@ -1,6 +1,7 @@
 // npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --patience: seconds without
 // progress that make a stall. --wipes: Temporal's database is lost, too. --patient: faults last up to a minute. --other CHECKOUT: half of the
-// processes are of another version, built there. --sabotage early-250, forget-dot or no-sync: a negative control, which must find loss or
+// processes are of another version, built there. --temporal-on-postgres: Temporal's real server on the Postgres of the cluster, as operators
+// run it (EVERPOST_TEMPORAL_BIN: docs/performance.md). --sabotage early-250, forget-dot or no-sync: a negative control, which must find loss or
 // unattributed duplicates. --json FILE: all of the result. Exit code 1: the promise was broken, or the control was blind.
 
 import { execFileSync } from 'node:child_process'
@@ -22,13 +23,13 @@ const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '50' }, messages: { type: 'string', default: '5000' }, seed: { type: 'string' },
     minutes: { type: 'string', default: '600' }, wipes: { type: 'boolean', default: false }, patient: { type: 'boolean', default: false },
-    patience: { type: 'string', default: '600' }, sabotage: { type: 'string' }, other: { type: 'string' }, json: { type: 'string' },
+    patience: { type: 'string', default: '600' }, sabotage: { type: 'string' }, 'temporal-on-postgres': { type: 'boolean', default: false }, other: { type: 'string' }, json: { type: 'string' },
   },
 })
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 console.log(`seed ${seed}`)
 const result = await runChaos({
-  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, patient: values.patient,
+  kills: Number(values.kills), messages: Number(values.messages), seed, wipes: values.wipes, patient: values.patient, onPostgres: values['temporal-on-postgres'],
   limit: Number(values.minutes) * 60_000, patience: Number(values.patience) * 1000, say: (line) => console.log(line),
   ...(values.other === undefined ? {} : { other: resolve(values.other) }),
   ...(values.sabotage === undefined ? {} : { sabotage: values.sabotage as NonNullable<ChaosOptions['sabotage']> }),

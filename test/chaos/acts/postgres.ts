@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase, type Sql } from '../../../store/database.ts'
+import { temporalDatabases } from '../../support/temporal-on-postgres.ts'
 import type { Cluster } from '../cluster.ts'
 import type { Acts } from './act.ts'
 
@@ -12,6 +13,14 @@ async function withDatabase(cluster: Cluster, use: (sql: Sql) => Promise<void>):
   } finally {
     await sql.end({ timeout: 1 })
   }
+}
+
+/** Backends of Everpost, and of Temporal where it is on this Postgres: those at work, or those that are not. */
+async function victims(sql: Sql, busy: boolean): Promise<number[]> {
+  const rows = await sql<{ pid: number }[]>`
+    select pid from pg_stat_activity
+    where (application_name like 'everpost %' or datname = any(${temporalDatabases})) and (state <> 'idle') = ${busy} order by pid`
+  return rows.map(({ pid }) => pid)
 }
 
 export const postgresActs: Acts = {
@@ -28,9 +37,10 @@ export const postgresActs: Acts = {
   'kill -9 one backend': {
     weight: 1,
     kills: 'backend',
-    do: (cluster) => withDatabase(cluster, async (sql) => {
-      const [backend] = await sql<{ pid: number }[]>`select pid from pg_stat_activity where application_name like 'everpost %' order by state = 'idle' limit 1`
-      if (backend) process.kill(backend.pid, 'SIGKILL')
+    do: (cluster, random) => withDatabase(cluster, async (sql) => {
+      const busy = await victims(sql, true)
+      const pids = busy.length > 0 ? busy : await victims(sql, false)
+      if (pids.length > 0) process.kill(random.pick(pids), 'SIGKILL')
     }),
   },
   'Postgres stops at once': {
@@ -43,15 +53,17 @@ export const postgresActs: Acts = {
   },
   'one backend terminated': {
     weight: 3,
-    do: (cluster) => withDatabase(cluster, async (sql) => {
-      await sql`select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'everpost %' and state <> 'idle' limit 1`
+    do: (cluster, random) => withDatabase(cluster, async (sql) => {
+      const pids = await victims(sql, true)
+      if (pids.length > 0) await sql`select pg_terminate_backend(${random.pick(pids)})`
     }),
   },
   'connections exhausted': {
     weight: 1,
     async do(cluster, random) {
-      const hoard = openDatabase(cluster.postgres.url, 60, 'hoard')
-      await Promise.allSettled(Array.from({ length: 60 }, () => hoard`select pg_sleep(${random.between(1, 3)})`))
+      const all = cluster.connections
+      const hoard = openDatabase(cluster.postgres.url, all, 'hoard')
+      await Promise.allSettled(Array.from({ length: all }, () => hoard`select pg_sleep(${random.between(1, 3)})`))
       await hoard.end({ timeout: 1 })
     },
   },

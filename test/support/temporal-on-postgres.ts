@@ -2,18 +2,19 @@
 // are built by hand (docs/performance.md says how), since no package holds them.
 
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { parse, stringify } from 'yaml'
-import { startChild } from '../dev/child.ts'
-import { findTemporal } from '../dev/temporal.ts'
+import { type Child, startChild } from '../../dev/child.ts'
+import { findTemporal, serves } from '../../dev/temporal.ts'
+import { openDatabase } from '../../store/database.ts'
 
 export const temporalDatabases = ['temporal', 'temporal_visibility']
-const compose = fileURLToPath(new URL('../../compose/', import.meta.url))
+const compose = fileURLToPath(new URL('../../../compose/', import.meta.url))
 const run = promisify(execFile)
 
 /** Why it cannot be had; null when it can. */
@@ -25,6 +26,7 @@ export function lacksTemporalServer(): string | null {
 }
 
 export interface OnPostgresOptions {
+  /** Its configuration and log; started there again, it is the same server, with its ports and databases. */
   folder: string
   /** postgres://user:password@host:port/… of a user that may create databases. */
   postgres: string
@@ -51,31 +53,59 @@ export interface OnPostgres {
   stop(): Promise<void>
 }
 
-/** Creates its databases, starts it, and registers the namespace `default`; resolves when it serves. */
+/** Starts it, at first with new databases and the namespace `default`; resolves when it serves. */
 export async function startTemporalOnPostgres({ folder, postgres, given = usualChoices() }: OnPostgresOptions): Promise<OnPostgres> {
   const lacks = lacksTemporalServer()
   if (lacks) throw new Error(lacks)
-  const binaries = process.env['EVERPOST_TEMPORAL_BIN']!
   mkdirSync(folder, { recursive: true })
-  await createTemporalDatabases(postgres)
-  const port = await lowPort()
-  writeFileSync(join(folder, 'bench.yaml'), stringify(await configuration(new URL(postgres), given, port)))
+  const path = join(folder, 'bench.yaml')
+  if (!existsSync(path)) writeFileSync(path, stringify(await configuration(new URL(postgres), given)))
+  const address = `127.0.0.1:${parse(readFileSync(path, 'utf8')).services.frontend.rpc.grpcPort}`
+  const known = existsSync(preparedFile(folder))
+  if (!known) await createTemporalDatabases(postgres)
   const child = startChild({
-    command: [join(binaries, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'bench', '--allow-no-auth', 'start'],
+    command: [join(process.env['EVERPOST_TEMPORAL_BIN']!, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'bench', '--allow-no-auth', 'start'],
     logFile: join(folder, 'temporal.log'), pidFile: join(folder, 'temporal.pid'), stopSignal: 'SIGTERM',
   })
-  const address = `127.0.0.1:${port}`
   try {
-    symlinkSync((await findTemporal(() => {})).path, join(folder, 'temporal'))
-    const environment = { ...process.env, PATH: `${folder}:${process.env['PATH']}`, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default' }
-    await run('sh', [join(compose, 'temporal-namespace.sh')], { env: environment })
-    // Each of its parts learns of a new namespace within some seconds.
-    await sleep(10_000)
+    if (known) await untilServes(address, child)
+    else await registerNamespace(folder, address)
+    writeFileSync(preparedFile(folder), '')
   } catch (error) {
     await child.stop()
     throw error
   }
   return { address, pid: child.pid, stop: () => child.stop() }
+}
+
+/** Takes its databases away, with all that it knew; started in the same folder, it begins anew. It must not run. */
+export async function forgetTemporalOnPostgres({ folder, postgres }: OnPostgresOptions): Promise<void> {
+  rmSync(preparedFile(folder), { force: true })
+  const sql = openDatabase(postgres, 1, 'wipe')
+  try {
+    for (const name of temporalDatabases) await sql`drop database if exists ${sql(name)} with (force)`
+  } finally {
+    await sql.end({ timeout: 1 })
+  }
+}
+
+/** There when its databases and its namespace are. */
+const preparedFile = (folder: string) => join(folder, 'prepared')
+
+async function registerNamespace(folder: string, address: string): Promise<void> {
+  rmSync(join(folder, 'temporal'), { force: true })
+  symlinkSync((await findTemporal(() => {})).path, join(folder, 'temporal'))
+  const environment = { ...process.env, PATH: `${folder}:${process.env['PATH']}`, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default' }
+  await run('sh', [join(compose, 'temporal-namespace.sh')], { env: environment })
+  // Each of its parts learns of a new namespace within some seconds.
+  await sleep(10_000)
+}
+
+async function untilServes(address: string, child: Child): Promise<void> {
+  for (let waited = 0; !(await serves(address)); waited += 200) {
+    if (child.ended() || waited > 60_000) throw new Error("Temporal's server does not serve; its log tells why")
+    await sleep(200)
+  }
 }
 
 /** With the tool that Temporal's image for administration has on its PATH. */
@@ -87,7 +117,8 @@ export async function createTemporalDatabases(postgres: string): Promise<void> {
 }
 
 /** What the template of Temporal's image makes of the variables in docker-compose.yml, on ports of our own. */
-async function configuration({ host, username, password }: URL, { shards, driver }: Choices, grpcPort: number): Promise<object> {
+async function configuration({ host, username, password }: URL, { shards, driver }: Choices): Promise<object> {
+  const grpcPort = await lowPort()
   const store = (databaseName: string, connections: number) => ({
     sql: {
       pluginName: driver, databaseName, connectAddr: host, connectProtocol: 'tcp', user: username, password,
