@@ -11,7 +11,7 @@ export type Html = ReturnType<typeof html>
 const style = `
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }
 body { max-width: 75rem; margin: 0 auto; padding: 0 1rem 3rem }
-header { display: flex; gap: 1.5rem; align-items: baseline; border-bottom: 1px solid #8886; margin-bottom: 1rem }
+header { display: flex; gap: 1.5rem; align-items: baseline; border-bottom: 1px solid #8886; margin-bottom: 1rem; padding: .5rem 0 }
 header form { margin-left: auto }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; vertical-align: top; padding: .2rem .7rem .2rem 0; border-bottom: 1px solid #8883 }
@@ -20,7 +20,8 @@ td.text { overflow-wrap: anywhere }
 form.row { display: flex; flex-wrap: wrap; gap: .5rem; margin: .8rem 0; align-items: end }
 .told { border-left: 4px solid #48c; padding: .3rem .8rem; background: #48c2 }
 dt { font-weight: 600 } dd { margin: 0 0 .4rem }
-ol { list-style: none; padding: 0 } li { margin: .4rem 0 } li div { margin-left: 1.5rem; overflow-wrap: anywhere; opacity: .8 }`
+ol { list-style: none; padding: 0 } li { margin: .4rem 0 } li div { margin-left: 1.5rem; overflow-wrap: anywhere; opacity: .8 }
+@media (max-width: 45rem) { table { display: block; overflow-x: auto } td.text { min-width: 10rem } }`
 
 /** `who`: whose token it is; null before the login. */
 export function layout(title: string, who: string | null, body: Html, told?: string): Html {

@@ -48,11 +48,12 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const { name, scopes } = context.get('token')
     if (!view) return context.html(layout('No such message', name, html`<p>Nothing is known of it.</p>`), 404)
     const { message, recipients, next } = view
+    const possible = controlActions.filter((action) => action !== (message.heldAt ? 'hold' : 'release'))
     const failed = recipients.some(({ state }) => state === 'bounced' || state === 'expired')
     const buttons = (actions: readonly string[]) => actions.map((action) => html`<button name="action" value="${action}">${action}</button> `)
     const form = scopes.includes('control') ? html`
       <form method="post" action="/messages/${message.id}/actions" class="row">${field('why', 'Why', '', 30)}${field('to', 'Reroute to', '', 20)}${field('hours', 'Lifetime in hours', '', 6)}
-        <span>${message.state === 'queued' ? buttons(controlActions) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
+        <span>${message.state === 'queued' ? buttons(possible) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
     return context.html(layout(message.id, name, html`
       <dl><dt>From<dd>${address(message.reversePath)}, ${message.size} octets<dt>Accepted<dd>${moment(message.acceptedAt)}
         <dt>${message.finishedAt ? 'Finished' : 'Expires'}<dd>${moment(message.finishedAt ?? message.expiresAt)}
@@ -95,16 +96,16 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const names = [...new Set([...rows.map(({ name }) => name), ...byName.keys()])].sort()
     const { name: who, scopes } = context.get('token')
     return context.html(layout('Destinations', who, html`
-      <table><thead><tr><th>Destination<th>Queued<th>Delivered, deferred, bounced<br>in the last hour<th>State<th></tr></thead><tbody>${names.map((name) => {
+      <table><thead><tr><th>Destination<th>Queued<th>Delivered<br>in the last hour<th>Deferred<th>Bounced<th>State<th></tr></thead><tbody>${names.map((name) => {
         const [row, known] = [rows.find((each) => each.name === name), byName.get(name)]
         const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > Date.now()
-        const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${known.suspendedBy}: ${known.suspendedWhy}`
+        const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${[known.suspendedBy, known.suspendedWhy].filter(Boolean).join(': ')}`
           : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
         const resume = suspended || known?.circuitUntil ? html`<button name="action" value="resume">resume</button>` : ''
         const suspend = suspended ? '' : html`<button name="action" value="suspend">suspend for an hour</button>`
         const form = html`<form method="post" action="/destinations"><input type="hidden" name="name" value="${name}">${resume}${suspend}</form>`
-        const outcomes = [row?.delivered ?? 0, row?.deferred ?? 0, row?.bounced ?? 0].join(', ')
-        return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}<td>${outcomes}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
+        const outcomes = [row?.delivered, row?.deferred, row?.bounced].map((count) => html`<td>${count ?? 0}`)
+        return html`<tr><td class="text">${name}<td>${row?.queued ?? 0}${outcomes}<td class="text">${state}<td>${scopes.includes('control') ? form : ''}</tr>`
       })}</tbody></table>`))
   })
 

@@ -13,9 +13,10 @@ export interface Entry {
 }
 
 /** Oldest first. */
-export function timeLine({ attempts, reports, actions }: Pick<MessageView, 'attempts' | 'reports' | 'actions'>): Entry[] {
+export function timeLine({ attempts, reports, actions, recipients }: Pick<MessageView, 'attempts' | 'reports' | 'actions' | 'recipients'>): Entry[] {
+  const paths = new Map(recipients.map(({ n, forwardPath }) => [n, forwardPath]))
   return [
-    ...attempts.map((attempt) => ({ at: attempt.begunAt, lines: describeAttempt(attempt) })),
+    ...attempts.map((attempt) => ({ at: attempt.begunAt, lines: describeAttempt(attempt, paths) })),
     ...reports.map((report) => ({ at: report.acceptedAt, lines: [`report sent as ${report.id}`] })),
     ...actions.map((action) => ({ at: action.at, lines: [describeAction(action)] })),
   ].sort((a, b) => a.at.getTime() - b.at.getTime())
@@ -28,7 +29,8 @@ function describeAction({ action, who, why, detail }: ActionRow): string {
   return `${[action, to, lifetime].filter(Boolean).join(' ')} by ${who}${paths}${why ? `: ${why}` : ''}`
 }
 
-function describeAttempt(attempt: AttemptRow): string[] {
+/** `paths`: of the recipients that are shown, which may not be all. */
+function describeAttempt(attempt: AttemptRow, paths: Map<number, string>): string[] {
   const state = attempt.lost
     ? `lost with its worker${attempt.dotAt ? ' after the final dot: delivery unknown' : ''}`
     : attempt.endedAt ? '' : 'under way'
@@ -38,6 +40,6 @@ function describeAttempt(attempt: AttemptRow): string[] {
     return `tried ${where}${tls}, ${tried.took} ms${tried.problem ? `: ${tried.problem}` : ''}`
   })
   const outcomes = Object.entries(attempt.outcomes).map(([n, outcome]) =>
-    `recipient ${n}: ${outcome.status} ${outcome.enhanced} ${outcome.reply ? formatReply(outcome.reply) : outcome.text}`)
+    `${paths.get(Number(n)) ?? `recipient ${n}`}: ${outcome.status} ${outcome.enhanced} ${outcome.reply ? formatReply(outcome.reply) : outcome.text}`)
   return [`attempt ${attempt.number} to ${attempt.nextHop} ${state}`.trimEnd(), ...tries, ...outcomes]
 }

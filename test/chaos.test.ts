@@ -10,6 +10,7 @@ import { planOf } from './chaos/plan.ts'
 import type { Taking } from './chaos/sink.ts'
 import { type Evidence, judge, kept } from './chaos/verdict.ts'
 import { lacksDisk } from './support/disk.ts'
+import { lacksTemporalServer } from './support/temporal-on-postgres.ts'
 
 /** A run as by hand: with namespaces of its own where they may be had. */
 async function run(...args: string[]): Promise<ChaosResult> {
@@ -32,6 +33,12 @@ test('killed, paused, starved and cut off at random and at named points: what wa
   const { verdict, kills } = await run('--kills', '50', '--messages', '5000', '--minutes', '4')
   assert.ok(Object.values(kills).reduce((sum, count) => sum + count) >= 25)
   assert.ok(verdict.told.accepted >= 300)
+})
+
+test("the same where Temporal's real server shares our Postgres, as operators run it", { timeout: 600_000, skip: lacksTemporalServer() ?? false }, async () => {
+  const { verdict, kills } = await run('--kills', '20', '--messages', '1000', '--minutes', '1', '--temporal-on-postgres')
+  assert.ok(Object.values(kills).reduce((sum, count) => sum + count) >= 5)
+  assert.ok(verdict.told.accepted >= 50)
 })
 
 test('negative control: a 250 before COMMIT is found out', { timeout: 300_000 }, async () => {

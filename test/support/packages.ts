@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process'
 export function needs(...programs: string[]): string | false {
   const missing = programs.filter((program) => !isHere(program))
   if (missing.length === 0) return false
-  const reason = `needs ${missing.join(', ')} (Debian: apt-get install dovecot-lmtpd procmail swaks libnet-ssleay-perl postfix git-email libmailtools-perl faketime)`
+  const reason = `needs ${missing.join(', ')} (Debian: apt-get install chromium dovecot-lmtpd procmail swaks libnet-ssleay-perl postfix git-email libmailtools-perl faketime)`
   if (process.env['CI']) throw new Error(`CI may not skip a test: it ${reason}`)
   return reason
 }
