@@ -1,6 +1,6 @@
 // Exim beside us on the same machine: an instance of its own in a temporary folder, relaying all to the sink.
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -57,15 +57,13 @@ remote:
 begin retry
 * * F,2h,15m
 `)
-  const daemon: ChildProcess = spawn(program, ['-C', at('exim.conf'), '-bdf', '-q10s'], { stdio: 'ignore' })
+  const daemon = spawn(program, ['-C', at('exim.conf'), '-bdf', '-q10s'], { stdio: 'ignore' })
+  const gone = new Promise((resolve) => daemon.once('exit', resolve))
   const stop = async () => {
-    if (daemon.exitCode === null) {
-      const gone = new Promise((resolve) => daemon.once('exit', resolve))
-      daemon.kill('SIGTERM')
-      await gone
-    }
+    daemon.kill('SIGTERM')
+    await gone
     // Deliveries outlive the daemon.
-    for (const pid of pids().filter((each) => commandLine(each).includes(folder))) process.kill(pid, 'SIGKILL')
+    for (const pid of pids().filter((each) => commandLine(each).includes(folder))) end(pid)
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
   await until('Exim listens', () => new Promise((resolve) => {
@@ -76,4 +74,12 @@ begin retry
     throw error
   })
   return { port, pid: daemon.pid!, stop }
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It has just ended by itself.
+  }
 }
