@@ -8,6 +8,7 @@ import { messageControl } from '../console/control.ts'
 import { openIntake } from '../ingress/accept.ts'
 import type { Aliases } from '../ingress/aliases.ts'
 import { createCallout } from '../ingress/callout.ts'
+import type { Counters } from '../ingress/counters.ts'
 import type { Outbox } from '../ingress/outbox.ts'
 import { addRecipients, createRecipients, mostRecipients } from '../ingress/recipients.ts'
 import type { Recipient } from '../mail/envelope.ts'
@@ -25,12 +26,13 @@ interface Deps {
   log: Logger
   aliases: Aliases
   outbox: Outbox
+  counters: Counters
   startMessage: (id: string) => Promise<void>
   /** What is closed when the process stops. */
   stops: (() => Promise<unknown>)[]
 }
 
-export function consoleApi({ settings, log, aliases, outbox, startMessage, stops }: Deps): ConsoleDeps['api'] {
+export function consoleApi({ settings, log, aliases, outbox, counters, startMessage, stops }: Deps): ConsoleDeps['api'] {
   const { retry, limits, retention, temporal } = settings
   const names = createRecipients(settings, aliases, createCallout(settings.hostname))
   let client: Client | null = null
@@ -60,13 +62,17 @@ export function consoleApi({ settings, log, aliases, outbox, startMessage, stops
       const intake = openIntake({ settings, sql, log, store: (message) => acceptMessage(sql, message) }, { binary: false, submission: true, lifetime })
       await intake.write(content)
       const taken = await intake.commit(envelope, origin, sendAt)
-      if ('refused' in taken) throw refusal(taken.refused.code, taken.refused.lines.join(' '))
+      if ('refused' in taken) {
+        counters.count('messages.refused')
+        throw refusal(taken.refused.code, taken.refused.lines.join(' '))
+      }
       const { id } = taken
       log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: origin.clientAddress, user: origin.user }, 'accepted')
       return id
     },
     begin(id) {
       outbox.accepted()
+      counters.count('messages.accepted')
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     wake(id) {

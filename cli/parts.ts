@@ -9,6 +9,7 @@ import { createMetrics } from '../console/metrics.ts'
 import { startConsole } from '../console/server.ts'
 import { keepAliases } from '../ingress/aliases.ts'
 import { startOutbox } from '../ingress/outbox.ts'
+import { createCounters } from '../ingress/counters.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import { localNames } from '../mail/local-names.ts'
 import type { Settings } from '../settings/schema.ts'
@@ -74,13 +75,13 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     // A pool of its own: what operators ask takes no connection from the mail.
     const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, true)
     stops.push(() => asked.end({ timeout: 1 }))
-    let ingress: Ingress | null = null
-    const metrics = createMetrics(asked, () => ingress?.counters.all() ?? {})
+    const counters = createCounters()
+    const metrics = createMetrics(asked, counters.all)
     const worker = destinations ? keepWorker({ attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
-    ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox })
+    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox, counters })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {
@@ -93,7 +94,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const { address, port } = settings.http
     const console = await startConsole({
       sql: asked, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' },
-      api: consoleApi({ sql: asked, settings, log, aliases, outbox, startMessage, stops }),
+      api: consoleApi({ sql: asked, settings, log, aliases, outbox, counters, startMessage, stops }),
     })
     stops.push(() => console.stop())
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }

@@ -15,7 +15,7 @@ export interface Metrics {
 /** Milliseconds for which what was read from the database is told again. */
 const kept = 10_000
 
-/** `counters`: what the inbound edge of this process has counted, by name. */
+/** `counters`: what the inbound edges of this process have counted, by name. */
 export function createMetrics(sql: Sql, counters: () => Partial<Record<string, number>>): Metrics {
   const registers = [new Registry()]
   collectDefaultMetrics({ register: registers[0]! })
@@ -24,7 +24,7 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
     name: 'everpost_attempt_seconds', help: 'Time of an attempt with all hosts that it tried', buckets: [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000], registers,
   })
   new Counter({
-    name: 'everpost_ingress_total', help: 'What the inbound edge of this process has done, accepted and refused', labelNames: ['event'], registers,
+    name: 'everpost_ingress_total', help: 'What this process has done with mail that came by SMTP, LMTP or HTTP, accepted and refused', labelNames: ['event'], registers,
     collect() {
       this.reset()
       for (const [event, count] of Object.entries(counters())) this.inc({ event }, count)

@@ -25,6 +25,8 @@ export interface IngressDeps {
   startMessage: (id: string) => Promise<void>
   dns: { reverse(address: string): Promise<string | null> }
   outbox: Outbox
+  /** Told of what is done; otherwise it has its own. */
+  counters?: Counters
   log: Logger
 }
 
@@ -49,9 +51,8 @@ const certificatesLooked = 60_000
 
 /** Throws an Error of one line when a listener cannot be had; then none is left open. */
 export async function startIngress(deps: IngressDeps): Promise<Ingress> {
-  const { settings, sql, log, outbox, aliases } = deps
+  const { settings, sql, log, outbox, aliases, counters = createCounters() } = deps
   let certificates = readCertificates(settings)
-  const counters = createCounters()
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {

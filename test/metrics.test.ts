@@ -27,9 +27,14 @@ test('/metrics tells Prometheus what was accepted, refused and tried, and how th
   const scrape = (token: string) => fetch(url(), { headers: token ? { authorization: `Bearer ${token}` } : {} })
   try {
     await everpost.start()
-    const [good, other] = [await everpost.command('token', 'create', 'scraper', '--scope', 'metrics'), await everpost.command('token', 'create', 'reader', '--scope', 'read')]
+    const [good, other] = [await everpost.command('token', 'create', 'scraper', '--scope', 'metrics'), await everpost.command('token', 'create', 'sender', '--scope', 'submit')]
     assert.deepEqual([(await scrape('')).status, (await scrape(other.stdout.trim())).status], [401, 403])
 
+    const submitted = await fetch(url().replace('/metrics', '/v1/messages'), {
+      method: 'POST', headers: { authorization: `Bearer ${other.stdout.trim()}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ from: 'bob@example.test', to: ['ok@partner.test'], subject: 'by HTTP', text: 'hello', sendAt: new Date(Date.now() + 3_600_000) }),
+    })
+    assert.equal(submitted.status, 201)
     const id = await everpost.send(['ok@partner.test', 'gone@partner.test', 'later@partner.test'], 'bob@example.test')
     await until('all were tried', async () => (await readRecipients(everpost.sql, id, 9)).every(({ state, outcome }) => outcome && state !== 'bouncing'))
     await assert.rejects(everpost.send('nobody@example.test'), /5\.1\.1/)
@@ -44,9 +49,9 @@ test('/metrics tells Prometheus what was accepted, refused and tried, and how th
     assert.match(answer.headers.get('content-type')!, /^text\/plain; version=0\.0\.4/)
     const values = parse(await answer.text())
     const wanted: Record<string, number> = {
-      'everpost_ingress_total{event="messages.accepted"}': 1, 'everpost_ingress_total{event="recipients.refused"}': 1,
+      'everpost_ingress_total{event="messages.accepted"}': 2, 'everpost_ingress_total{event="recipients.refused"}': 1,
       'everpost_recipients_total{status="delivered"}': 2, 'everpost_recipients_total{status="bounced"}': 1, 'everpost_recipients_total{status="deferred"}': 1,
-      everpost_attempt_seconds_count: 2, everpost_queue_messages: 1, everpost_queue_held_messages: 0, everpost_outbox_messages: 0, everpost_destinations_suspended: 1,
+      everpost_attempt_seconds_count: 2, everpost_queue_messages: 2, everpost_queue_held_messages: 0, everpost_outbox_messages: 0, everpost_destinations_suspended: 1,
       everpost_recipients_bounced_last_hour: 1, everpost_recipients_expired_last_hour: 0, 'everpost_webhook_dead{webhook="away"}': 0,
     }
     for (const [name, value] of Object.entries(wanted)) assert.equal(values.get(name), value, name)

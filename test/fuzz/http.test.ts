@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { pino } from 'pino'
 import { consoleApi } from '../../cli/api.ts'
 import { startConsole } from '../../console/server.ts'
+import { createCounters } from '../../ingress/counters.ts'
 import { noAliases } from '../../ingress/testing.ts'
 import { settingsSchema } from '../../settings/schema.ts'
 import { createToken, type TokenScope } from '../../store/tokens.ts'
@@ -18,7 +19,7 @@ const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
 const logger = pino({ level: 'error' }, { write: (line: string) => void log.push(line) })
 const server = await startConsole({
   sql, address: '127.0.0.1', port: 0, parts: () => ({}), metrics: { text: async () => '', open: false },
-  api: consoleApi({ sql, settings, aliases: noAliases, log: logger, outbox, startMessage: async () => {}, stops: [] }),
+  api: consoleApi({ sql, settings, aliases: noAliases, log: logger, outbox, counters: createCounters(), startMessage: async () => {}, stops: [] }),
 })
 
 /** What comes back for these octets, until the server closes; when they are no `whole` request it waits for more, and we do not. */
