@@ -96,6 +96,7 @@ function readyBlock(settings: Settings, running: Running, ui: string | null): st
     '',
     'Everpost is ready.',
     ...running.listeners.map(({ kind, address, port }) => `  ${kind.padEnd(15)} ${address}:${port}  ${notes[kind as keyof typeof notes]}`),
+    `  operators' page http://${settings.http.address}:${running.http}/  with a token: npx everpost token create me --scope read control`,
     `  health          http://${settings.http.address}:${running.http}/healthz`,
     ...(ui ? [`  Temporal UI     ${ui}`] : []),
     `  user            ${user}, password ${password}`,

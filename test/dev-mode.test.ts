@@ -75,7 +75,7 @@ let queued = ''
 test('an empty folder: ready, a message delivered, one deferred and one bounced by the sink; SIGINT leaves nothing running', async () => {
   const dev = await startDev()
   await ready(dev)
-  for (const what of ['Postgres: creating the cluster', 'Temporal: starting', 'Temporal UI', `127.0.0.1:${ports[1]}`, 'var/mail', 'npx everpost send']) {
+  for (const what of ['Postgres: creating the cluster', 'Temporal: starting', 'Temporal UI', 'npx everpost token create', `127.0.0.1:${ports[1]}`, 'var/mail', 'npx everpost send']) {
     assert.ok(dev.output().includes(what), `${what} is not in\n${dev.output()}`)
   }
   for (const secret of ['dev.json', 'postgres-password']) assert.equal(statSync(join(folder, 'var', secret)).mode & 0o777, 0o600)
