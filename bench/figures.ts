@@ -2,8 +2,8 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import type { Measured } from './measures.ts'
 import type { Choices } from '../test/support/temporal-on-postgres.ts'
+import type { Measured } from './measures.ts'
 
 export type Results = Record<string, Measured[]>
 

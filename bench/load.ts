@@ -57,7 +57,11 @@ async function openClient(port: number): Promise<{ send: (to: string, message: s
   let rest = ''
   let wanted: string[] = []
   let settle: { done: () => void; failed: (error: Error) => void } | null = null
-  const fail = (what: string) => settle?.failed(new Error(what))
+  let broken: Error | null = null
+  const fail = (what: string) => {
+    broken ??= new Error(what)
+    settle?.failed(broken)
+  }
   socket.on('error', (error) => fail(String(error))).on('close', () => fail('the server closed the connection'))
   socket.on('data', (text: string) => {
     rest += text
@@ -71,6 +75,7 @@ async function openClient(port: number): Promise<{ send: (to: string, message: s
   })
   /** Resolves when the server has replied with these codes, in order. */
   const exchange = (text: string, ...codes: string[]) => new Promise<void>((done, failed) => {
+    if (broken) return failed(broken)
     wanted = codes
     settle = { done, failed }
     if (text) socket.write(text, 'latin1')

@@ -10,12 +10,12 @@ import { startTemporal } from '../dev/temporal.ts'
 import { startDnsServer } from '../smtp/testing-dns.ts'
 import { openDatabase, type Sql } from '../store/database.ts'
 import { type Everpost, prepareEverpost } from '../test/support/everpost.ts'
-import { cpuOf, cpuOfBackends, peakMemory } from './cpu.ts'
+import { type Choices, startTemporalOnPostgres, temporalDatabases } from '../test/support/temporal-on-postgres.ts'
 import { until } from '../test/support/until.ts'
+import { cpuOf, cpuOfBackends, peakMemory } from './cpu.ts'
 import { startExim } from './exim.ts'
 import { startPostfix } from './postfix.ts'
 import { type Child, type Figures, startChild } from './protocol.ts'
-import { type Choices, startTemporalOnPostgres, temporalDatabases } from '../test/support/temporal-on-postgres.ts'
 
 export interface Measured {
   /** A second. */

@@ -5,11 +5,11 @@
 import { writeFileSync } from 'node:fs'
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
+import { lacksTemporalServer, usualChoices } from '../test/support/temporal-on-postgres.ts'
 import { hasExim } from './exim.ts'
 import { aims, type Results, writeFigures } from './figures.ts'
 import { type Bench, type Measured, measures, firstRoundOnly, prepareBench } from './measures.ts'
 import { hasPostfix } from './postfix.ts'
-import { lacksTemporalServer, usualChoices } from '../test/support/temporal-on-postgres.ts'
 
 const { values } = parseArgs({
   options: {

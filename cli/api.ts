@@ -51,6 +51,7 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
       const recipients: Recipient[] = []
       for (const address of addresses) {
         const found = await names.find(address, true)
+        counters.count('refused' in found ? 'recipients.refused' : 'recipients.accepted')
         if ('refused' in found) throw refusal(found.refused.code, `${address}: ${found.refused.lines.join(' ')}`)
         if (recipients.length + found.addresses.length > mostRecipients) throw refusal(550, 'Too many recipients for one message, with those that aliases stand for')
         addRecipients(recipients, address, found.addresses, { notify: [], orcpt: null })
@@ -70,9 +71,10 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
       log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: origin.clientAddress, user: origin.user }, 'accepted')
       return id
     },
-    begin(id) {
+    begin(id, { content }) {
       outbox.accepted()
       counters.count('messages.accepted')
+      counters.count('octets.accepted', content.length)
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
     wake(id) {

@@ -13,7 +13,7 @@ import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
 import type { Routing } from './next-hops.ts'
 import { replayRoutes } from './replays.ts'
-import { type FindRecipients, type Submit, submitRoutes } from './submit.ts'
+import { type FindRecipients, type Submission, type Submit, submitRoutes } from './submit.ts'
 
 export interface ApiDeps {
   sql: Sql
@@ -21,7 +21,7 @@ export interface ApiDeps {
   submit: Submit
   findRecipients: FindRecipients
   /** Starts the workflow of a message, without waiting for that; the outbox does it otherwise. */
-  begin: (id: string) => void
+  begin: (id: string, of: Submission) => void
   /** The same, and wakes the workflow where one runs. */
   wake: (id: string) => void
   control: Control

@@ -48,12 +48,12 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const { name, scopes } = context.get('token')
     if (!view) return context.html(layout('No such message', name, html`<p>Nothing is known of it.</p>`), 404)
     const { message, recipients, next } = view
-    const possible = controlActions.filter((action) => action !== (message.heldAt ? 'hold' : 'release'))
+    const impossible: readonly ControlAction[] = message.heldAt ? ['hold', 'retry'] : ['release']
     const failed = recipients.some(({ state }) => state === 'bounced' || state === 'expired')
     const buttons = (actions: readonly string[]) => actions.map((action) => html`<button name="action" value="${action}">${action}</button> `)
     const form = scopes.includes('control') ? html`
       <form method="post" action="/messages/${message.id}/actions" class="row">${field('why', 'Why', '', 30)}${field('to', 'Reroute to', '', 20)}${field('hours', 'Lifetime in hours', '', 6)}
-        <span>${message.state === 'queued' ? buttons(possible) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
+        <span>${message.state === 'queued' ? buttons(controlActions.filter((action) => !impossible.includes(action))) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
     return context.html(layout(message.id, name, html`
       <dl><dt>From<dd>${address(message.reversePath)}, ${message.size} octets<dt>Accepted<dd>${moment(message.acceptedAt)}
         <dt>${message.finishedAt ? 'Finished' : 'Expires'}<dd>${moment(message.finishedAt ?? message.expiresAt)}

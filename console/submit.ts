@@ -89,13 +89,13 @@ export function submitRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, submit, fi
     const key = context.req.header('idempotency-key')
     if (key === undefined) {
       const id = await submit(sql, submission)
-      begin(id)
+      begin(id, submission)
       return context.json({ id, repeated: false }, 201)
     }
     const request = createHash('sha256').update(JSON.stringify(asked)).digest()
     const result = await submitOnce(sql, { token: name, key, request }, (tx) => submit(tx, submission))
     if (result === 'other request') return context.json({ error: 'this key led to a message already, by another request' }, 409)
-    if (!result.repeated) begin(result.id)
+    if (!result.repeated) begin(result.id, submission)
     return context.json(result, result.repeated ? 200 : 201)
   }
 }

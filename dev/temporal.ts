@@ -138,10 +138,11 @@ export async function startTemporal(options: TemporalOptions, tries = 3): Promis
     logFile: join(folder, 'temporal.log'), pidFile, stopSignal: 'SIGTERM', environment: { ...frugal(), ...process.env },
   })
   const address = `127.0.0.1:${port}`
-  for (let waited = 0; !(await serves(address)); waited += 200) {
-    if (child.ended() || waited > 60_000) {
+  for (const begun = Date.now(); !(await serves(address));) {
+    const inTime = Date.now() - begun < 60_000
+    if (child.ended() || !inTime) {
       await child.stop()
-      if (waited <= 60_000 && tries > 1) return await startTemporal(options, tries - 1)
+      if (inTime && tries > 1) return await startTemporal(options, tries - 1)
       throw new Error(`Temporal did not start; ${join(folder, 'temporal.log')} tells why.`)
     }
     await sleep(200)
@@ -154,7 +155,7 @@ export async function serves(address: string): Promise<boolean> {
   try {
     const connection = await Connection.connect({ address, connectTimeout: 1000 })
     try {
-      await connection.workflowService.describeNamespace({ namespace: 'default' })
+      await connection.withDeadline(Date.now() + 2000, () => connection.workflowService.describeNamespace({ namespace: 'default' }))
       return true
     } finally {
       await connection.close()

@@ -1,4 +1,4 @@
-// What the inbound edge has done since it started, by name: for whoever shows figures.
+// What the inbound edges of a process have done since it started, by name: for whoever shows figures.
 
 /** Names end up in metrics: nouns and past participles, told apart by a dot. */
 export type CounterName =

@@ -35,7 +35,7 @@ test('killed, paused, starved and cut off at random and at named points: what wa
   assert.ok(verdict.told.accepted >= 300)
 })
 
-test("the same where Temporal's real server shares our Postgres, as operators run it", { timeout: 600_000, skip: lacksTemporalServer() ?? false }, async () => {
+test("the same where Temporal's real server shares our Postgres, as operators run it", { timeout: 900_000, skip: lacksTemporalServer() ?? false }, async () => {
   const { verdict, kills } = await run('--kills', '20', '--messages', '1000', '--minutes', '1', '--temporal-on-postgres')
   assert.ok(Object.values(kills).reduce((sum, count) => sum + count) >= 5)
   assert.ok(verdict.told.accepted >= 50)

@@ -9,12 +9,12 @@ import { promisify } from 'node:util'
 import { Client, Connection } from '@temporalio/client'
 import postgres from 'postgres'
 import { parse } from 'yaml'
-import { createTemporalDatabases, lacksTemporalServer, startTemporalOnPostgres, temporalDatabases } from './support/temporal-on-postgres.ts'
 import { startPostgres } from '../dev/postgres.ts'
 import { findTemporal } from '../dev/temporal.ts'
 import { searchAttributes } from '../mail/search.ts'
 import { loadSettings } from '../settings/load.ts'
 import { prepareEverpost } from './support/everpost.ts'
+import { createTemporalDatabases, lacksTemporalServer, startTemporalOnPostgres, temporalDatabases } from './support/temporal-on-postgres.ts'
 
 // No container runs here: the file is parsed, and each command and file that it names is tried outside of containers.
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { type Browser, chromium } from 'playwright-core'
 import { startPeer } from '../smtp/testing.ts'
 import { readActions } from '../store/actions.ts'
 import { prepareEverpost } from './support/everpost.ts'
@@ -12,8 +13,9 @@ test('in a browser an operator logs in, finds a message, holds it, has it tried 
   const peer = await startPeer(script)
   const hop = `[127.0.0.1]:${peer.port}`
   const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: 'partner.test', nextHop: hop }] })
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] })
+  let browser: Browser | null = null
   try {
+    browser = await chromium.launch({ executablePath: execFileSync('/bin/sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim(), args: ['--no-sandbox'] })
     await everpost.start()
     const token = (await everpost.command('token', 'create', 'me', '--scope', 'read', 'control')).stdout.trim()
     const id = await everpost.send(['x@partner.test'], 'a@example.test')
@@ -32,7 +34,8 @@ test('in a browser an operator logs in, finds a message, holds it, has it tried 
     await page.goto('/')
     await show('login')
     assert.equal(await heading(), 'Log in')
-    await page.keyboard.type(token) // the field has the focus
+    await page.locator('input:focus').waitFor()
+    await page.keyboard.type(token)
     await page.keyboard.press('Enter')
     await page.waitForURL('/')
     await show('queue')
@@ -52,9 +55,13 @@ test('in a browser an operator logs in, finds a message, holds it, has it tried 
     await show('message')
     assert.deepEqual((await readActions(everpost.sql, id)).map(({ action, who, why }) => [action, who, why]), [['hold', 'token:me', 'what is it?']])
 
-    script.rcpt = {}
+    for (const name of ['hold', 'retry']) assert.equal(await page.getByRole('button', { name, exact: true }).count(), 0)
     await page.getByRole('button', { name: 'release', exact: true }).click()
     await page.getByText('Done: release').waitFor()
+    const ended = () => everpost.sql`select from attempts where message_id = ${id} and ended_at is not null`
+    await until('it was tried again', async () => (await ended()).length === 2)
+    script.rcpt = {}
+    await page.reload()
     await page.getByRole('button', { name: 'retry', exact: true }).click()
     assert.deepEqual(await everpost.states(id), ['delivered'])
     await page.reload()
@@ -79,7 +86,7 @@ test('in a browser an operator logs in, finds a message, holds it, has it tried 
     assert.equal(await heading(), 'Log in')
     assert.deepEqual(complaints, [])
   } finally {
-    await browser.close()
+    await browser?.close().catch(() => {})
     await everpost.end()
     await peer.close()
   }

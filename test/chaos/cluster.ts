@@ -86,7 +86,6 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
-  const temporalPort = await freePort()
   const sinkPort = await freePort()
   const smtp = { ingress: await freePort(), serve: await freePort() }
   const quiet = () => {}
@@ -96,11 +95,18 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
   const disk = means.disk ? mountDisk(at('machine'), diskSize) : null
   const kept = disk?.folder ?? at('machine')
   let dark = false
-  const connections = onPostgres ? 160 : 60
+  const connections = onPostgres ? 300 : 60
   const openPostgres = () => startPostgres({ folder: join(kept, 'database'), port: postgresPort, settings: { max_connections: String(connections), max_wal_size: '256MB' }, progress: quiet })
   const postgres = await openPostgres()
   const where = { folder: at('temporal'), postgres: postgres.url }
+  const temporalPort = onPostgres ? 0 : await freePort() // the real one keeps its own
   const openTemporal = () => (onPostgres ? startTemporalOnPostgres(where) : startTemporal({ folder: join(kept, 'temporal'), port: temporalPort, progress: quiet }))
+  const temporal = await openTemporal().catch(async (error) => {
+    await postgres.stop()
+    await disk?.end()
+    rmSync(folder, { recursive: true, force: true })
+    throw error
+  })
   const forgetTemporal = async () => {
     if (onPostgres) await forgetTemporalOnPostgres(where)
     else for (const end of ['', '-wal', '-shm']) rmSync(join(kept, 'temporal', `temporal.db${end}`), { force: true })
@@ -112,7 +118,7 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
   const { dns } = await listening
   sink.on('message', taken)
   const cluster: Cluster = {
-    folder, sink, sinkPort, means, patient, disk, postgres, connections, temporal: await openTemporal(), everposts: { ingress: null, serve: null, worker: null },
+    folder, sink, sinkPort, means, patient, disk, postgres, connections, temporal, everposts: { ingress: null, serve: null, worker: null },
     ledger: at('ledger'), takings: at('takings'), maildir: join(kept, 'mail'),
     note: (line) => appendFileSync(at('nemesis.log'), `${new Date().toISOString()} ${line}\n`),
     setClock: (role, seconds) => writeFileSync(at(`${role}.clock`), `${seconds < 0 ? '' : '+'}${seconds}\n`),
@@ -143,15 +149,7 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
     async restartPostgres() {
       await cluster.postgres.stop()
       // After a kill -9 the children of the old postmaster need a moment to notice.
-      for (let attempt = 1; ; attempt++) {
-        try {
-          cluster.postgres = await openPostgres()
-          return
-        } catch (error) {
-          if (attempt === 10) throw error
-          await sleep(500)
-        }
-      }
+      cluster.postgres = await again(openPostgres)
     },
     async keepServers() {
       if (!kill(cluster.postgres.pid, 0)) await cluster.restartPostgres()
@@ -160,7 +158,8 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
     async restartTemporal(wipe) {
       await cluster.temporal.stop()
       if (wipe) await forgetTemporal()
-      cluster.temporal = await openTemporal()
+      // Its Postgres may be recovering.
+      cluster.temporal = await again(openTemporal)
     },
     async losePower(disk, pause) {
       disk.losePower()
@@ -224,8 +223,20 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
   return cluster
 }
 
+/** What could be started, at one of ten tries. */
+async function again<T>(start: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start()
+    } catch (error) {
+      if (attempt === 10) throw error
+      await sleep(500)
+    }
+  }
+}
+
 /** false: it has ended. */
-function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
+export function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
   try {
     return process.kill(pid, signal)
   } catch {

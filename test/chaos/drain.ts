@@ -31,6 +31,8 @@ export async function drained(cluster: Cluster, { patience, say }: DrainOptions)
   let described = false
   try {
     for (;;) {
+      // As whatever supervises them would.
+      await cluster.keepServers().catch((error) => cluster.note(`in peace: ${error}`))
       const shape = await readShape(sql).catch(() => null)
       if (shape?.queued === 0) return true
       if (shape && shape.queued < least) {

@@ -36,6 +36,7 @@ const spoilt = 0.05
 const hows = ['reset', '421', '451', 'silence', 'drip', 'endless'] as const
 const drip = 150
 
+process.once('disconnect', () => process.exit())
 process.once('message', (orders: SinkOrders) => {
   void run(orders)
 })

@@ -58,18 +58,18 @@ export async function startTemporalOnPostgres({ folder, postgres, given = usualC
   const lacks = lacksTemporalServer()
   if (lacks) throw new Error(lacks)
   mkdirSync(folder, { recursive: true })
-  const path = join(folder, 'bench.yaml')
+  const path = join(folder, 'temporal.yaml')
   if (!existsSync(path)) writeFileSync(path, stringify(await configuration(new URL(postgres), given)))
   const address = `127.0.0.1:${parse(readFileSync(path, 'utf8')).services.frontend.rpc.grpcPort}`
   const known = existsSync(preparedFile(folder))
   if (!known) await createTemporalDatabases(postgres)
   const child = startChild({
-    command: [join(process.env['EVERPOST_TEMPORAL_BIN']!, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'bench', '--allow-no-auth', 'start'],
+    command: [join(process.env['EVERPOST_TEMPORAL_BIN']!, 'temporal-server'), '--root', folder, '--config', '.', '--env', 'temporal', '--allow-no-auth', 'start'],
     logFile: join(folder, 'temporal.log'), pidFile: join(folder, 'temporal.pid'), stopSignal: 'SIGTERM',
   })
   try {
-    if (known) await untilServes(address, child)
-    else await registerNamespace(folder, address)
+    if (!known) await registerNamespace(folder, address, child)
+    await untilServes(address, child)
     writeFileSync(preparedFile(folder), '')
   } catch (error) {
     await child.stop()
@@ -92,18 +92,20 @@ export async function forgetTemporalOnPostgres({ folder, postgres }: OnPostgresO
 /** There when its databases and its namespace are. */
 const preparedFile = (folder: string) => join(folder, 'prepared')
 
-async function registerNamespace(folder: string, address: string): Promise<void> {
+async function registerNamespace(folder: string, address: string, child: Child): Promise<void> {
   rmSync(join(folder, 'temporal'), { force: true })
   symlinkSync((await findTemporal(() => {})).path, join(folder, 'temporal'))
   const environment = { ...process.env, PATH: `${folder}:${process.env['PATH']}`, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: 'default' }
-  await run('sh', [join(compose, 'temporal-namespace.sh')], { env: environment })
+  const waiting = new AbortController()
+  const watch = setInterval(() => { if (child.ended()) waiting.abort(new Error("Temporal's server ended at once; its log tells why")) }, 500)
+  await run('sh', [join(compose, 'temporal-namespace.sh')], { env: environment, signal: waiting.signal }).finally(() => clearInterval(watch))
   // Each of its parts learns of a new namespace within some seconds.
   await sleep(10_000)
 }
 
 async function untilServes(address: string, child: Child): Promise<void> {
-  for (let waited = 0; !(await serves(address)); waited += 200) {
-    if (child.ended() || waited > 60_000) throw new Error("Temporal's server does not serve; its log tells why")
+  for (const begun = Date.now(); !(await serves(address));) {
+    if (child.ended() || Date.now() - begun > 60_000) throw new Error("Temporal's server does not serve; its log tells why")
     await sleep(200)
   }
 }
@@ -118,14 +120,15 @@ export async function createTemporalDatabases(postgres: string): Promise<void> {
 
 /** What the template of Temporal's image makes of the variables in docker-compose.yml, on ports of our own. */
 async function configuration({ host, username, password }: URL, { shards, driver }: Choices): Promise<object> {
-  const grpcPort = await lowPort()
+  const taken = new Set<number>()
+  const grpcPort = await lowPort(taken)
   const store = (databaseName: string, connections: number) => ({
     sql: {
       pluginName: driver, databaseName, connectAddr: host, connectProtocol: 'tcp', user: username, password,
       maxConns: connections, maxIdleConns: connections, maxConnLifetime: '1h',
     },
   })
-  const service = async (port?: number) => ({ rpc: { grpcPort: port ?? (await lowPort()), membershipPort: await lowPort(), bindOnIP: '127.0.0.1' } })
+  const service = async (port?: number) => ({ rpc: { grpcPort: port ?? (await lowPort(taken)), membershipPort: await lowPort(taken), bindOnIP: '127.0.0.1' } })
   return {
     log: { stdout: true, level: 'warn' },
     persistence: {
@@ -143,11 +146,13 @@ async function configuration({ host, username, password }: URL, { shards, driver
   }
 }
 
-/** A free one that fits into the smallint in which Temporal's table of its members keeps a port. */
-async function lowPort(): Promise<number> {
+/** A free one that was not given out, and fits into the smallint in which Temporal's table of its members keeps a port. */
+async function lowPort(taken: Set<number>): Promise<number> {
   const port = 10_000 + Math.floor(Math.random() * 22_000)
   const server = createServer()
   const free = await new Promise<boolean>((resolve) => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)))
   server.close()
-  return free ? port : await lowPort()
+  if (!free || taken.has(port)) return await lowPort(taken)
+  taken.add(port)
+  return port
 }

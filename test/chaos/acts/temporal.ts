@@ -1,6 +1,7 @@
 // Faults of Temporal: it dies, stops answering, or forgets everything.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { kill } from '../cluster.ts'
 import type { Acts } from './act.ts'
 
 export const temporalActs: Acts = {
@@ -8,7 +9,7 @@ export const temporalActs: Acts = {
     weight: 2,
     kills: 'Temporal',
     async do(cluster, random) {
-      process.kill(cluster.temporal.pid, 'SIGKILL')
+      kill(cluster.temporal.pid, 'SIGKILL')
       await sleep(random.between(0, 2000))
       await cluster.restartTemporal(false)
     },
@@ -16,9 +17,9 @@ export const temporalActs: Acts = {
   'Temporal pauses': {
     weight: 1,
     async do(cluster, random) {
-      process.kill(cluster.temporal.pid, 'SIGSTOP')
+      kill(cluster.temporal.pid, 'SIGSTOP')
       await sleep(random.between(1000, cluster.patient ? 15_000 : 5000))
-      process.kill(cluster.temporal.pid, 'SIGCONT')
+      kill(cluster.temporal.pid, 'SIGCONT')
     },
   },
 }
@@ -29,7 +30,7 @@ export const wipe: Acts = {
     weight: 0.3,
     kills: 'Temporal',
     async do(cluster) {
-      process.kill(cluster.temporal.pid, 'SIGKILL')
+      kill(cluster.temporal.pid, 'SIGKILL')
       await cluster.restartTemporal(true)
     },
   },
