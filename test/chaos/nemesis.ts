@@ -68,6 +68,8 @@ export function createNemesis(cluster: Cluster, { seed, wipes, sabotage }: Optio
         if (error instanceof DiskGone) throw error
         // A database that is just coming back refuses some acts; that is no fault of anyone.
         cluster.note(`${name}, in vain: ${error}`)
+        // What it has ended is started again all the same, as its supervisor would.
+        if (on === 'theirs') await cluster.keepServers().catch((error) => cluster.note(`not started again: ${error}`))
         return { name: `${name}, in vain`, killed: undefined }
       }
     },

@@ -71,7 +71,10 @@ export function mountDisk(base: string, megabytes: number): Disk {
       }
       throw new Error(`${folder} could not be filled`)
     },
-    clear: () => rmSync(full, { force: true }),
+    clear() {
+      rmSync(full, { force: true })
+      run('sync', '-f', folder) // or it would be there again after a loss of power
+    },
     sync: () => run('sync', '-f', folder),
     losePower() {
       const [shutdown, withoutJournal] = ['0x8004587D', '2']
