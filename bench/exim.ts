@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../dev/ports.ts'
+import { kill } from '../test/support/kill.ts'
 import { until } from '../test/support/until.ts'
 import { commandLine, pids } from './cpu.ts'
 
@@ -63,7 +64,7 @@ begin retry
     daemon.kill('SIGTERM')
     await gone
     // Deliveries outlive the daemon.
-    for (const pid of pids().filter((each) => commandLine(each).includes(folder))) end(pid)
+    for (const pid of pids().filter((each) => commandLine(each).includes(folder))) kill(pid, 'SIGKILL')
     rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
   await until('Exim listens', () => new Promise((resolve) => {
@@ -74,12 +75,4 @@ begin retry
     throw error
   })
   return { port, pid: daemon.pid!, stop }
-}
-
-function end(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // It has just ended by itself.
-  }
 }

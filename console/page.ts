@@ -4,6 +4,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi'
 import { html } from 'hono/html'
 import { canonicalDomain } from '../mail/address.ts'
 import { controlActions, type ControlAction, refusalOf } from '../mail/control.ts'
+import { faultOf } from '../store/control.ts'
 import { readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
@@ -48,12 +49,12 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const { name, scopes } = context.get('token')
     if (!view) return context.html(layout('No such message', name, html`<p>Nothing is known of it.</p>`), 404)
     const { message, recipients, next } = view
-    const impossible: readonly ControlAction[] = message.heldAt ? ['hold', 'retry'] : ['release']
+    const possible = controlActions.filter((action) => faultOf({ state: message.state, held: message.heldAt !== null }, action) === null)
     const failed = recipients.some(({ state }) => state === 'bounced' || state === 'expired')
     const buttons = (actions: readonly string[]) => actions.map((action) => html`<button name="action" value="${action}">${action}</button> `)
     const form = scopes.includes('control') ? html`
       <form method="post" action="/messages/${message.id}/actions" class="row">${field('why', 'Why', '', 30)}${field('to', 'Reroute to', '', 20)}${field('hours', 'Lifetime in hours', '', 6)}
-        <span>${message.state === 'queued' ? buttons(controlActions.filter((action) => !impossible.includes(action))) : ''}${failed ? buttons(['replay']) : ''}</span></form>` : ''
+        <span>${buttons(possible)}${failed ? buttons(['replay']) : ''}</span></form>` : ''
     return context.html(layout(message.id, name, html`
       <dl><dt>From<dd>${address(message.reversePath)}, ${message.size} octets<dt>Accepted<dd>${moment(message.acceptedAt)}
         <dt>${message.finishedAt ? 'Finished' : 'Expires'}<dd>${moment(message.finishedAt ?? message.expiresAt)}

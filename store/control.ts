@@ -73,7 +73,8 @@ async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNul
   return { result: { changed, count, busy }, progress: await readProgress(tx, id) }
 }
 
-function faultOf({ state, held }: Known, action: ControlAction): string | null {
+/** Why a message in this state cannot have it; null: it can. */
+export function faultOf({ state, held }: Pick<Known, 'state' | 'held'>, action: ControlAction): string | null {
   if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
   if (action === 'hold' && held) return 'it is on hold already'
   if (action === 'release' && !held) return 'it is not on hold'

@@ -12,6 +12,7 @@ import { type RunningPostgres, startPostgres } from '../../dev/postgres.ts'
 import { startTemporal } from '../../dev/temporal.ts'
 import type { SettingsFile } from '../../settings/schema.ts'
 import { type Disk, mountDisk } from '../support/disk.ts'
+import { kill } from '../support/kill.ts'
 import { forgetTemporalOnPostgres, type OnPostgres, startTemporalOnPostgres } from '../support/temporal-on-postgres.ts'
 import type { ClientOrders } from './client.ts'
 import { findMeans, type Means } from './means.ts'
@@ -232,15 +233,6 @@ async function again<T>(start: () => Promise<T>): Promise<T> {
       if (attempt === 10) throw error
       await sleep(500)
     }
-  }
-}
-
-/** false: it has ended. */
-export function kill(pid: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    return process.kill(pid, signal)
-  } catch {
-    return false
   }
 }
 

@@ -59,6 +59,7 @@ export function mountDisk(base: string, megabytes: number): Disk {
     run('umount', base)
     throw error
   }
+  const sync = () => run('sync', '-f', folder)
   return {
     folder,
     async fill() {
@@ -73,9 +74,9 @@ export function mountDisk(base: string, megabytes: number): Disk {
     },
     clear() {
       rmSync(full, { force: true })
-      run('sync', '-f', folder) // or it would be there again after a loss of power
+      sync() // or it would be there again after a loss of power
     },
-    sync: () => run('sync', '-f', folder),
+    sync,
     losePower() {
       const [shutdown, withoutJournal] = ['0x8004587D', '2']
       run('perl', '-e', `open(my $f, '<', $ARGV[0]) or die $!; my $how = pack('L', ${withoutJournal}); ioctl($f, ${shutdown}, $how) or die $!`, folder)

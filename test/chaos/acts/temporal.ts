@@ -1,7 +1,7 @@
 // Faults of Temporal: it dies, stops answering, or forgets everything.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { kill } from '../cluster.ts'
+import { kill } from '../../support/kill.ts'
 import type { Acts } from './act.ts'
 
 export const temporalActs: Acts = {
