@@ -4,7 +4,7 @@ import { transferRequest } from './transfer-request.ts'
 import { transfer } from '../smtp/transfer.ts'
 import { type Deliver, makeAttempt, makeFirstAttempt } from './attempt.ts'
 import { relayedContent } from './content.ts'
-import type { WholeMessage } from '../store/messages.ts'
+import type { Opened } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import type { AttemptArgument, Attempted } from './types.ts'
 
@@ -13,8 +13,8 @@ export async function attemptTransfer(deps: ActivityDeps, argument: AttemptArgum
 }
 
 /** In the first pass: null when it has to go on as an activity of its own. */
-export async function firstTransfer(deps: ActivityDeps, argument: AttemptArgument, message: WholeMessage): Promise<Attempted | null> {
-  return await makeFirstAttempt(deps, argument, bySmtp(deps, argument), message)
+export async function firstTransfer(deps: ActivityDeps, argument: AttemptArgument, opened: Opened): Promise<Attempted | null> {
+  return await makeFirstAttempt(deps, argument, bySmtp(deps, argument), opened)
 }
 
 function bySmtp(deps: ActivityDeps, { group }: AttemptArgument): Deliver {

@@ -4,11 +4,12 @@
 import { Context } from '@temporalio/activity'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { local } from '../mail/verdict.ts'
-import { type Claim, claimAttempt, markDot, recordDelivered, releaseAttempt, renewLease } from '../store/attempts.ts'
-import { readMessage, type WholeMessage } from '../store/messages.ts'
+import { type ClaimedRecipient, recordDelivered } from '../store/attempts.ts'
+import { type Opened, readMessage, type WholeMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
 import { type Progress, readProgress } from '../store/recipients.ts'
+import { type Claiming, createClaiming } from './claiming.ts'
 import { eitherOf } from './either.ts'
 import { eachReversePath } from './each-reverse-path.ts'
 import type { Entry, Refusal } from './gate.ts'
@@ -19,9 +20,9 @@ import { verdictOn } from './verdict-on.ts'
 
 export interface Delivery {
   message: WholeMessage
-  recipients: Claim['recipients']
-  /** Not the first attempt for this message: one before may have got further than its record says. */
-  again: boolean
+  recipients: Pick<ClaimedRecipient, 'n' | 'forwardPath' | 'notify' | 'orcpt' | 'verp'>[]
+  /** To be asked after `beforeDot`: whether it is not the first attempt for this message, and one before may have got further than its record says. */
+  again: () => boolean
   /** Aborted: break off, unless the final dot was sent. */
   signal: AbortSignal
   /** To be asked before the final dot, or before what corresponds to it: false means that it may not be sent. */
@@ -42,13 +43,12 @@ export async function makeAttempt(deps: ActivityDeps, argument: AttemptArgument,
  * The same in the first pass, which has read the message already: the attempt is broken off, before the final dot, after
  * settings.transfer.fastLane. null when it is, or when it would last that long: nothing was decided.
  */
-export async function makeFirstAttempt(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, message: WholeMessage): Promise<Attempted | null> {
-  return await tryOnce(deps, argument, deliver, message)
+export async function makeFirstAttempt(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, opened: Opened): Promise<Attempted | null> {
+  return await tryOnce(deps, argument, deliver, opened)
 }
 
-async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, first: WholeMessage | null): Promise<Attempted | null> {
-  const { id, clock, group } = argument
-  const { sql, worker, settings: { worker: { lease } } } = deps
+async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: Deliver, first: Opened | null): Promise<Attempted | null> {
+  const { id, group } = argument
   if (deps.stopping.aborted) throw stopping()
   const patience = first ? null : eitherOf([Context.current().cancellationSignal, deps.stopping])
   const entered = await deps.gate.enter(entryFor(id, group), patience?.signal ?? null).finally(() => patience?.end())
@@ -58,11 +58,9 @@ async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: D
   let outcomes: Outcome[] | null = null
   try {
     if (first && entered.slow) return null
-    const claim = await claimAttempt(sql, {
-      id, nextHop: group.nextHop, recipients: group.recipients, worker, lease, clock: new Date(clock), trace: first?.trace ?? null,
-    })
-    if (!claim) return { attempt: null, progress: await readProgress(sql, id) }
-    return await tryClaimed(deps, argument, claim, first, async (delivery) => {
+    const claiming = createClaiming(deps, argument, first?.message.trace ?? null)
+    if (!first?.untried && !(await claiming.take())) return { attempt: null, progress: await readProgress(deps.sql, id) }
+    return await tryEntered(deps, argument, claiming, first, async (delivery) => {
       const result = await deliver(delivery)
       outcomes = Object.values(result.outcomes)
       return result
@@ -85,40 +83,42 @@ export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptAr
   return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, clock: new Date(clock), retention })
 }
 
-async function tryClaimed(
-  deps: ActivityDeps, { id, clock, group }: AttemptArgument, claim: Claim, first: WholeMessage | null, deliver: Deliver,
+async function tryEntered(
+  deps: ActivityDeps, { id, clock, group }: AttemptArgument, claiming: Claiming, first: Opened | null, deliver: Deliver,
 ): Promise<Attempted | null> {
   const { sql, settings } = deps
-  const { lease } = settings.worker
 
   const context = Context.current()
   const { signal, end } = eitherOf([context.cancellationSignal, deps.stopping], first ? settings.transfer.fastLane : undefined)
   const renewal = setInterval(() => {
-    renewLease(sql, id, claim.number, lease).catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
-  }, lease / 3)
+    claiming.renew().catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
+  }, settings.worker.lease / 3)
   const heartbeat = first ? undefined : setInterval(() => context.heartbeat(), 10_000)
   try {
-    const message = first ?? (await readMessage(sql, id))
+    const message = first?.message ?? (await readMessage(sql, id))
     if (!message) throw new Error(`there is no message ${id}`)
-    const beforeDot = (recipients: number[]) => markDot(sql, id, claim.number, recipients, lease)
+    const recipients = claiming.claim()?.recipients ?? first!.recipients.filter(({ n }) => group.recipients.includes(n))
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
-      const delivered = claim.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered')
+      const delivered = claiming.claim()?.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered') ?? []
       if (delivered.length === 0) return
       const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime()))
       await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
     }
-    const again = claim.number > 1
-    const result = await eachReversePath({ message, recipients: claim.recipients, again, signal, beforeDot, partly }, deliver).catch((error) => broken(deps, id, claim, error))
+    const again = () => (claiming.claim()?.number ?? 1) > 1
+    const result = await eachReversePath({ message, recipients, again, signal, beforeDot: claiming.beforeDot, partly }, deliver)
+      .catch((error) => broken(deps, id, recipients, error))
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
-      await releaseAttempt(sql, id, claim.number, result.tries, !result.dotSent)
+      await claiming.release(result.tries, !result.dotSent)
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
       return null
     }
+    const claim = await claiming.take()
+    if (!claim) return { attempt: null, progress: await readProgress(sql, id) }
     return await record(deps, { id, nextHop: group.nextHop, destination: group.destination, clock, claim, result })
   } catch (error) {
     // Best effort: when the database is away the lease ends by itself, as it does for an attempt whose dot may have gone out.
-    await releaseAttempt(sql, id, claim.number, []).catch(() => {})
+    await claiming.release([]).catch(() => {})
     throw error
   } finally {
     end()
@@ -128,11 +128,11 @@ async function tryClaimed(
 }
 
 /** Whatever is wrong with this message or this agent must not keep it from expiring: it counts as an attempt. The database is rethrown. */
-function broken(deps: ActivityDeps, id: string, claim: Claim, error: unknown): AttemptResult {
+function broken(deps: ActivityDeps, id: string, recipients: Delivery['recipients'], error: unknown): AttemptResult {
   if (isDatabaseError(error)) throw error
-  deps.log.error({ id, attempt: claim.number, error: String(error) }, 'an attempt broke')
+  deps.log.error({ id, error: String(error) }, 'an attempt broke')
   const outcome = local('deferred', '4.3.0', `the attempt broke: ${(error as Error).message}`)
-  return { outcomes: Object.fromEntries(claim.recipients.map(({ n }) => [n, outcome])), tries: [], dotSent: false }
+  return { outcomes: Object.fromEntries(recipients.map(({ n }) => [n, outcome])), tries: [], dotSent: false }
 }
 
 /** Thrown, not returned: Temporal then gives the attempt to another worker. */

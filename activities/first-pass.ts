@@ -19,7 +19,7 @@ const share = 0.75
 let inside = 0
 
 export async function firstPass(deps: ActivityDeps, { id, clock }: MessageArgument): Promise<FirstPass | null> {
-  const opened = await openMessage(deps.sql, id, new Date(clock), recipientsInPlan)
+  const opened = deps.justAccepted.take(id) ?? await openMessage(deps.sql, id, new Date(clock), recipientsInPlan)
   if (!opened || opened.message.state === 'finished') {
     if (!opened) deps.log.warn({ id }, 'a workflow runs for a message that is not in the database')
     return null
@@ -53,7 +53,7 @@ export async function firstPass(deps: ActivityDeps, { id, clock }: MessageArgume
     // A program may run for minutes and cannot be broken off half-way, so it never runs in the workflow task.
     if (group.agent === 'pipe') return null
     const attempt = group.agent === 'smtp' ? firstTransfer : firstHandOff
-    return await attempt(deps, { id, clock, group }, message).catch((error) => {
+    return await attempt(deps, { id, clock, group }, { ...opened!, message }).catch((error) => {
       // The others must be waited for, so it is no failure of the pass; if the database is away, the pass finds out by itself.
       deps.log.warn({ id, nextHop: group.nextHop, error: String(error) }, 'a first attempt broke off')
       return null

@@ -7,7 +7,7 @@ import { type Deliver, type Delivery, makeAttempt, makeFirstAttempt } from './at
 import { deliveredContent } from './content.ts'
 import { deliverMaildir } from './deliver-maildir.ts'
 import { deliverPipe } from './deliver-pipe.ts'
-import type { WholeMessage } from '../store/messages.ts'
+import type { Opened } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import { expandArguments, expandPath } from './local-address.ts'
 import { local } from '../mail/verdict.ts'
@@ -19,8 +19,8 @@ export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Pr
 }
 
 /** In the first pass: null when it has to go on as an activity of its own. */
-export async function firstHandOff(deps: ActivityDeps, argument: AttemptArgument, message: WholeMessage): Promise<Attempted | null> {
-  return await makeFirstAttempt(deps, argument, toAgent(deps, argument), message)
+export async function firstHandOff(deps: ActivityDeps, argument: AttemptArgument, opened: Opened): Promise<Attempted | null> {
+  return await makeFirstAttempt(deps, argument, toAgent(deps, argument), opened)
 }
 
 function toAgent(deps: ActivityDeps, { group }: AttemptArgument): Deliver {
@@ -56,7 +56,7 @@ async function handTo(deps: ActivityDeps, { message, signal, again }: Delivery, 
   const content = deliveredContent(deps.sql, message)
   if (agent?.deliver === 'maildir') {
     const path = expandPath(agent.path, values)
-    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, again, content })
+    return await deliverMaildir({ path, id: message.id, n, acceptedAt: message.acceptedAt, hostname: deps.settings.hostname, again: again(), content })
   }
   if (agent?.deliver === 'pipe') {
     const command = expandArguments(agent.command, values)

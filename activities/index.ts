@@ -7,6 +7,7 @@ import type { Dns } from '../smtp/dns.ts'
 import type { HopOptions } from '../smtp/hop-options.ts'
 import type { Pool } from '../smtp/pool.ts'
 import type { Sql } from '../store/database.ts'
+import type { JustAccepted } from '../store/just-accepted.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
 import { control } from './control.ts'
 import { firstPass } from './first-pass.ts'
@@ -23,6 +24,8 @@ export interface ActivityDeps {
   dns: Dns
   /** Who is behind an address of ours: reports go where mail would. */
   names: LocalNames
+  /** What this process itself has just accepted. */
+  justAccepted: JustAccepted
   /** Outbound connections that wait for their next message. */
   pool: Pool
   /** TLS and AUTH of a next hop, by its key. */

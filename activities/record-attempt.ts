@@ -55,7 +55,7 @@ function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { ho
   const seconds = (milliseconds: number) => Math.max(0, Math.round(milliseconds / 10) / 100)
   const took = tries.map((each) => each.took)
   const last = took.pop() ?? 0
-  const delays = [0, claim.claimedAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
+  const delays = [0, claim.begunAt.getTime() - claim.acceptedAt.getTime(), took.reduce((sum, each) => sum + each, 0), last]
   return {
     from: claim.reversePath, relay: host === null ? nextHop : `${host}[${address}]`, attempt: claim.number,
     delay: seconds(postgresTime() - claim.acceptedAt.getTime()), delays: delays.map(seconds).join('/'), dsn: enhanced,

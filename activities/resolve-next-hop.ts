@@ -7,6 +7,7 @@ import type { Outcome } from '../mail/outcome.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
 import { type ClaimRequest, claimAttempt } from '../store/attempts.ts'
+import { postgresTime } from '../store/clock.ts'
 import { type DueRecipient, dueRecipients, readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
 import { entryFor, putOff } from './attempt.ts'
@@ -93,7 +94,7 @@ async function recordUnresolved(
 ): Promise<AttemptSummary | null> {
   const { id, nextHop } = wanted
   const { lease } = deps.settings.worker
-  const claim = await claimAttempt(deps.sql, { ...wanted, worker: deps.worker, lease, clock: new Date(clock) })
+  const claim = await claimAttempt(deps.sql, { ...wanted, worker: deps.worker, lease, clock: new Date(clock), begunAt: new Date(postgresTime()), dot: false })
   if (!claim) return null
   const outcomes = Object.fromEntries(claim.recipients.map((recipient) => [recipient.n, outcome]))
   return (await record(deps, { id, nextHop, destination: nextHop, clock, claim, result: { outcomes, tries: [], dotSent: false } })).attempt

@@ -18,6 +18,7 @@ import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { keepClock } from '../store/clock.ts'
 import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
+import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { keepDestinations } from '../worker/destinations.ts'
 import { startJanitor } from '../worker/janitor.ts'
@@ -77,11 +78,12 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     stops.push(() => asked.end({ timeout: 1 }))
     const counters = createCounters()
     const metrics = createMetrics(asked, counters.all)
-    const worker = destinations ? keepWorker({ attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
+    const justAccepted = createJustAccepted()
+    const worker = destinations ? keepWorker({ justAccepted, attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
-    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox, counters })
+    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox, counters, ...(worker ? { justAccepted } : {}) })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     stops.push(async () => {

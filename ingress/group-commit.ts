@@ -20,7 +20,8 @@ interface Waiting {
   failed: (error: unknown) => void
 }
 
-export function createGroupCommit(sql: Sql): Store {
+/** `committed` is told of each message, and when it was accepted, by the clock of Postgres. */
+export function createGroupCommit(sql: Sql, committed?: (message: NewMessage, at: Date) => void): Store {
   const waiting: Waiting[] = []
   let underWay = 0
   let taken = false // a transaction has its turn
@@ -53,8 +54,11 @@ export function createGroupCommit(sql: Sql): Store {
 
   async function commit(group: Waiting[]): Promise<void> {
     try {
-      await acceptMessages(sql, group.map(({ message }) => message))
-      for (const each of group) each.stored()
+      const at = await acceptMessages(sql, group.map(({ message }) => message))
+      for (const each of group) {
+        committed?.(each.message, at)
+        each.stored()
+      }
     } catch (error) {
       // What is wrong with the data of one message is not the others' business.
       if (group.length > 1 && isOfData(error)) for (const each of group) await commit([each])

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
+import type { JustAccepted } from '../store/just-accepted.ts'
 import type { Aliases } from './aliases.ts'
 import { createCallout } from './callout.ts'
 import { createCounters, type Counters } from './counters.ts'
@@ -25,6 +26,8 @@ export interface IngressDeps {
   startMessage: (id: string) => Promise<void>
   dns: { reverse(address: string): Promise<string | null> }
   outbox: Outbox
+  /** Where a worker of this process finds what was committed. */
+  justAccepted?: JustAccepted
   /** Told of what is done; otherwise it has its own. */
   counters?: Counters
   log: Logger
@@ -56,7 +59,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
-    settings, sql, log, counters, trusts, store: createGroupCommit(sql), isProxy: isTrustedProxy,
+    settings, sql, log, counters, trusts, store: createGroupCommit(sql, deps.justAccepted?.keep), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     authenticate: authenticator(settings, sql),

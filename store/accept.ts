@@ -45,8 +45,11 @@ async function acceptUploaded(tx: Sql, message: NewMessage): Promise<void> {
   await acceptMessages(tx, [message])
 }
 
-/** Stores several messages in one statement, which costs each a third (docs/performance.md): all of them or none. Uploads must have been ended. */
-export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<void> {
+/**
+ * Stores several messages in one statement, which costs each a third (docs/performance.md): all of them or none. Uploads must have been
+ * ended. Returns when they were accepted, by the clock of Postgres.
+ */
+export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<Date> {
   const of = <T>(value: (message: NewMessage) => T) => messages.map(value)
   let next = 1 // where in all bodies the next begins, as Postgres counts
   const small = messages.flatMap(({ id, body }) => {
@@ -57,20 +60,9 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
   })
   const bodies = encode(Buffer.concat(small.map(({ body }) => body)))
   const recipients = messages.flatMap(({ id, sendAt, envelope }) => envelope.recipients.map((recipient) => ({ id, sendAt, ...recipient })))
-  await sql`
-    with message as (
-      insert into messages (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, expires_at, drive_at, send_at)
-      select id, kind, parent, reverse_path, body_type, smtp_utf8 = 1, require_tls = 1, ret, envid, size, origin::jsonb,
-             greatest(now(), send_at) + lifetime * interval '1 millisecond', now() + ${outboxGrace}::interval, send_at
-      from unnest(
-        ${of((m) => m.id)}::text[], ${of((m) => m.kind)}::text[], ${of((m) => m.parent)}::text[], ${of((m) => m.envelope.reversePath)}::text[],
-        ${of((m) => m.envelope.body)}::text[], ${of((m) => Number(m.envelope.smtpUtf8))}::int[], ${of((m) => Number(m.envelope.requireTls))}::int[],
-        ${of((m) => m.envelope.ret)}::text[], ${of((m) => m.envelope.envid)}::text[], ${of((m) => m.size)}::bigint[],
-        ${of((m) => JSON.stringify(m.origin))}::text[], ${of((m) => m.lifetime)}::float8[], ${of((m) => m.sendAt?.toISOString() ?? null)}::timestamptz[]
-      ) as m (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, lifetime, send_at)
-    ),
-    -- Once, rather than for each body.
-    bodies as materialized (
+  // The text is decoded once, rather than for each body.
+  const [first] = await sql<{ at: Date }[]>`
+    with bodies as materialized (
       select case when ascii = 1 then convert_to(text, 'UTF8') else decode(text, 'hex') end as octets
       from (select ${bodies.text}::text as text, ${Number(bodies.ascii)}::int as ascii) as sent
     ),
@@ -78,16 +70,29 @@ export async function acceptMessages(sql: Sql, messages: NewMessage[]): Promise<
       insert into body_chunks (message_id, seq, bytes)
       select id, 0, substring(octets from first for length)
       from bodies, unnest(${small.map((m) => m.id)}::text[], ${small.map((m) => m.first)}::int[], ${small.map((m) => m.body.length)}::int[]) as b (id, first, length)
+    ),
+    recipient as (
+      insert into recipients (message_id, n, forward_path, domain, notify, orcpt, verp, next_attempt_at, state, outcome, settled_at)
+      select id, n, forward_path, domain, string_to_array(notify, ','), orcpt, verp, greatest(now(), send_at),
+             case when outcome is null then 'queued' else 'notifying' end, outcome, case when outcome is not null then now() end
+      from unnest(
+        ${recipients.map((r) => r.id)}::text[], ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
+        ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
+        ${recipients.map((r) => r.orcpt)}::text[], ${recipients.map((r) => r.verp ?? null)}::text[], ${recipients.map((r) => r.sendAt?.toISOString() ?? null)}::timestamptz[],
+        ${recipients.map((r) => (r.expanded === undefined ? null : JSON.stringify(expandedTo(r.expanded))))}::text[]::jsonb[]
+      ) as r (id, n, forward_path, domain, notify, orcpt, verp, send_at, outcome)
     )
-    insert into recipients (message_id, n, forward_path, domain, notify, orcpt, verp, next_attempt_at, state, outcome, settled_at)
-    select id, n, forward_path, domain, string_to_array(notify, ','), orcpt, verp, greatest(now(), send_at),
-           case when outcome is null then 'queued' else 'notifying' end, outcome, case when outcome is not null then now() end
+    insert into messages (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, expires_at, drive_at, send_at)
+    select id, kind, parent, reverse_path, body_type, smtp_utf8 = 1, require_tls = 1, ret, envid, size, origin::jsonb,
+           greatest(now(), send_at) + lifetime * interval '1 millisecond', now() + ${outboxGrace}::interval, send_at
     from unnest(
-      ${recipients.map((r) => r.id)}::text[], ${recipients.map((r) => r.n)}::int[], ${recipients.map((r) => r.forwardPath)}::text[],
-      ${recipients.map((r) => domainOf(r.forwardPath))}::text[], ${recipients.map((r) => r.notify.join(','))}::text[],
-      ${recipients.map((r) => r.orcpt)}::text[], ${recipients.map((r) => r.verp ?? null)}::text[], ${recipients.map((r) => r.sendAt?.toISOString() ?? null)}::timestamptz[],
-      ${recipients.map((r) => (r.expanded === undefined ? null : JSON.stringify(expandedTo(r.expanded))))}::text[]::jsonb[]
-    ) as r (id, n, forward_path, domain, notify, orcpt, verp, send_at, outcome)`
+      ${of((m) => m.id)}::text[], ${of((m) => m.kind)}::text[], ${of((m) => m.parent)}::text[], ${of((m) => m.envelope.reversePath)}::text[],
+      ${of((m) => m.envelope.body)}::text[], ${of((m) => Number(m.envelope.smtpUtf8))}::int[], ${of((m) => Number(m.envelope.requireTls))}::int[],
+      ${of((m) => m.envelope.ret)}::text[], ${of((m) => m.envelope.envid)}::text[], ${of((m) => m.size)}::bigint[],
+      ${of((m) => JSON.stringify(m.origin))}::text[], ${of((m) => m.lifetime)}::float8[], ${of((m) => m.sendAt?.toISOString() ?? null)}::timestamptz[]
+    ) as m (id, kind, parent, reverse_path, body_type, smtp_utf8, require_tls, ret, envid, size, origin, lifetime, send_at)
+    returning accepted_at as at`
+  return first!.at
 }
 
 /** As text where that is possible, as it mostly is: the driver would send octets as twice as many hexadecimal digits. */

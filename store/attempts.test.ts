@@ -29,7 +29,10 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[], lease = 30_000) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null })
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null, begunAt: new Date(), dot: false })
+const trace = Buffer.from('Received: by x.test\r\n')
+const claimAtDot = (id: string, recipients: number[]) =>
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease: 30_000, clock: new Date(0), trace, begunAt: new Date(Date.now() - 5000), dot: true })
 
 test('a recipient is held by one attempt at a time', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
@@ -58,6 +61,32 @@ test('an attempt whose lease has lapsed is lost to the next, and may not send th
   assert.deepEqual((await readAttempts(sql, id, 10)).map((a) => [a.lost, a.dotAt !== null]), [[true, false], [false, true]])
 })
 
+test('of many claims at the dot exactly one wins, with its mark and its trace; its attempt began when it says', async () => {
+  const id = await accepted('a@x.test')
+  const claims = await Promise.all(Array.from({ length: 10 }, () => claimAtDot(id, [0])))
+  assert.equal(claims.filter((won) => won !== null).length, 1)
+  const attempts = await readAttempts(sql, id, 20)
+  assert.deepEqual(attempts.map(({ dotAt, lost }) => [dotAt !== null, lost]), [[true, false]])
+  assert.ok(attempts[0]!.dotAt!.getTime() - attempts[0]!.begunAt.getTime() >= 4000)
+  assert.deepEqual((await readMessage(sql, id))!.trace, trace)
+})
+
+test('no claim at the dot where it would send what is no longer wanted: another way, another trace, on hold, settled, not due', async () => {
+  const changes = [
+    (id: string) => sql`update recipients set route = '[127.0.0.9]' where message_id = ${id}`,
+    (id: string) => sql`update messages set trace = 'Received: by y.test' where id = ${id}`,
+    (id: string) => sql`update messages set held_at = now() where id = ${id}`,
+    (id: string) => sql`update recipients set state = 'bounced' where message_id = ${id}`,
+    (id: string) => sql`update recipients set next_attempt_at = now() + interval '1 hour' where message_id = ${id}`,
+  ]
+  for (const change of changes) {
+    const id = await accepted('a@x.test')
+    await change(id)
+    assert.equal(await claimAtDot(id, [0]), null, String(change))
+    assert.equal((await readAttempts(sql, id, 20)).length, 0)
+  }
+})
+
 test('the last delivery finishes the message', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const one = (await claim(id, [0]))!
@@ -79,7 +108,7 @@ test('a deferred recipient is due at its time and the message is driven a little
   const progress = await recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', at)], retention)
   assert.equal(progress.nextAt, at.getTime())
   assert.equal(await claim(id, [0]), null)
-  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null }), null)
+  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null, begunAt: at, dot: false }), null)
   assert.equal((await readMessage(sql, id))!.driveAt!.getTime(), at.getTime() + 120_000)
 })
 

@@ -2,7 +2,6 @@
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import type { Ruled } from '../mail/retry.ts'
-import { postgresTime } from './clock.ts'
 import type { Sql } from './database.ts'
 import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
@@ -13,7 +12,7 @@ export interface Claim {
   reversePath: string
   acceptedAt: Date
   expiresAt: Date
-  claimedAt: Date
+  begunAt: Date
   recipients: ClaimedRecipient[]
 }
 
@@ -33,6 +32,10 @@ export interface ClaimRequest {
   clock: Date
   /** In the first pass: the header fields to prepend, kept with the claim; later null. */
   trace: Buffer | null
+  /** When it began, perhaps before its claim. */
+  begunAt: Date
+  /** The final dot is about to be sent, with `trace` in front: so a dot mark at once, and no claim where an operator chose another way or another trace was kept meanwhile. */
+  dot: boolean
 }
 
 /**
@@ -44,7 +47,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
     with message as (
       update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
         drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
-      where id = ${request.id} and state = 'queued' and held_at is null
+      where id = ${request.id} and state = 'queued' and held_at is null and (not ${request.dot} or coalesce(trace, ${request.trace}) = ${request.trace})
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
@@ -52,6 +55,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
+        and (not ${request.dot} or r.route is null)
       returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.ruled
     ),
     lost as (
@@ -59,8 +63,9 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       where message_id = ${request.id} and ended_at is null and recipients && (select array_agg(n) from claimed)
     ),
     begun as (
-      insert into attempts (message_id, number, next_hop, recipients, worker)
-      select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker} from claimed group by number
+      insert into attempts (message_id, number, next_hop, recipients, worker, begun_at, dot_at)
+      select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker}, least(now(), ${request.begunAt}), case when ${request.dot} then now() end
+      from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
            notify, orcpt, verp, attempts, ruled as "ruledBefore"
@@ -68,7 +73,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
   const [first] = rows
   if (!first) return null
   const { number, reversePath, acceptedAt, expiresAt } = first
-  return { number, reversePath, acceptedAt, expiresAt, claimedAt: new Date(postgresTime()), recipients: rows }
+  return { number, reversePath, acceptedAt, expiresAt, begunAt: request.begunAt, recipients: rows }
 }
 
 /** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */

@@ -23,7 +23,7 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
-const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date(), trace: null })
+const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date(), trace: null, begunAt: new Date(), dot: false })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
   const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
   return 'refused' in done ? done : done.result

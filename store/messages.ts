@@ -54,7 +54,7 @@ function messageColumns(sql: Sql) {
 }
 
 /** Octets up to which a body is read with its message. */
-const smallBody = 64 * 1024
+export const smallBody = 64 * 1024
 
 export interface Opened {
   message: WholeMessage
@@ -62,9 +62,11 @@ export interface Opened {
   recipients: OpenedRecipient[]
   /** How many there are in all. */
   recipientCount: number
+  /** No attempt has been made or begun for it, and no operator has sent it another way. */
+  untried: boolean
 }
 
-export interface OpenedRecipient extends DueRecipient, Pick<RecipientRow, 'forwardPath' | 'state'> {
+export interface OpenedRecipient extends DueRecipient, Pick<RecipientRow, 'forwardPath' | 'notify' | 'orcpt' | 'verp' | 'state'> {
   text: string | null
   /** ISO 8601. */
   nextAttemptAt: string
@@ -74,18 +76,20 @@ export interface OpenedRecipient extends DueRecipient, Pick<RecipientRow, 'forwa
 
 /** All that the first pass over a message needs, in one statement: the message, a small body, and its first `limit` recipients. */
 export async function openMessage(sql: Sql, id: string, clock: Date, limit: number): Promise<Opened | null> {
-  const [row] = await sql<(WholeMessage & Pick<Opened, 'recipients' | 'recipientCount'>)[]>`
+  const [row] = await sql<(WholeMessage & Omit<Opened, 'message'>)[]>`
     select ${messageColumns(sql)},
            case when size <= ${smallBody} then (select bytes from body_chunks where message_id = m.id and seq = 0) end as body,
            (select count(*) from recipients where message_id = m.id) as "recipientCount",
-           (select json_agg(json_build_object('n', n, 'forwardPath', forward_path, 'domain', domain, 'route', route, 'state', state, 'text', outcome ->> 'text',
+           attempts = 0 and not exists (select from recipients where message_id = m.id and route is not null) as untried,
+           (select json_agg(json_build_object('n', n, 'forwardPath', forward_path, 'notify', notify, 'orcpt', orcpt, 'verp', verp,
+              'domain', domain, 'route', route, 'state', state, 'text', outcome ->> 'text',
               'nextAttemptAt', next_attempt_at, 'due', held_at is null and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
                 and (leased_until is null or leased_until <= now())) order by n)
             from (select * from recipients where message_id = m.id order by n limit ${limit}) r) as recipients
     from messages m where id = ${id}`
   if (!row) return null
-  const { recipients, recipientCount, ...message } = row
-  return { message: { ...message, body: message.body?.length === message.size ? message.body : null }, recipients, recipientCount }
+  const { recipients, recipientCount, untried, ...message } = row
+  return { message: { ...message, body: message.body?.length === message.size ? message.body : null }, recipients, recipientCount, untried }
 }
 
 /** Keeps the header fields to prepend, and notes that the workflow runs: the message has left the outbox. */

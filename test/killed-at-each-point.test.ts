@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPeer } from '../smtp/testing.ts'
@@ -82,6 +83,8 @@ async function stage(use: (scene: Scene) => Promise<void>): Promise<void> {
   }
 }
 
+const isStopped = (pid: number) => readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.startsWith('T')
+
 describe('kill -9 at each step of ingress and worker', { concurrency: 4 }, () => {
   for (const [point, passage, to, expected] of table) {
     test(`${point}: what comes out is ${words[expected.name]}`, () => stage(async (scene) => {
@@ -107,7 +110,7 @@ describe('kill -9 at each step of ingress and worker', { concurrency: 4 }, () =>
     const zombie = await everpost.start('worker', armed('W3m:SIGSTOP:1'))
     await everpost.start('ingress')
     await everpost.send('a@partner.test')
-    await until('the attempt is claimed', async () => (await everpost.sql`select from attempts`).length === 1)
+    await until('it stands before its dot', () => isStopped(zombie.pid!))
     await everpost.start('worker')
     await once(scene)
     zombie.kill('SIGCONT')

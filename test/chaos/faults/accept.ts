@@ -12,9 +12,13 @@ export async function acceptMessage(...args: Parameters<typeof real.acceptMessag
   reach('I4')
 }
 
-export async function acceptMessages(...args: Parameters<typeof real.acceptMessages>): Promise<void> {
+export async function acceptMessages(...args: Parameters<typeof real.acceptMessages>): Promise<Date> {
   reach('I3')
-  if (sabotage === 'early-250') return void setTimeout(() => real.acceptMessages(...args).catch(() => {}), 50)
-  await real.acceptMessages(...args)
+  if (sabotage === 'early-250') {
+    setTimeout(() => real.acceptMessages(...args).catch(() => {}), 50)
+    return new Date()
+  }
+  const at = await real.acceptMessages(...args)
   reach('I4')
+  return at
 }

@@ -5,18 +5,24 @@ import { reach, sabotage } from './points.ts'
 
 export * from '../../../store/attempts.ts'
 
-export async function claimAttempt(...args: Parameters<typeof real.claimAttempt>) {
-  const claim = await real.claimAttempt(...args)
-  if (claim) reach('W1')
+export async function claimAttempt(...[sql, request]: Parameters<typeof real.claimAttempt>) {
+  if (!request.dot) return await real.claimAttempt(sql, request)
+  reach('W3m')
+  const claim = await real.claimAttempt(sql, { ...request, dot: sabotage !== 'forget-dot' })
+  if (claim) dotGoesOut()
   return claim
 }
 
 export async function markDot(...args: Parameters<typeof real.markDot>): Promise<boolean> {
   reach('W3m')
   const marked = sabotage === 'forget-dot' || (await real.markDot(...args))
-  // The dot is written in the same turn; the sink takes its time to answer.
-  if (marked) setTimeout(() => reach('W4'), 1)
+  if (marked) dotGoesOut()
   return marked
+}
+
+/** It is written in the same turn; the sink takes its time to answer. */
+function dotGoesOut(): void {
+  setTimeout(() => reach('W4'), 1)
 }
 
 export async function recordAttempt(...args: Parameters<typeof real.recordAttempt>) {

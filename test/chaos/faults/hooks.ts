@@ -6,7 +6,7 @@ interface Resolved {
 
 const standIns = new Map([
   ['/store/accept.js', './accept.js'], ['/store/attempts.js', './attempts.js'], ['/store/bodies.js', './bodies.js'],
-  ['/store/reports.js', './reports.js'], ['/worker/starter.js', './starter.js'], ['/ingress/accept.js', './ingress.js'],
+  ['/store/reports.js', './reports.js'], ['/smtp/transfer.js', './transfer.js'], ['/worker/starter.js', './starter.js'], ['/ingress/accept.js', './ingress.js'],
 ])
 
 export async function resolve(

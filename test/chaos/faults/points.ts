@@ -4,7 +4,7 @@ import { writeSync } from 'node:fs'
 
 /**
  * Ingress: I1 DATA was answered, nothing read yet; I2 some of the body stored; I3 before COMMIT; I4 after COMMIT, before the 250; I5 after
- * the 250, before the start of the workflow; I6 after the start. Worker: W1 claimed, not connected; W2 after RCPT, DATA answered; W3 some
+ * the 250, before the start of the workflow; I6 after the start. Worker: W1 not connected; W2 after RCPT, DATA answered; W3 some
  * of the body sent; W3m before the dot is marked; W4 the dot marked and on its way; W5 reply known, not recorded; W6 recorded, not told to
  * the workflow; W7 report committed, not told; W8 before the start of the report's workflow. W8 is I5 in a process that delivers.
  */
