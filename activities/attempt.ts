@@ -16,7 +16,7 @@ import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
 import { record } from './record-attempt.ts'
 import type { AttemptArgument, Attempted, Group } from './types.ts'
-import { verdictOn } from './verdict-on.ts'
+import { judging, verdictOn } from './verdict-on.ts'
 
 export interface Delivery {
   message: WholeMessage
@@ -101,7 +101,8 @@ async function tryEntered(
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
       const delivered = claiming.claim()?.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered') ?? []
       if (delivered.length === 0) return
-      const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, group.nextHop, clock, message.expiresAt.getTime()))
+      const judged = judging(group.nextHop, clock, message.expiresAt.getTime())
+      const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, judged))
       await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
     }
     const again = () => (claiming.claim()?.number ?? 1) > 1

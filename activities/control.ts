@@ -1,13 +1,18 @@
 // control: what an operator asked of the message, done and recorded in Postgres. The workflow then looks at what is due.
 
 import { byOperator, controlMessage } from '../store/control.ts'
+import { isOfData } from '../store/database.ts'
 import { readMessage } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import { logSettled } from './log-settled.ts'
 import type { ControlArgument, Controlled } from './types.ts'
 
 export async function control(deps: ActivityDeps, { id, clock, update, request }: ControlArgument): Promise<Controlled> {
-  const done = await controlMessage(deps.sql, id, request, update, clock, deps.settings.retention)
+  const done = await controlMessage(deps.sql, id, request, update, clock, deps.settings.retention).catch((error) => {
+    // To ask again would be refused again, and the message would stand still with it.
+    if (isOfData(error)) return { refused: `it cannot be stored: ${(error as Error).message}` }
+    throw error
+  })
   const { action, who, why } = request
   if ('refused' in done) {
     deps.log.info({ id, action, who, refused: done.refused }, 'operator refused')

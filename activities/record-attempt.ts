@@ -8,7 +8,7 @@ import { whenBack } from '../store/database.ts'
 import { suspendDestination } from '../store/destinations.ts'
 import type { ActivityDeps } from './index.ts'
 import type { Attempted, AttemptSummary } from './types.ts'
-import { verdictOn } from './verdict-on.ts'
+import { judging, verdictOn } from './verdict-on.ts'
 
 /** Characters of an outcome's text that the workflow is told; Postgres keeps all. */
 const textInHistory = 200
@@ -26,7 +26,8 @@ interface Recording {
 export async function record(deps: ActivityDeps, recording: Recording): Promise<Attempted> {
   const { id, nextHop, destination, clock, claim, result } = recording
   const { settings } = deps
-  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, nextHop, clock, claim.expiresAt.getTime()))
+  const judged = judging(nextHop, clock, claim.expiresAt.getTime())
+  const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, judged))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
   const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)

@@ -11,14 +11,25 @@ import type { ActivityDeps } from './index.ts'
 /** Pause, in milliseconds, when no attempt was possible and nothing tells until when: short, but no spinning. */
 const policyPause = 5000
 
-export function verdictOn(
-  deps: ActivityDeps, recipient: ClaimedRecipient, plain: Outcome, nextHop: string, clock: number, expiresAt: number,
-): Verdict {
+/** What is the same for all recipients of one attempt: those that are deferred together come back together, in one transaction. */
+export interface Judging {
+  nextHop: string
+  /** When the queue lifetime ends, and when it is now, in milliseconds since 1970. */
+  expiresAt: number
+  now: number
+  /** 0 to 1: how far the next attempt is put off at random. */
+  random: number
+}
+
+export function judging(nextHop: string, clock: number, expiresAt: number): Judging {
+  // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
+  return { nextHop, expiresAt, now: Math.max(postgresTime(), clock), random: Math.random() }
+}
+
+export function verdictOn(deps: ActivityDeps, recipient: ClaimedRecipient, plain: Outcome, { nextHop, expiresAt, now, random }: Judging): Verdict {
   const { n, attempts, forwardPath, ruledBefore } = recipient
   const counts = plain.phase !== 'policy'
   const rule = ruleFor(deps, plain, forwardPath, nextHop)
-  // The workflow's clock and that of Postgres may differ; by the later one no attempt is due in the past of either.
-  const now = Math.max(postgresTime(), clock)
   const { outcome, ruled: byRules } = ruled(plain, rule, ruledBefore, now)
   const verdict = { n, outcome, counts, ruled: byRules, givesUpAt: null, nextAttemptAt: null }
   if (outcome.status === 'delivered') return { ...verdict, state: owesReport(recipient, outcome) ? 'notifying' : 'delivered' }
@@ -26,7 +37,7 @@ export function verdictOn(
   const given = givesUpAt(rule, byRules)
   if (given !== null && now >= given) return { ...verdict, state: 'bouncing', outcome: { ...outcome, givenUp: true } }
   const next = counts
-    ? nextAttemptAt({ now, attempts: attempts + 1, rule, times: rule ? byRules.times[rule.name]! : 0, schedule: deps.settings.retry, random: Math.random() })
+    ? nextAttemptAt({ now, attempts: attempts + 1, rule, times: rule ? byRules.times[rule.name]! : 0, schedule: deps.settings.retry, random })
     : now + policyPause
   // The last attempt is made when the time is over, not earlier.
   const endsAt = Math.min(expiresAt, given ?? expiresAt)

@@ -1,7 +1,7 @@
 // Group commit: messages that come at the same time are stored in one transaction. One that comes alone is stored at once.
 
 import { acceptMessage, acceptMessages, type NewMessage } from '../store/accept.ts'
-import type { Sql } from '../store/database.ts'
+import { isOfData, type Sql } from '../store/database.ts'
 
 /** Resolves when the message is committed; rejects as acceptMessage does. */
 export type Store = (message: NewMessage) => Promise<void>
@@ -71,9 +71,4 @@ export function createGroupCommit(sql: Sql, committed?: (message: NewMessage, at
     waiting.push({ message, stored, failed })
     go()
   }))
-}
-
-/** SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */
-function isOfData(error: unknown): boolean {
-  return /^2[23]/.test((error as { code?: string }).code ?? '')
 }

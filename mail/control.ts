@@ -44,6 +44,11 @@ export function byRecipient(action: ControlAction): boolean {
 }
 
 const day = 86_400_000
+/** No envelope is as long. */
+const highest = 1_000_000
+
+/** Whether Postgres can keep the text. */
+const isStorable = (text: string) => !/\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)
 
 /**
  * Why the request is refused, in a sentence that says what to do; null when nothing speaks against it. `held`: whether
@@ -55,7 +60,8 @@ export function refusalOf(request: ControlRequest, held?: boolean): string | nul
   if (typeof who !== 'string' || who === '' || who.length > 200) return 'who asks must be said, in at most 200 characters'
   if (typeof why !== 'string' || why.length > 1000) return 'the reason may have at most 1000 characters'
   if (recipients && !byRecipient(action)) return `${action} concerns the message as a whole, not single recipients`
-  if (recipients && !recipients.every((n) => Number.isInteger(n) && n >= 0)) return 'recipients are named by their positions in the envelope, from 0'
+  if (![who, why, String(nextHop)].every(isStorable)) return 'it holds a NUL, or half of a surrogate pair: write it without'
+  if (recipients && !recipients.every((n) => Number.isInteger(n) && n >= 0 && n <= highest)) return 'recipients are named by their positions in the envelope, from 0'
   if (recipients?.length === 0) return 'no recipient is named; leave the list out to mean all of them'
   if (action === 'reroute') {
     if (nextHop === undefined) return 'reroute needs a next hop, or null to go back to the settings and DNS'

@@ -6,7 +6,7 @@ import type { ControlAction, ControlRequest } from '../mail/control.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { claimAttempt, markDot } from './attempts.ts'
+import { claimAttempt, markDot, recordAttempt } from './attempts.ts'
 import { controlMessage } from './control.ts'
 import type { Sql } from './database.ts'
 import { dueRecipients, readProgress, readRecipients } from './recipients.ts'
@@ -23,7 +23,8 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
-const claim = (id: string, recipients: number[]) => claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease, clock: new Date(), trace: null, begunAt: new Date(), dot: false })
+const claim = (id: string, recipients: number[], leased = lease) =>
+  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), dot: false })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
   const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
   return 'refused' in done ? done : done.result
@@ -51,6 +52,32 @@ test('whoever the final dot was sent for is left alone: only the reply can tell'
   const again = await ask(id, 'bounce')
   assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bounced'])
+})
+
+test('an attempt that lives though its lease has lapsed is broken off, too: no dot on hold, and no deferral undoes a bounce', async () => {
+  const held = await accepted('a@x.test')
+  const stale = (await claim(held, [0], 1))!
+  await sleep(20)
+  await ask(held, 'hold')
+  assert.equal(await markDot(sql, held, stale.number, [0], lease), false)
+
+  const bounced = await accepted('a@x.test')
+  const late = (await claim(bounced, [0], 1))!
+  await sleep(20)
+  await ask(bounced, 'bounce')
+  const outcome = { status: 'deferred', phase: 'policy', enhanced: '4.4.2', reply: null, text: 'overtaken', host: null, address: null, tls: null } as const
+  const verdict = { n: 0, state: 'queued', outcome, counts: false, ruled: { times: {}, since: {} }, givesUpAt: null, nextAttemptAt: new Date() } as const
+  await recordAttempt(sql, bounced, late.number, { outcomes: { 0: outcome }, tries: [], dotSent: false, destination: 'x' }, [verdict], retention)
+  assert.equal((await readRecipients(sql, bounced, 1))[0]!.state, 'bouncing')
+})
+
+test('what an operator asked is driven on within a minute, should its workflow be lost', async () => {
+  for (const action of ['expire', 'retry', 'bounce'] as const) {
+    const id = await accepted('a@x.test')
+    await ask(id, action)
+    const [row] = await sql<{ soon: boolean }[]>`select drive_at <= now() + interval '1 minute' as soon from messages where id = ${id}`
+    assert.equal(row!.soon, true, action)
+  }
 })
 
 test('a bounce waits for a dot that is being marked, and then leaves it alone', async () => {

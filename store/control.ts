@@ -38,12 +38,10 @@ export async function controlMessage(
     }
     const told = changed.slice(0, pathsTold)
     const detail = { update, count: changed.length, busy, ...(byRecipient(action) ? { recipients: told } : {}), nextHop, lifetime }
-    const [, progress] = await Promise.all([
-      recordAction(tx, id, request, detail),
-      settleProgress(tx, id, retention),
-      // The workflow looks at once; should it be lost before that, the outbox starts another.
-      tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`.execute(),
-    ])
+    await recordAction(tx, id, request, detail)
+    const progress = await settleProgress(tx, id, retention)
+    // The workflow looks at once; should it be lost before that, the outbox starts another.
+    await tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`
     return { result: { changed: told, count: changed.length, busy }, progress, reached: changed }
   })
 }
@@ -86,8 +84,9 @@ export function faultOf({ state, held }: Pick<Known, 'state' | 'held'>, action: 
 const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'bounce', 'drop'])
 
 /**
- * Takes the recipients from attempts that have not sent the final dot: those may not send it any more (markDot). Returns
- * the forward-paths whose dot was sent: only the reply can tell what becomes of them.
+ * Takes the recipients from attempts that have not sent the final dot: those may not send it any more (markDot). An attempt whose lease
+ * has lapsed may live all the same, and is taken none too early. Returns the forward-paths whose dot was sent: only the reply can tell
+ * what becomes of them.
  */
 async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promise<string[]> {
   // Taken before it is judged by its attempt: a dot that is being marked is waited for, and then seen.
@@ -95,12 +94,12 @@ async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promi
     with taken as (
       select leased_until from recipients r where message_id = ${id} and state = 'queued' and ${chosen(tx, recipients)} order by n for no key update
     )
-    select bool_or(leased_until > now()) as leased from taken`
+    select bool_or(leased_until is not null) as leased from taken`
   if (!taken!.leased) return []
   await tx`
     update recipients r set attempt = null, leased_until = null from attempts a
-    where r.message_id = ${id} and r.state = 'queued' and r.leased_until > now() and ${chosen(tx, recipients)}
-      and a.message_id = r.message_id and a.number = r.attempt and a.dot_at is null`
+    where r.message_id = ${id} and r.state = 'queued' and ${chosen(tx, recipients)}
+      and a.message_id = r.message_id and a.number = r.attempt and (a.dot_at is null or r.leased_until <= now())`
   const rows = await tx<{ path: string }[]>`
     select forward_path as path from recipients r
     where message_id = ${id} and state = 'queued' and leased_until > now() and ${chosen(tx, recipients)} order by n limit ${pathsTold}`

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
-import type { Sql } from './database.ts'
+import { leavesOpen, type Sql, whenBack } from './database.ts'
 
 const { sql, drop } = await testDatabase({ empty: true })
 after(drop)
@@ -20,4 +20,23 @@ test('a connection lost in the midst of a transaction fails the transaction, and
   }
   const rows = await Promise.all(Array.from({ length: 30 }, (_, i) => sql<{ n: number }[]>`select ${i}::int as n`))
   assert.deepEqual(rows.map(([row]) => row!.n), Array.from({ length: 30 }, (_, i) => i))
+})
+
+test('what must be done is repeated while the host of Postgres has no address, and given up at once when it is wrong', async () => {
+  let tries = 0
+  const away = ['EAI_AGAIN', 'ENOTFOUND', 'EHOSTUNREACH', 'ECONNREFUSED', 'CONNECT_TIMEOUT', 'CONNECTION_CLOSED']
+  const done = await whenBack(async () => {
+    const code = away[tries++]
+    if (code) throw Object.assign(new Error(code), { code })
+    return 'done'
+  })
+  assert.deepEqual([done, tries], ['done', away.length + 1])
+  await assert.rejects(whenBack(() => sql`select 1 / 0`), /division by zero/)
+})
+
+test('a connection that ends under a statement leaves it open whether it was done; one that was never had does not', async () => {
+  for (const code of ['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']) assert.equal(leavesOpen({ code }), true, code)
+  for (const code of ['57P01', '57P02', '08006', '08P01']) assert.equal(leavesOpen({ code, severity: 'FATAL' }), true, code)
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'UNDEFINED_VALUE']) assert.equal(leavesOpen({ code }), false, code)
+  for (const code of ['57P03', '53100', '23505']) assert.equal(leavesOpen({ code, severity: 'ERROR' }), false, code)
 })

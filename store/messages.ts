@@ -96,6 +96,6 @@ export async function openMessage(sql: Sql, id: string, clock: Date, limit: numb
 export async function stampMessage(sql: Sql, id: string, trace: Uint8Array): Promise<void> {
   await sql`
     update messages set trace = coalesce(trace, ${trace as Buffer}), started_at = coalesce(started_at, now()), driven = 0,
-      drive_at = case when held_at is null then greatest(now(), send_at) + interval '2 minutes' end
+      drive_at = case when held_at is null then greatest(now(), send_at) + interval '2 minutes' else drive_at end
     where id = ${id} and state = 'queued'`
 }

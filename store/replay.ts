@@ -83,7 +83,7 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
     const numbers = to === undefined ? rows.map((row) => row.n) : await redirect(tx, id, to, rows)
     await tx`
       update recipients set state = 'queued', attempts = 0, next_attempt_at = ${at}, leased_until = null, settled_at = null,
-        outcome = outcome - 'givenUp', ruled = default, dead_letter = false, dropped = false ${nextHop === undefined ? tx`` : tx`, route = ${nextHop}`}
+        outcome = outcome - 'givenUp', ruled = default, gives_up_at = null, waits = null, dead_letter = false, dropped = false ${nextHop === undefined ? tx`` : tx`, route = ${nextHop}`}
       where message_id = ${id} and n = any(${numbers}::int[]) and state in ('bounced', 'expired')`
     const recipients = rows.map((row) => row.forwardPath)
     await tx`

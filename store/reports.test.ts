@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
+import { claimAttempt, markDot } from './attempts.ts'
 import { readBody, releaseBodies } from './bodies.ts'
-import { readMessage } from './messages.ts'
+import type { Sql } from './database.ts'
+import { putOffRecipients } from './destinations.ts'
+import { readMessage, stampMessage } from './messages.ts'
 import { listQueue } from './queue.ts'
 import { readRecipients } from './recipients.ts'
 import { findFailed, replayMessage } from './replay.ts'
@@ -91,6 +95,46 @@ test('a message returned in full is copied inside the database, octet for octet,
   for await (const chunk of readBody(sql, whole.message.id, whole.message.size)) octets.push(chunk)
   assert.equal(Buffer.concat(octets).toString(), 'head\r\nSubject: test\r\n\r\nHello.\r\ntail\r\n')
   assert.equal((await sql`select from uploads where id = ${whole.message.id}`).length, 0)
+})
+
+test('a worker that wakes up while its recipient expires may not send the dot: nobody gets the message and its report', async () => {
+  const id = await accepted('a@x.test')
+  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), dot: false }))!
+  await sleep(20)
+  const dsn = report({ parent: id })
+  let settling: ReturnType<typeof settleReports>
+  let marked: Promise<boolean>
+  // While the report is being stored the worker wakes up.
+  await assert.rejects(sql.begin(async (tx) => {
+    await acceptMessage(tx as unknown as Sql, newMessage(['x@x.test'], { id: dsn.message.id })) // it holds the id
+    settling = settleReports(sql, request(id, { expire: true, make: () => [dsn] }))
+    await sleep(300)
+    marked = markDot(sql, id, attempt.number, [0], 30_000)
+    await sleep(300)
+    throw new Error('given up')
+  }), /given up/)
+  assert.equal((await settling!).reports.length, 1)
+  assert.equal(await marked!, false)
+  assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'expired')
+})
+
+test('what was given up by a rule and is replayed begins anew: it is not given up again before it is tried', async () => {
+  const id = await accepted('a@x.test')
+  await sql`update recipients set state = 'bouncing', gives_up_at = now() - interval '1 second', waits = 'suspended' where message_id = ${id}`
+  await settleReports(sql, request(id))
+  await replayMessage(sql, { id, who: 'test', why: '', lifetime: 60_000, retention })
+  const until = new Date(Date.now() + 60_000)
+  await putOffRecipients(sql, { id, recipients: [0], destination: 'x', why: 'suspended', until, clock: new Date(), retention })
+  const [row] = await readRecipients(sql, id, 1)
+  assert.deepEqual([row!.state, row!.givesUpAt], ['queued', null])
+})
+
+test('a held message that owes a report is still driven after its workflow has stamped it', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  await sql`update messages set held_at = now(), drive_at = now() where id = ${id}`
+  await sql`update recipients set state = 'bouncing' where message_id = ${id} and n = 0`
+  await stampMessage(sql, id, Buffer.from('Received: by x.test\r\n'))
+  assert.ok((await readMessage(sql, id))!.driveAt)
 })
 
 test('what only the postmaster is told of stays a dead letter', async () => {

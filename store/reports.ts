@@ -82,7 +82,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
   })
 }
 
-/** The recipients that may be reported on, in envelope order. */
+/** The recipients that may be reported on, in envelope order. Those that expire are held: a dot that is being marked is waited for, and a later one refused. */
 async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
@@ -92,7 +92,7 @@ async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise
     where message_id = ${id}
       and (state in ('bouncing', 'notifying')
         or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now())))
-    order by n`
+    order by n ${expire ? tx`for no key update of r` : tx``}`
 }
 
 async function isOver(tx: Sql, id: string, at: Date): Promise<boolean> {
