@@ -62,6 +62,18 @@ test('8-bit headers of the original come back as they were', () => {
   assert.equal(read({ ...report, original: Buffer.from('Subject: \xe9\r\n', 'latin1') }).returned, 'Subject: \xe9\r\n')
 })
 
+test('header fields that are no lines come back in base64, so that no octet of them can end the report on its way', () => {
+  for (const smuggled of ['X: y\n.\nMAIL FROM:<x@a.test>\r\n', 'X: y\r.\rQUIT\r\n', 'X: \0\r\n', 'X: y\n.\r\n', 'X: y\r\n.\n']) {
+    for (const [original, smtpUtf8] of [[smuggled, false], [`Subject: Grüße\r\n${smuggled}`, true]] as const) {
+      const octets = octetsOf({ ...report, smtpUtf8, original: Buffer.from(original) })
+      assert.doesNotMatch(octets.toString('latin1'), /\0|\r(?!\n)|(?<!\r)\n/, JSON.stringify(original))
+      const found = readReport(octets)
+      assert.deepEqual([found.types[2], found.encodings[2]], ['text/rfc822-headers', 'base64'])
+      assert.equal(Buffer.from(found.returned, 'latin1').toString('utf8'), original)
+    }
+  }
+})
+
 test('each event says plainly what happened, and an expiry that it is no failure of the address', () => {
   const text = (change: Partial<Report>, of: Partial<ReportRecipient> = {}) => read({ ...report, ...change, recipients: [{ ...recipient, ...of }] }).text.replace(/\s+/g, ' ')
   assert.match(text({ event: 'delayed' }, { action: 'delayed', status: '4.4.1' }), /has not been delivered .* You need not do anything: it is tried again until Tue, 06 Jan 1970/)

@@ -113,14 +113,15 @@ function fullPart(global: boolean, eightBit: boolean): string[] {
   ]
 }
 
+/** In base64 what lines cannot carry, such as a bare LF that came by BINARYMIME: sent as it is, the next host might see in it the end of the message. */
 function headerPart(original: Uint8Array, global: boolean): string[] {
   const description = 'Content-Description: Undelivered message headers'
   const text = utf8(original)
-  const short = text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)
-  if (global && short && !text.includes('\ufffd')) {
+  const isLines = !/\0|\r(?!\n)|(?<!\r)\n/.test(text) && text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)
+  if (global && isLines && !text.includes('\ufffd')) {
     return ['Content-Type: message/global-headers', 'Content-Transfer-Encoding: 8bit', description, '', text]
   }
-  if (short && isAscii(text)) return ['Content-Type: text/rfc822-headers', description, '', text]
+  if (isLines && isAscii(text)) return ['Content-Type: text/rfc822-headers', description, '', text]
   return ['Content-Type: text/rfc822-headers', 'Content-Transfer-Encoding: base64', description, '', base64(original)]
 }
 
