@@ -49,6 +49,18 @@ test('a failure report is a multipart/report that another reader understands, fi
   assert.match(found.text, /<r@b\.test>\r\n {4}said: no\r\n {4}Check the address/)
 })
 
+test('an address of any length that RFC 5321 allows comes back in one piece, and a host name of any length breaks nothing', () => {
+  const long = `${'l'.repeat(64)}@${['d', 'e', 'f', 'g'].map((letter) => letter.repeat(60)).join('.')}.test`
+  const hostname = `${'h'.repeat(60)}.${'i'.repeat(60)}.test`
+  const orcpt = `rfc822;${'o'.repeat(480)}@b.test`
+  const [, group] = read({ ...report, hostname, recipients: [{ ...recipient, forwardPath: long, orcpt }] }).groups
+  assert.deepEqual([group!['Final-Recipient'], group!['Original-Recipient']], [`rfc822; ${long}`, orcpt.replace(';', '; ')])
+  assert.ok(/boundary="([^"]*)"/.exec(octetsOf({ ...report, hostname }).toString())![1]!.length <= 70)
+  const wide = octetsOf({ ...report, smtpUtf8: true, recipients: [{ ...recipient, forwardPath: `${'ü'.repeat(32)}@${'ü'.repeat(120)}.test`, text: '\u{10000}'.repeat(1500), reply: null }] })
+  assert.match(wide.toString(), /^ +ü{32}@ü{120}\.test\r\n/m)
+  assert.ok(wide.toString().split('\r\n').every((line) => Buffer.byteLength(line) <= 998))
+})
+
 test('flufl.bounce finds who failed for good, and who may not have', { skip }, () => {
   const parse = parser as Exclude<typeof parser, string>
   const recipients = [recipient, { ...recipient, forwardPath: 'also@b.test', orcpt: null }]

@@ -70,7 +70,6 @@ export function composeReport(report: Report): ComposedReport {
   const header = utf8(original)
   const global = report.smtpUtf8 && [to, ...report.recipients.map((r) => r.forwardPath), header].some((text) => !isAscii(text))
   const eightBit = global || (full?.eightBit ?? false)
-  const boundary = `${dsnId}/${hostname}`
   const messageId = /^message-id:[ \t]*(?:\r\n[ \t]+)?(<[\x21-\x7e]{1,250}>)/im.exec(header)?.[1]
   const subject = report.toPostmaster ? texts.subjectPostmaster : { failed: texts.subjectFailed, delayed: texts.subjectDelayed, succeeded: texts.subjectSucceeded }[event]
   const encoding = eightBit ? ['Content-Transfer-Encoding: 8bit'] : []
@@ -84,26 +83,26 @@ export function composeReport(report: Report): ComposedReport {
     ...(messageId ? [`In-Reply-To: ${messageId}`, `References: ${messageId}`] : []),
     'Auto-Submitted: auto-replied',
     'MIME-Version: 1.0',
-    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"`,
+    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${dsnId}"`,
     ...encoding,
     '',
-    `--${boundary}`,
+    `--${dsnId}`,
     'Content-Type: text/plain; charset=utf-8',
     'Content-Transfer-Encoding: base64',
     'Content-Description: Notification',
     '',
     base64(Buffer.from(explanation(report))),
-    `--${boundary}`,
+    `--${dsnId}`,
     `Content-Type: message/${global ? 'global-delivery-status' : 'delivery-status'}`,
     ...(global ? ['Content-Transfer-Encoding: 8bit'] : []),
     'Content-Description: Delivery report',
     '',
     ...statusFields(report, global),
-    `--${boundary}`,
+    `--${dsnId}`,
     ...(full ? fullPart(global, eightBit) : headerPart(original, global)),
   ]
   const head = Buffer.from(`${lines.join('\r\n')}${full ? '\r\n' : ''}`)
-  return { head, tail: Buffer.from(`\r\n--${boundary}--\r\n`), body: eightBit ? '8BITMIME' : '7BIT', smtpUtf8: global }
+  return { head, tail: Buffer.from(`\r\n--${dsnId}--\r\n`), body: eightBit ? '8BITMIME' : '7BIT', smtpUtf8: global }
 }
 
 function fullPart(global: boolean, eightBit: boolean): string[] {
