@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
-import type { Sql } from './database.ts'
+import { type Sql, whenBack } from './database.ts'
 
 const { sql, drop } = await testDatabase({ empty: true })
 after(drop)
@@ -20,4 +20,19 @@ test('a connection lost in the midst of a transaction fails the transaction, and
   }
   const rows = await Promise.all(Array.from({ length: 30 }, (_, i) => sql<{ n: number }[]>`select ${i}::int as n`))
   assert.deepEqual(rows.map(([row]) => row!.n), Array.from({ length: 30 }, (_, i) => i))
+})
+
+test('a clock that jumps does not end the wait for a database that is away', async () => {
+  const now = Date.now()
+  let tries = 0
+  const jumping = mock.method(Date, 'now', () => now + tries * 86_400_000)
+  try {
+    const answer = await whenBack(async () => {
+      if (++tries < 4) throw Object.assign(new Error('it is away'), { code: 'ECONNREFUSED' })
+      return 'back'
+    })
+    assert.deepEqual([answer, tries], ['back', 4])
+  } finally {
+    jumping.mock.restore()
+  }
 })
