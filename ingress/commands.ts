@@ -1,6 +1,7 @@
 // The commands: reads one line, finds who answers it, and answers the short ones. RFC 5321 section 4.1.1, RFC 2033, RFC 2920.
 
 import { isAscii, isUtf8 } from 'node:buffer'
+import { postgresTime } from '../store/clock.ts'
 import { auth } from './auth.ts'
 import { bdat, data } from './message.ts'
 import { type Reply, farewell, ok, reply, syntaxError, wrongOrder } from './reply.ts'
@@ -96,7 +97,7 @@ async function hello(session: Session, verb: 'HELO' | 'EHLO' | 'LHLO', name: str
 function keywords(session: Session): string[] {
   const { edge, tls, client } = session
   const { messageSize, auth, futureRelease, verp } = offered(session)
-  const until = new Date(Date.now() + futureRelease).toISOString().replace(/\.\d+/, '')
+  const until = new Date(postgresTime() + futureRelease).toISOString().replace(/\.\d+/, '')
   return [
     'PIPELINING', `SIZE ${messageSize}`, '8BITMIME', 'SMTPUTF8', 'ENHANCEDSTATUSCODES', 'DSN', 'CHUNKING', 'BINARYMIME',
     `LIMITS RCPTMAX=${edge.settings.limits.recipients}`,

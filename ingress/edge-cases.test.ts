@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
 import { dialogue, openClient, testIngress } from './testing.ts'
@@ -64,6 +64,26 @@ test('a message that trickles is cut off when its time is over', async () => {
   assert.match(await client.reply(), /^421 4\.4\.2 The message took too long/)
   clearInterval(trickle)
   client.close()
+})
+
+test('a clock that jumps ends neither a message on its way in nor a command', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  const now = Date.now()
+  let ahead = 0
+  const jumping = mock.method(Date, 'now', () => now + ahead)
+  try {
+    for (const line of ['EHLO c.test', 'MAIL FROM:<s@a.test>', 'RCPT TO:<r@example.test>', 'DATA', 'Subject: x\r\n\r\n.', 'NOOP']) {
+      client.send(line.slice(0, 2))
+      await sleep(20)
+      ahead += 86_400_000
+      client.send(`${line.slice(2)}\r\n`)
+      assert.match(await client.reply(), /^[23]/, line)
+    }
+  } finally {
+    jumping.mock.restore()
+    client.close()
+  }
 })
 
 test('no more connections of one client than its limit; others are served', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { settingsSchema } from '../settings/schema.ts'
 import { createLimits } from './limits.ts'
-import { clientOf } from './networks.ts'
+import { clientOf, plainAddress } from './networks.ts'
 
 const { limits: settings } = settingsSchema.parse({ limits: { clientMessages: 10, userMessages: 2, clientConnections: 2 } })
 
@@ -40,6 +40,13 @@ test('an IPv6 /64 is one client', () => {
   assert.ok(limits.connected('2001:db8::4'))
   assert.deepEqual(['::1', '2001:0DB8::', '1:2:3:4:5:6:7:8', 'fe80::1%eth0', '64:ff9b::192.0.2.1', '192.0.2.1'].map(clientOf), [
     '0:0:0:0::/64', '2001:db8:0:0::/64', '1:2:3:4::/64', 'fe80:0:0:0::/64', '64:ff9b:0:0::/64', '192.0.2.1',
+  ])
+})
+
+test('an address has one spelling', () => {
+  for (const mapped of ['::ffff:192.0.2.1', '::FFFF:c000:201', '0:0:0:0:0:ffff:c000:0201']) assert.equal(plainAddress(mapped), '192.0.2.1', mapped)
+  assert.deepEqual(['::ffff:0:1', '2001:DB8:0::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x'].map(plainAddress), [
+    '0.0.0.1', '2001:db8::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x',
   ])
 })
 

@@ -18,7 +18,7 @@ export interface Limits {
 const minute = 60_000
 
 /** `exempt`: clients whose connections, messages and recipients are not limited; users always are. */
-export function createLimits(limits: Settings['limits'], exempt: (client: string) => boolean, clock: () => number = Date.now): Limits {
+export function createLimits(limits: Settings['limits'], exempt: (client: string) => boolean, clock = () => performance.now()): Limits {
   const connections = new Map<string, number>()
   const rates = {
     clientMessages: createRate(limits.clientMessages, minute, clock),

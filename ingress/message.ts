@@ -45,7 +45,7 @@ function notYet({ transaction }: Session): Reply | null {
 }
 
 async function skip(session: Session, size: number): Promise<void> {
-  session.wire.until(Date.now() + session.edge.settings.limits.dataTime)
+  session.wire.until(performance.now() + session.edge.settings.limits.dataTime)
   for await (const _ of session.wire.counted(size));
   session.wire.until(null)
 }
@@ -54,7 +54,7 @@ async function take(session: Session, transaction: Transaction, octets: AsyncIte
   const { edge, wire } = session
   if (!transaction.intake) {
     transaction.intake = openIntake(edge, { binary: transaction.parameters.body === 'BINARYMIME', submission: edge.submission })
-    transaction.deadline = Date.now() + edge.settings.limits.dataTime
+    transaction.deadline = performance.now() + edge.settings.limits.dataTime
   }
   wire.until(transaction.deadline)
   session.inMessage = true

@@ -2,9 +2,12 @@
 
 import { BlockList, isIPv4, isIPv6 } from 'node:net'
 
-/** An IPv4 address that came in IPv6's clothes, as itself. */
+/** An address as everyone writes it (RFC 5952); an IPv4 address that came in IPv6's clothes, however they are cut, as itself. */
 export function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/i, '')
+  if (!isIPv6(address) || address.includes('%')) return address
+  const short = new URL(`http://[${address}]/`).hostname.slice(1, -1)
+  const [, high, low] = /^::ffff:(\w+):(\w+)$/.exec(short) ?? []
+  return high === undefined || low === undefined ? short : [high, low].map((group) => Number.parseInt(group, 16)).flatMap((each) => [each >> 8, each & 255]).join('.')
 }
 
 /** Whether an address lies in one of these networks. */

@@ -46,10 +46,14 @@ const version2 = (family: number, addresses: Buffer, command = 0x21) =>
 const ipv4 = Buffer.from([192, 0, 2, 7, 127, 0, 0, 1, 0x12, 0x34, 0, 25])
 const ipv6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16), Buffer.from([0x12, 0x34, 0, 25])])
 
+const mapped = Buffer.concat([Buffer.from('00000000000000000000ffffc0000207', 'hex'), Buffer.alloc(16), Buffer.from([0x12, 0x34, 0, 25])])
+
 const headers: [string, Buffer, string][] = [
   ['version 1, IPv4', Buffer.from('PROXY TCP4 192.0.2.7 127.0.0.1 4660 25\r\n'), '192.0.2.7'],
   ['version 1, IPv6', Buffer.from('PROXY TCP6 2001:db8::7 ::1 4660 25\r\n'), '2001:db8::7'],
   ['version 2, IPv4', version2(0x11, ipv4), '192.0.2.7'],
+  ['version 1, IPv4 as IPv6', Buffer.from('PROXY TCP6 ::ffff:c000:207 ::1 4660 25\r\n'), '192.0.2.7'],
+  ['version 2, IPv4 as IPv6', version2(0x21, mapped), '192.0.2.7'],
   ['version 2, IPv6 with an extension', version2(0x21, Buffer.concat([ipv6, Buffer.from([4, 0, 1, 0])])), '2001:db8::7'],
 ]
 for (const [name, header, address] of headers) {
@@ -113,6 +117,16 @@ test('XCLIENT: address, name and login of the real client', async () => {
   const { message } = await edge.stored(await client.reply())
   assert.deepEqual([message.origin.clientAddress, message.origin.clientName, message.origin.helo], ['2001:db8::9', 'real.test', 'c.test'])
   assert.match((await talk(client, 'XCLIENT ADDR=192.0.2.8')).at(-1)!, /^550/, 'once it has spoken for another, it is that other')
+  client.close()
+})
+
+test('XCLIENT: an IPv4 address in the clothes of IPv6 is that IPv4 address', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  const replies = await talk(client, 'XCLIENT ADDR=IPV6:0:0:0:0:0:FFFF:C000:0207', ...relay, 'DATA')
+  assert.match(replies[3]!, /^250/, 'one that may relay')
+  client.send('.\r\n')
+  assert.equal((await edge.stored(await client.reply())).message.origin.clientAddress, '192.0.2.7')
   client.close()
 })
 

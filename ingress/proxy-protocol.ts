@@ -1,6 +1,7 @@
 // The PROXY protocol, versions 1 and 2: the real client's address, as a trusted proxy states it before the session begins.
 
-import { isIP, isIPv4 } from 'node:net'
+import { isIP } from 'node:net'
+import { plainAddress } from './networks.ts'
 
 export type ProxyHeader =
   /** `client` null: the proxy speaks for itself (LOCAL, UNKNOWN), and its own address stands. */
@@ -45,11 +46,6 @@ function readBinary(octets: Buffer): ProxyHeader {
   if (size === undefined) return { client: null, length } // unspecified, or a Unix socket at the proxy
   if (length < 16 + 2 * size + 4) return 'wrong'
   const source = octets.subarray(16, 16 + size)
-  const address = size === 4 ? source.join('.') : source.toString('hex').match(/.{4}/g)!.join(':')
-  return { client: { address: isIPv4(address) ? address : shortened(address), port: octets.readUInt16BE(16 + 2 * size) }, length }
-}
-
-/** IPv6 as everyone writes it. */
-function shortened(address: string): string {
-  return new URL(`http://[${address}]/`).hostname.slice(1, -1)
+  const address = size === 4 ? source.join('.') : plainAddress(source.toString('hex').match(/.{4}/g)!.join(':'))
+  return { client: { address, port: octets.readUInt16BE(16 + 2 * size) }, length }
 }

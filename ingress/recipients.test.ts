@@ -8,6 +8,7 @@ import { removeAlias, setAlias } from '../store/aliases.ts'
 import { until } from '../test/support/until.ts'
 import { createCallout } from './callout.ts'
 import { createRecipients } from './recipients.ts'
+import { reply } from './reply.ts'
 import { dialogue, testIngress } from './testing.ts'
 
 const written: SettingsFile = {
@@ -89,6 +90,33 @@ test('catch-all, postmaster and abuse', async () => {
   assert.deepEqual(await find('abuse@open.test'), ['abuse@open.test'])
 })
 
+test('postmaster and the catch-all stand in where the LMTP server says that nobody is there, and not where it cannot say', async () => {
+  const ask = async (path: string, more: SettingsFile, answer: ReturnType<typeof reply> | null = reply(550, '5.1.1', 'no such mailbox')) => {
+    const lmtp = { deliver: 'lmtp', host: '127.0.0.1', port: 24, callout: true } as const
+    const settings = settingsSchema.parse({ localDomains: { 'lmtp.test': lmtp, 'caught.test': { ...lmtp, catchAll: 'all@lmtp.test' } }, ...more })
+    const found = await createRecipients(settings, aliasesOf(settings), async () => answer).find(path, false)
+    return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced}` : found.addresses.join()
+  }
+  const postmaster = { postmaster: 'ops@elsewhere.test' }
+  for (const path of ['postmaster', 'PostMaster@lmtp.test', 'abuse@lmtp.test', 'postmaster@caught.test']) assert.equal(await ask(path, postmaster), 'ops@elsewhere.test', path)
+  assert.equal(await ask('eve@lmtp.test', postmaster), '550 5.1.1')
+  assert.equal(await ask('postmaster@lmtp.test', {}), '550 5.1.1', 'to take it would be to return it')
+  for (const path of ['eve@caught.test', 'postmaster@caught.test']) assert.equal(await ask(path, {}), 'all@lmtp.test', path)
+  assert.equal(await ask('postmaster@lmtp.test', postmaster, null), 'postmaster@lmtp.test', 'the mailbox that is there')
+  for (const path of ['postmaster@lmtp.test', 'eve@caught.test']) assert.equal(await ask(path, postmaster, reply(450, '4.2.1', 'later')), '450 4.2.1', path)
+})
+
+test('a host that only relays has a postmaster, too', async () => {
+  const ask = async (path: string, written: SettingsFile) => {
+    const settings = settingsSchema.parse({ relayDomains: { 'partner.test': {} }, ...written })
+    const found = await createRecipients(settings, aliasesOf(settings), async () => null).find(path, false)
+    return 'refused' in found ? `${found.refused.code} ${found.refused.enhanced}` : found.addresses.join()
+  }
+  assert.equal(await ask('Postmaster', { postmaster: 'ops@elsewhere.test' }), 'ops@elsewhere.test')
+  assert.equal(await ask('ops@elsewhere.test', { postmaster: 'ops@elsewhere.test' }), '550 5.7.1', 'by that name alone')
+  assert.equal(await ask('postmaster', {}), '550 5.7.1', 'where nobody is named')
+})
+
 test('relay domains are open to all, with their list; the rest of the world only to those who may relay', async () => {
   assert.deepEqual(await find('dave@partner.test'), ['dave@partner.test'])
   assert.equal(await find('eve@partner.test'), '550 5.1.1')
@@ -151,14 +179,14 @@ test('aliases in Postgres: made, changed and removed, and seen within seconds; t
 })
 
 test('callout: the LMTP server is asked once, unless it cannot be asked', async () => {
-  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later' } })
+  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'postmaster@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later' } })
   after(() => peer.close())
   const lmtp = { deliver: 'lmtp', host: '127.0.0.1', callout: true } as const
   const free = createServer()
   await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
   const { port } = free.address() as { port: number }
   await new Promise((resolve) => free.close(resolve))
-  const settings = settingsSchema.parse({ localDomains: { 'lmtp.test': { ...lmtp, port: peer.port }, 'away.test': { ...lmtp, port } } })
+  const settings = settingsSchema.parse({ localDomains: { 'lmtp.test': { ...lmtp, port: peer.port }, 'away.test': { ...lmtp, port } }, postmaster: 'ops@elsewhere.test' })
   const asking = createRecipients(settings, aliasesOf(settings), createCallout('mx.example.test'))
   const ask = async (path: string) => {
     const found = await asking.find(path, false)
@@ -167,9 +195,10 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
   for (let i = 0; i < 2; i++) {
     assert.equal(await ask('there@lmtp.test'), 'taken')
     assert.equal(await ask('gone@lmtp.test'), '550 5.1.1 no such mailbox')
+    assert.equal(await ask('postmaster'), 'taken')
     assert.match(await ask('busy@lmtp.test'), /^450 4\.2\.1 later/)
     assert.match(await ask('x@away.test'), /^451 4\.4\.1/)
   }
-  assert.equal(peer.connections, 4)
+  assert.equal(peer.connections, 5)
   assert.ok(peer.commands.includes('MAIL FROM:<>'))
 })

@@ -27,6 +27,8 @@ export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get
 
   return {
     async find(forwardPath, mayRelay) {
+      const isPostmaster = forwardPath.toLowerCase() === 'postmaster'
+      if (isPostmaster && local.size === 0 && settings.postmaster !== undefined) return answer(names.follow(settings.postmaster))
       const path = complete(forwardPath)
       const domain = domainOf(path)
       const agent = local.get(domain)
@@ -50,7 +52,10 @@ export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get
     if (!itself || agent.deliver !== 'lmtp' || !agent.callout) return answer(found)
     const no = await callout(agent, path)
     if (no === null) return found
-    return agent.catchAll === undefined ? early(no) : answer(names.follow(agent.catchAll))
+    // A server that cannot say it now has not said that nobody is there.
+    if (no.code < 500) return { refused: no }
+    const behind = names.instead(path)
+    return 'problem' in behind && behind.problem === 'unknown' ? early(no) : answer(behind)
   }
 
   function answer(found: Behind): Found {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { hashPassword } from './password.ts'
 import { missingFields, ownsSender } from './submission.ts'
@@ -184,4 +184,15 @@ test('FUTURERELEASE: the first attempt waits, and the lifetime counts from then'
     assert.equal(message.expiresAt.getTime() - recipients[0]!.nextAttemptAt.getTime(), 5 * 86_400_000)
   }
   await dialogue(other.port('smtp'), '> EHLO c.test\n< 250\n> MAIL FROM:<s@a.test> HOLDFOR=1\n< 555 5.5.4')
+})
+
+test('FUTURERELEASE: the time that EHLO names is one that MAIL takes, whatever the clock of this machine says', async () => {
+  const now = Date.now()
+  const ahead = mock.method(Date, 'now', () => now + 86_400_000)
+  try {
+    const [ehlo] = await submit(`> EHLO c.test\n< 250\n`)
+    await submit(`${signedIn}> MAIL FROM:<alice@example.test> HOLDUNTIL=${/FUTURERELEASE 864000 (\S+)/.exec(ehlo!)![1]}\n< 250 2.1.0`)
+  } finally {
+    ahead.mock.restore()
+  }
 })

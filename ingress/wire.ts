@@ -18,7 +18,7 @@ export interface Wire {
   dotted(): AsyncGenerator<Uint8Array>
   /** The next `count` octets (BDAT, RFC 3030). */
   counted(count: number): AsyncGenerator<Uint8Array>
-  /** From now until this moment (milliseconds since 1970) the client may go on talking; null: without end. */
+  /** From now until this moment (milliseconds, as performance.now() counts them) the client may go on talking; null: without end. */
   until(deadline: number | null): void
   say(reply: Reply): void
   flush(): Promise<void>
@@ -77,7 +77,7 @@ export function createWire(socket: Socket, idleTime: number): Wire {
   async function more(): Promise<void> {
     await flush()
     for (;;) {
-      if (deadline !== null && Date.now() > deadline) throw new ConversationOver(reply(421, '4.4.2', 'The message took too long'))
+      if (deadline !== null && performance.now() > deadline) throw new ConversationOver(reply(421, '4.4.2', 'The message took too long'))
       const chunk = socket.read() as Buffer | null
       if (chunk !== null) {
         held = held.length > 0 ? Buffer.concat([held, chunk]) : chunk
@@ -101,7 +101,7 @@ export function createWire(socket: Socket, idleTime: number): Wire {
     socket,
     pending: () => held.length > 0 || socket.readableLength > 0,
     async line(limit) {
-      const begun = Date.now()
+      const begun = performance.now()
       let looked = 0
       let discarded = 0
       for (;;) {
@@ -121,7 +121,7 @@ export function createWire(socket: Socket, idleTime: number): Wire {
         }
         await more()
         // Octets that trickle in do not keep a session alive: the whole line has that time.
-        if (Date.now() - begun > idleTime) throw new ConversationOver(tooSlow)
+        if (performance.now() - begun > idleTime) throw new ConversationOver(tooSlow)
       }
     },
     async *dotted() {

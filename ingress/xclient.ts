@@ -1,6 +1,7 @@
 // XCLIENT, as Postfix defines it: a trusted proxy says whom it speaks for. Believed from `trustedProxies` alone.
 
 import { isIP } from 'node:net'
+import { plainAddress } from './networks.ts'
 import { type Reply, reply, syntaxError, wrongOrder } from './reply.ts'
 import { banner, forget, type Session } from './session.ts'
 
@@ -16,7 +17,7 @@ export async function xclient(session: Session, argument: string): Promise<Reply
     if (name === undefined || !xclientAttributes.includes(name.toUpperCase())) return syntaxError(`Not an attribute: ${word.slice(0, 40)}`)
     given[name.toUpperCase()] = /^\[(UNAVAILABLE|TEMPUNAVAIL)\]$/i.test(value!) ? null : decoded(value!)
   }
-  const address = given['ADDR']?.replace(/^IPV6:/i, '') ?? client.address
+  const address = plainAddress(given['ADDR']?.replace(/^IPV6:/i, '') ?? client.address)
   if (!isIP(address)) return syntaxError('ADDR is no IP address')
   const port = Number(given['PORT'] ?? client.port)
   if (!(port >= 0 && port <= 65535)) return syntaxError('PORT is no port')

@@ -49,6 +49,18 @@ test('a failure report is a multipart/report that another reader understands, fi
   assert.match(found.text, /<r@b\.test>\r\n {4}said: no\r\n {4}Check the address/)
 })
 
+test('an address of any length that RFC 5321 allows comes back in one piece, and a host name of any length breaks nothing', () => {
+  const long = `${'l'.repeat(64)}@${['d', 'e', 'f', 'g'].map((letter) => letter.repeat(60)).join('.')}.test`
+  const hostname = `${'h'.repeat(60)}.${'i'.repeat(60)}.test`
+  const orcpt = `rfc822;${'o'.repeat(480)}@b.test`
+  const [, group] = read({ ...report, hostname, recipients: [{ ...recipient, forwardPath: long, orcpt }] }).groups
+  assert.deepEqual([group!['Final-Recipient'], group!['Original-Recipient']], [`rfc822; ${long}`, orcpt.replace(';', '; ')])
+  assert.ok(/boundary="([^"]*)"/.exec(octetsOf({ ...report, hostname }).toString())![1]!.length <= 70)
+  const wide = octetsOf({ ...report, smtpUtf8: true, recipients: [{ ...recipient, forwardPath: `${'ü'.repeat(32)}@${'ü'.repeat(120)}.test`, text: '\u{10000}'.repeat(1500), reply: null }] })
+  assert.match(wide.toString(), /^ +ü{32}@ü{120}\.test\r\n/m)
+  assert.ok(wide.toString().split('\r\n').every((line) => Buffer.byteLength(line) <= 998))
+})
+
 test('flufl.bounce finds who failed for good, and who may not have', { skip }, () => {
   const parse = parser as Exclude<typeof parser, string>
   const recipients = [recipient, { ...recipient, forwardPath: 'also@b.test', orcpt: null }]
@@ -60,6 +72,18 @@ test('flufl.bounce finds who failed for good, and who may not have', { skip }, (
 
 test('8-bit headers of the original come back as they were', () => {
   assert.equal(read({ ...report, original: Buffer.from('Subject: \xe9\r\n', 'latin1') }).returned, 'Subject: \xe9\r\n')
+})
+
+test('header fields that are no lines come back in base64, so that no octet of them can end the report on its way', () => {
+  for (const smuggled of ['X: y\n.\nMAIL FROM:<x@a.test>\r\n', 'X: y\r.\rQUIT\r\n', 'X: \0\r\n', 'X: y\n.\r\n', 'X: y\r\n.\n']) {
+    for (const [original, smtpUtf8] of [[smuggled, false], [`Subject: Grüße\r\n${smuggled}`, true]] as const) {
+      const octets = octetsOf({ ...report, smtpUtf8, original: Buffer.from(original) })
+      assert.doesNotMatch(octets.toString('latin1'), /\0|\r(?!\n)|(?<!\r)\n/, JSON.stringify(original))
+      const found = readReport(octets)
+      assert.deepEqual([found.types[2], found.encodings[2]], ['text/rfc822-headers', 'base64'])
+      assert.equal(Buffer.from(found.returned, 'latin1').toString('utf8'), original)
+    }
+  }
 })
 
 test('each event says plainly what happened, and an expiry that it is no failure of the address', () => {

@@ -70,7 +70,6 @@ export function composeReport(report: Report): ComposedReport {
   const header = utf8(original)
   const global = report.smtpUtf8 && [to, ...report.recipients.map((r) => r.forwardPath), header].some((text) => !isAscii(text))
   const eightBit = global || (full?.eightBit ?? false)
-  const boundary = `${dsnId}/${hostname}`
   const messageId = /^message-id:[ \t]*(?:\r\n[ \t]+)?(<[\x21-\x7e]{1,250}>)/im.exec(header)?.[1]
   const subject = report.toPostmaster ? texts.subjectPostmaster : { failed: texts.subjectFailed, delayed: texts.subjectDelayed, succeeded: texts.subjectSucceeded }[event]
   const encoding = eightBit ? ['Content-Transfer-Encoding: 8bit'] : []
@@ -84,26 +83,26 @@ export function composeReport(report: Report): ComposedReport {
     ...(messageId ? [`In-Reply-To: ${messageId}`, `References: ${messageId}`] : []),
     'Auto-Submitted: auto-replied',
     'MIME-Version: 1.0',
-    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${boundary}"`,
+    `Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary="${dsnId}"`,
     ...encoding,
     '',
-    `--${boundary}`,
+    `--${dsnId}`,
     'Content-Type: text/plain; charset=utf-8',
     'Content-Transfer-Encoding: base64',
     'Content-Description: Notification',
     '',
     base64(Buffer.from(explanation(report))),
-    `--${boundary}`,
+    `--${dsnId}`,
     `Content-Type: message/${global ? 'global-delivery-status' : 'delivery-status'}`,
     ...(global ? ['Content-Transfer-Encoding: 8bit'] : []),
     'Content-Description: Delivery report',
     '',
     ...statusFields(report, global),
-    `--${boundary}`,
+    `--${dsnId}`,
     ...(full ? fullPart(global, eightBit) : headerPart(original, global)),
   ]
   const head = Buffer.from(`${lines.join('\r\n')}${full ? '\r\n' : ''}`)
-  return { head, tail: Buffer.from(`\r\n--${boundary}--\r\n`), body: eightBit ? '8BITMIME' : '7BIT', smtpUtf8: global }
+  return { head, tail: Buffer.from(`\r\n--${dsnId}--\r\n`), body: eightBit ? '8BITMIME' : '7BIT', smtpUtf8: global }
 }
 
 function fullPart(global: boolean, eightBit: boolean): string[] {
@@ -113,14 +112,15 @@ function fullPart(global: boolean, eightBit: boolean): string[] {
   ]
 }
 
+/** In base64 what lines cannot carry, such as a bare LF that came by BINARYMIME: sent as it is, the next host might see in it the end of the message. */
 function headerPart(original: Uint8Array, global: boolean): string[] {
   const description = 'Content-Description: Undelivered message headers'
   const text = utf8(original)
-  const short = text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)
-  if (global && short && !text.includes('\ufffd')) {
+  const isLines = !/\0|\r(?!\n)|(?<!\r)\n/.test(text) && text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)
+  if (global && isLines && !text.includes('\ufffd')) {
     return ['Content-Type: message/global-headers', 'Content-Transfer-Encoding: 8bit', description, '', text]
   }
-  if (short && isAscii(text)) return ['Content-Type: text/rfc822-headers', description, '', text]
+  if (isLines && isAscii(text)) return ['Content-Type: text/rfc822-headers', description, '', text]
   return ['Content-Type: text/rfc822-headers', 'Content-Transfer-Encoding: base64', description, '', base64(original)]
 }
 

@@ -1,8 +1,7 @@
 // What an alias makes of one RCPT: the recipients that take its place, and what each of them is to report (RFC 3461 section 5.2.7). Pure.
 
-import { isAscii } from './address.ts'
 import type { Notify, Recipient } from './envelope.ts'
-import { encodeXtext } from './xtext.ts'
+import { orcptOf } from './xtext.ts'
 
 /**
  * `addresses` take the place of `path`, which is one of them or an alias. Reports speak of the address that the sender knows. An alias
@@ -16,7 +15,7 @@ export function expandRecipient(path: string, addresses: string[], wishes: Pick<
   // Without any word left NOTIFY would mean the default, which is to report failures.
   const notify: Notify[] = !tells ? wishes.notify : rest.length > 0 ? rest : ['NEVER']
   const members = addresses.map((forwardPath) => ({
-    forwardPath, notify, orcpt: wishes.orcpt ?? (forwardPath === path || !isAscii(path) ? null : `rfc822;${encodeXtext(path)}`),
+    forwardPath, notify, orcpt: wishes.orcpt ?? (forwardPath === path ? null : orcptOf(path)),
   }))
   return tells ? [{ ...wishes, forwardPath: path, expanded: addresses.length }, ...members] : members
 }

@@ -11,6 +11,8 @@ export interface LocalNames {
   find(address: string): Behind
   /** The same for where an operator points to: an unknown user of ours is not looked for. */
   follow(address: string): Behind
+  /** Who stands in where this address of ours is known not to be there: the postmaster, the catch-all, or nobody. */
+  instead(address: string): Behind
 }
 
 /** As the settings have them. */
@@ -36,10 +38,14 @@ export function localNames({ localDomains, subaddressDelimiter, postmaster }: Na
     const home = local.get(domainOf(address))
     if (!home) return { addresses: [address] }
     if (targetsOf(address)) return follow(address)
-    const name = unquotedLocalPart(splitAddress(address).localPart).toLowerCase()
-    if (!home.listed || home.listed.has(name) || home.listed.has(withoutTag(name, subaddressDelimiter))) return { addresses: [address] }
-    if (always.includes(name)) return postmaster === undefined || comparable(postmaster) === comparable(address) ? { addresses: [address] } : follow(postmaster)
-    return home.catchAll === undefined ? { problem: 'unknown' } : follow(home.catchAll)
+    const name = nameIn(address)
+    const isListed = !home.listed || home.listed.has(name) || home.listed.has(withoutTag(name, subaddressDelimiter))
+    return isListed || (always.includes(name) && postmaster === undefined) ? { addresses: [address] } : instead(address)
+  }
+
+  function instead(address: string): Behind {
+    const target = (always.includes(nameIn(address)) ? postmaster : undefined) ?? local.get(domainOf(address))?.catchAll
+    return target === undefined ? { problem: 'unknown' } : follow(target)
   }
 
   /** Who was seen already adds nobody, so that loops end; an alias may name itself to keep its own mailbox. */
@@ -69,5 +75,9 @@ export function localNames({ localDomains, subaddressDelimiter, postmaster }: Na
     return aliasOf(comparable(address)) ?? aliasOf(comparable(`${withoutTag(localPart, subaddressDelimiter)}@${domain}`))
   }
 
-  return { find, follow }
+  return { find, follow, instead }
+}
+
+function nameIn(address: string): string {
+  return unquotedLocalPart(splitAddress(address).localPart).toLowerCase()
 }

@@ -31,3 +31,10 @@ test('by the word of the client or of the settings, with the address that the se
   for (const pattern of ['other@lists.test', '*.lists.test', 'partner.test']) assert.equal(paths({}, [pattern])[1], undefined, pattern)
   assert.deepEqual(paths({ reversePath: '', verp: '+=' }, ['*']), [undefined, undefined])
 })
+
+test('an ORCPT that is no address names nobody: the forward-path does', () => {
+  for (const orcpt of ['a+0D+0AX:+20y@b.test', 'a+00@b.test', 'a@b.test>+20x', 'a', '+3E', 'a@b+20c.test', 'j+C3+BC@b.test', 'a+FF@b.test']) {
+    const recipients = [{ n: 0, forwardPath: 'ann@home.test', notify: [], orcpt: `rfc822;${orcpt}` }]
+    assert.deepEqual(paths({ recipients, verp: '+=' }), ['owner+ann=home.test@lists.test'], orcpt)
+  }
+})

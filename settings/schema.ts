@@ -60,7 +60,7 @@ const localDomain = z.discriminatedUnion('deliver', [
     host: address.describe('IP address or host name of the LMTP server.'),
     port: port.describe('Its port; LMTP has none of its own.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
-    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient; its answer is remembered for ten minutes.'),
+    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient (its answer is kept for ten minutes); if not, use `catchAll`, or refuse.'),
     ...whoIsThere,
   }),
   z.strictObject({
@@ -210,7 +210,9 @@ export const settingsSchema = z.strictObject({
     .record(mailbox, z.union([mailbox, z.array(mailbox).min(1)], { error: 'an address or a list of addresses; programs and files are not possible' }))
     .default({})
     .describe('Addresses of local domains that stand for others, one or many, here or elsewhere: `{ info@example.test: [alice@example.test, bob@partner.test] }`.'),
-  postmaster: mailbox.optional().describe('Who gets the mail for `postmaster` and `abuse` of a local domain that lists its recipients and has neither; else it goes to the domain as it is.'),
+  postmaster: mailbox
+    .optional()
+    .describe('Who gets the mail for `postmaster` and `abuse` that `recipients` do not name or a `callout` does not find, and for `<postmaster>` where no domain is local.'),
   subaddressDelimiter: z
     .string()
     .max(1, 'one character, or none')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { leavesOpen, type Sql, whenBack } from './database.ts'
 
@@ -39,4 +39,19 @@ test('a connection that ends under a statement leaves it open whether it was don
   for (const code of ['57P01', '57P02', '08006', '08P01']) assert.equal(leavesOpen({ code, severity: 'FATAL' }), true, code)
   for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'UNDEFINED_VALUE']) assert.equal(leavesOpen({ code }), false, code)
   for (const code of ['57P03', '53100', '23505']) assert.equal(leavesOpen({ code, severity: 'ERROR' }), false, code)
+})
+
+test('a clock that jumps does not end the wait for a database that is away', async () => {
+  const now = Date.now()
+  let tries = 0
+  const jumping = mock.method(Date, 'now', () => now + tries * 86_400_000)
+  try {
+    const answer = await whenBack(async () => {
+      if (++tries < 4) throw Object.assign(new Error('it is away'), { code: 'ECONNREFUSED' })
+      return 'back'
+    })
+    assert.deepEqual([answer, tries], ['back', 4])
+  } finally {
+    jumping.mock.restore()
+  }
 })

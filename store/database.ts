@@ -76,12 +76,12 @@ export function isOfData(error: unknown): boolean {
  * twice, for at most `limit` milliseconds. Throws at once what another try would not mend.
  */
 export async function whenBack<T>(work: () => Promise<T>, limit = 600_000): Promise<T> {
-  const end = Date.now() + limit
+  const end = performance.now() + limit
   for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) {
     try {
       return await work()
     } catch (error) {
-      if (!isPassing(error) || Date.now() > end) throw error
+      if (!isPassing(error) || performance.now() > end) throw error
       await sleep(pause)
     }
   }

@@ -1,6 +1,7 @@
 // Replay: recipients that failed for good are queued again under the same id. One that was delivered is never touched.
 
 import { comparable, domainOf } from '../mail/address.ts'
+import { orcptOf } from '../mail/xtext.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
 import { escaped, like } from './filter.ts'
@@ -127,7 +128,7 @@ async function findRecipient(tx: Sql, id: string, address: string): Promise<numb
 }
 
 async function addRecipient(tx: Sql, id: string, address: string, instead: FailedRecipient): Promise<number> {
-  const orcpt = instead.orcpt ?? (/^[!-*,-<>-~]+$/.test(instead.forwardPath) ? `rfc822;${instead.forwardPath}` : null)
+  const orcpt = instead.orcpt ?? orcptOf(instead.forwardPath)
   const [row] = await tx<{ n: number }[]>`
     insert into recipients (message_id, n, forward_path, domain, notify, orcpt, state, settled_at)
     select ${id}, max(n) + 1, ${address}, ${domainOf(address)}, ${instead.notify}, ${orcpt}, 'bounced', now() from recipients where message_id = ${id}

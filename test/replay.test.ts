@@ -43,15 +43,15 @@ test('replayed twice, after a reset, to another next hop and to another recipien
     assert.deepEqual([other.messages.length, to('there@partner.test')], [1, 1])
     assert.match((await everpost.command('show', id)).stdout, /replay to \[127\.0\.0\.1\]:\d+ by carla \(gone@partner\.test\): their new host/)
 
-    const moved = await everpost.send(['a@partner.test', 'b@partner.test'], 'bob@example.test')
+    const moved = await everpost.send(['a+x@partner.test', 'b@partner.test'], 'bob@example.test')
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced'])
     const redirected = await everpost.command('replay', moved, '--to', 'carol@example.test')
-    assert.match(redirected.stdout, /queued again: a@partner\.test, b@partner\.test/, redirected.stderr)
+    assert.match(redirected.stdout, /queued again: a\+x@partner\.test, b@partner\.test/, redirected.stderr)
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced', 'delivered'])
     assert.match((await everpost.command('replay', moved, '--to', 'carol@example.test')).stderr, /nothing to replay/)
     assert.match((await everpost.command('replay', moved)).stderr, /nothing to replay/)
     assert.equal(everpost.maildir('carol').length, 1)
-    assert.equal((await readRecipients(sql, moved, 9))[2]!.orcpt, 'rfc822;a@partner.test')
+    assert.equal((await readRecipients(sql, moved, 9))[2]!.orcpt, 'rfc822;a+2Bx@partner.test')
   } finally {
     await connection.close()
     await everpost.end()

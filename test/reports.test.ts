@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createTransport } from 'nodemailer'
+import { dialogue } from '../ingress/testing.ts'
 import { startPeer } from '../smtp/testing.ts'
 import { readMessage } from '../store/messages.ts'
 import { readRecipients } from '../store/recipients.ts'
@@ -191,6 +192,35 @@ test('refused mail makes no report, since nothing was accepted', async () => {
     assert.equal((await everpost.sql`select from messages`).length, 0)
   } finally {
     await everpost.end()
+  }
+})
+
+test('what a host without BINARYMIME cannot take comes back to its sender, and nothing in it can pass for the end of the report', async () => {
+  const peer = await startPeer({})
+  const everpost = await prepareEverpost({ routes: [{ domain: '*', nextHop: `[127.0.0.1]:${peer.port}` }] })
+  try {
+    await everpost.start()
+    const header = 'X-A: y\\n.\\nMAIL FROM:<boss@victim.test>\\nRCPT TO:<clerk@victim.test>\\nDATA\\nSubject: pay\\n\\n.\\n\\r\\n'
+    for (const ret of ['FULL', 'HDRS']) {
+      await dialogue(everpost.ports['smtp']!, `
+        > EHLO client.test
+        < 250
+        > MAIL FROM:<stranger@victim.test> BODY=BINARYMIME RET=${ret}
+        < 250
+        > RCPT TO:<x@partner.test>
+        < 250
+        > BDAT ${header.replace(/\\./g, '.').length + 2} LAST
+        >> ${header}\\r\\n
+        < 250`)
+    }
+    await until('the reports arrive', () => peer.messages.length === 2)
+    for (const message of peer.messages) {
+      assert.match(message, /^Subject: Undeliver/m)
+      assert.doesNotMatch(message, /\0|\r(?!\n)|(?<!\r)\n/)
+    }
+  } finally {
+    await everpost.end()
+    await peer.close()
   }
 })
 

@@ -63,6 +63,21 @@ test('VERP: each recipient gets the mail with a reverse-path of its own, in a tr
     peer.commands.length = 0
     await everpost.states(await everpost.send(['a@partner.test', 'b@partner.test'], 'owner@always.test'))
     assert.deepEqual(peer.commands.filter((line) => line.startsWith('MAIL')).map((line) => /<(.*)>/.exec(line)![1]), ['owner+a=partner.test@always.test', 'owner+b=partner.test@always.test'])
+
+    // A client that says what is no address in ORCPT gets nothing of it into a header section, nor keeps its message from being stored.
+    const odd = await dialogue(port, `
+      > EHLO client.test
+      < 250
+      > MAIL FROM:<owner@always.test>
+      < 250
+      > RCPT TO:<odd@example.test> ORCPT=rfc822;a+0D+0AX-Injected:+20x+00
+      < 250
+      > DATA
+      < 354
+      > .
+      < 250 2.0.0`)
+    assert.deepEqual(await everpost.states(/queued as (\w+)/.exec(odd.at(-1)!)![1]!), ['delivered'])
+    assert.match(everpost.maildir('odd')[0]!, /^Return-Path: <owner\+odd=example\.test@always\.test>\nReceived: /)
   } finally {
     await everpost.end()
     await peer.close()
