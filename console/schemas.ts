@@ -3,7 +3,7 @@
 import { z } from '@hono/zod-openapi'
 import { parsePath } from '../mail/address.ts'
 import { controlActions } from '../mail/control.ts'
-import { eventKinds } from '../store/events.ts'
+import { eventKinds } from '../mail/event-kinds.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 

@@ -6,6 +6,8 @@ import { type SettingsFile, settingsSchema } from './schema.ts'
 
 export interface SettingSchema {
   type?: string
+  /** What docs/settings.md calls a text with a unit: settings/forms.ts. */
+  form?: string
   description?: string
   default?: unknown
   enum?: unknown[]
