@@ -53,6 +53,6 @@ function difference(written: Record<string, unknown>, defaults: Record<string, u
   return result
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
+export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
