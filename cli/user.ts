@@ -44,7 +44,8 @@ export async function userList(file: string | undefined, options: { json?: boole
   ]
   if (options.json) console.log(JSON.stringify(users, null, 2))
   else if (users.length === 0) console.log('There are no users. Add one with: everpost user add alice@example.test')
-  else console.log(table([['NAME', 'FROM', 'CREATED', 'ADDRESSES'], ...users.map(({ name, from, createdAt, addresses }) => [name, from, createdAt ? moment(createdAt) : '', addresses.join(' ')])]))
+  else console.log(table([['NAME', 'FROM', 'CREATED', 'ADDRESSES'],
+    ...users.map(({ name, from, createdAt, addresses }) => [name, from, createdAt ? moment(createdAt) : '', addresses.join(' ')])]))
 }
 
 /** From the environment, or standard input; never from the arguments, which every user of the machine can see. */

@@ -27,18 +27,22 @@ const match = z.strictObject({
 
 const then = z.strictObject({
   action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry')
-    .describe('retry: as the reply says, deferred on `schedule`; defer: even after a 5xx; bounce; nextHost: ask the next MX even after a 5xx; suspendDestination: leave it alone, `for` a time.'),
+    .describe('retry: as the reply says, deferred on `schedule`; defer: even after a 5xx; bounce; nextHost: ask the next MX even after a 5xx; '
+      + 'suspendDestination: leave it alone, `for` a time.'),
   schedule: z.array(pause).min(1).optional().describe('Pauses, of which the last repeats; without it and `for` those from `minimalBackoffTime` to `maximalBackoffTime`.'),
   for: pause.optional().describe('One pause, where there is no `schedule`; how long `suspendDestination` lasts.'),
   enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional().describe('The enhanced status code to report instead.'),
   giveUpAfter: pause.optional()
-    .describe('Since the rule, which then needs a name, first decided for a recipient: after it the recipient is returned as at the end of the queue lifetime, which it only shortens.'),
+    .describe('Since the rule, which then needs a name, first decided for a recipient: after it the recipient is returned as at the end of the queue lifetime, '
+      + 'which it only shortens.'),
 }).refine(({ action, giveUpAfter }) => giveUpAfter === undefined || action !== 'bounce', {
   error: 'bounce gives up at once: leave giveUpAfter out, or say retry',
 }).describe('What is done with them.')
 
 const rule = z.strictObject({ name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'), match, then })
-  .refine(({ name, then }) => name !== undefined || then.giveUpAfter === undefined, 'a rule with giveUpAfter has a name, by which its time is counted though rules before it come and go')
+  .refine(({ name, then }) => name !== undefined || then.giveUpAfter === undefined, {
+    error: 'a rule with giveUpAfter has a name, by which its time is counted though rules before it come and go',
+  })
 
 const named = (rules: { name?: string | undefined }[]) => rules.flatMap(({ name }) => name ?? [])
 

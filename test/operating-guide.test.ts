@@ -34,7 +34,8 @@ const effects: Record<string, string> = {
   'token create': "select from tokens where name = :name",
   'token revoke': "select from tokens where name = :name and revoked_at is not null",
 }
-const untouched = "select from recipients r join messages m on id = message_id where id = :id and held_at is null and route is null and r.attempts = 1 and r.state in ('queued', 'bounced')"
+const untouched = `select from recipients r join messages m on id = message_id
+  where id = :id and held_at is null and route is null and r.attempts = 1 and r.state in ('queued', 'bounced')`
 
 test('every command of docs/operating.md does what it says on a queue that has something to do for it; tried dry, nothing', async () => {
   assert.ok(commands.length > 30)
