@@ -16,10 +16,11 @@ interface Conditions {
   temporalOnPostgres: Choices
 }
 
-/** Median of what each round gave. */
+/** Median of what each round gave; of an even number of rounds the mean of the two in the middle. */
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+  const [low, high] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.floor(sorted.length / 2)]]
+  return low === undefined || high === undefined ? Number.NaN : (low + high) / 2
 }
 
 /** Median of the ratios of each round, since only measures of one round saw the same machine; null when one was not measured. */

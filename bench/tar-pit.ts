@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util'
 import { createTransport } from 'nodemailer'
 import { startDnsServer, type Zone } from '../smtp/testing-dns.ts'
 import { prepareEverpost } from '../test/support/everpost.ts'
+import { median } from './figures.ts'
 
 const { values } = parseArgs({ options: {
   rounds: { type: 'string', default: '6' }, seconds: { type: 'string', default: '20' }, rate: { type: 'string', default: '12' }, pit: { type: 'string', default: '5' }, json: { type: 'string' },
@@ -78,7 +79,7 @@ try {
       console.log(`round ${round} ${withPit ? 'with   ' : 'without'} the tar pit: ${describe(results.at(-1)!)}`)
     }
   }
-  const medianOf = (withPit: boolean, key: 'p50' | 'p99') => part(results.filter((result) => result.pit === withPit).map((result) => result[key]), 0.5)
+  const medianOf = (withPit: boolean, key: 'p50' | 'p99') => median(results.filter((result) => result.pit === withPit).map((result) => result[key]))
   const ratio = { p50: medianOf(true, 'p50') / medianOf(false, 'p50'), p99: medianOf(true, 'p99') / medianOf(false, 'p99') }
   const all = { p50: part(pooled.with, 0.5) / part(pooled.without, 0.5), p99: part(pooled.with, 0.99) / part(pooled.without, 0.99) }
   console.log(`medians of the rounds: p99 ${medianOf(true, 'p99').toFixed(0)} ms with, ${medianOf(false, 'p99').toFixed(0)} ms without`)

@@ -1,7 +1,7 @@
 // everpost config: checks the settings and prints them, secrets masked.
 
 import { stringify } from 'yaml'
-import { loadSettings } from '../settings/load.ts'
+import { loadSettings, merge } from '../settings/load.ts'
 import { defaultSettings, differing } from '../settings/defaults.ts'
 import type { Settings } from '../settings/schema.ts'
 import { loadHopOptions, RouteError } from '../smtp/hop-options.ts'
@@ -9,7 +9,7 @@ import { loadHopOptions, RouteError } from '../smtp/hop-options.ts'
 export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
   const { settings, written } = loadSettings({ file })
   warnOfRoutes(settings)
-  const chosen = masked(options.all ? { ...defaultSettings(), ...withDefaults(written) } : differing(written))
+  const chosen = masked(options.all ? merge(defaultSettings(), written) : differing(written))
   if (options.json) console.log(JSON.stringify(chosen, null, 2))
   else console.log(Object.keys(chosen).length === 0 ? '# every setting has its default' : stringify(chosen, { flowCollectionPadding: true }).trimEnd())
 }
@@ -24,20 +24,7 @@ function warnOfRoutes(settings: Settings): void {
   }
 }
 
-function withDefaults(written: Record<string, unknown>): Record<string, unknown> {
-  const defaults = defaultSettings()
-  return Object.fromEntries(Object.entries(written).map(([key, value]) => {
-    const under = defaults[key]
-    const section = key !== 'localDomains' && isMapping(under) && isMapping(value)
-    return [key, section ? { ...under, ...value } : value]
-  }))
-}
-
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-/** Passwords inside connection strings, and password hashes. */
+/** Passwords inside connection strings, password hashes, and the secrets of webhooks: hidden. */
 function masked(settings: Record<string, unknown>): Record<string, unknown> {
   const text = JSON.stringify(settings)
     .replace(/(:\/\/[^:/@"]+:)[^@"]+@/g, '$1***@')

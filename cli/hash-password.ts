@@ -1,4 +1,4 @@
-// everpost hash-password
+// everpost hash-password: reads a password from standard input and prints its scrypt hash for the settings' `users`; stores nothing.
 
 import { text } from 'node:stream/consumers'
 import { hashPassword } from '../ingress/password.ts'

@@ -1,4 +1,4 @@
-// everpost migrate
+// everpost migrate: applies the migrations that are missing; every role does the same when it starts.
 
 import { migrate } from '../store/migrate.ts'
 import { loadContext, withDatabase } from './context.ts'

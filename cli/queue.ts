@@ -9,7 +9,7 @@ import { findFailed } from '../store/replay.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment, span, table } from '../console/format.ts'
+import { address, moment, span, table, whenNext, whom } from '../console/format.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder
@@ -40,12 +40,8 @@ export async function printQueue(file: string | undefined, options: Options): Pr
 }
 
 function line(row: QueueRow): string[] {
-  const more = row.waiting > 1 ? ` +${row.waiting - 1}` : ''
-  const due = row.nextAttemptAt ? row.nextAttemptAt.getTime() - Date.now() : 0
-  const next = row.active ? 'under way' : row.held ? 'on hold' : due <= 0 ? 'now' : `in ${span(due)}`
   return [
-    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), `${row.forwardPath ?? '(a report is due)'}${more}`,
-    next, row.waits ?? row.outcome?.text ?? '',
+    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), whom(row), whenNext(row), row.waits ?? row.outcome?.text ?? '',
   ]
 }
 

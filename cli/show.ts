@@ -5,7 +5,7 @@ import type { RecipientRow } from '../store/recipients.ts'
 import { type MessageView, readView } from '../store/view.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment } from '../console/format.ts'
+import { address, moment, stamp } from '../console/format.ts'
 
 export async function show(file: string | undefined, id: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
@@ -48,5 +48,5 @@ function describeRecipient(recipient: RecipientRow): string[] {
 
 function lines(entries: Entry[]): string[] {
   if (entries.length === 0) return ['  no attempt yet']
-  return entries.flatMap(({ at, lines: [first, ...more] }) => [`  ${at.toISOString().replace('T', ' ').slice(0, 19)}Z  ${first}`, ...more.map((line) => `    ${line}`)])
+  return entries.flatMap(({ at, lines: [first, ...more] }) => [`  ${stamp(at)}  ${first}`, ...more.map((line) => `    ${line}`)])
 }

@@ -5,7 +5,7 @@ import { hashPassword } from '../ingress/password.ts'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { table } from '../console/format.ts'
+import { moment, table } from '../console/format.ts'
 
 export async function userAdd(file: string | undefined, name: string, options: { address?: string[] }): Promise<void> {
   const { settings } = loadContext(file)
@@ -39,12 +39,13 @@ export async function userList(file: string | undefined, options: { json?: boole
   const { settings } = loadContext(file)
   const kept = await withDatabase(settings, listUsers)
   const users = [
-    ...settings.users.map(({ name, addresses }) => ({ name, addresses, from: 'settings' })),
-    ...kept.map(({ name, addresses }) => ({ name, addresses, from: 'database' })),
+    ...settings.users.map(({ name, addresses }) => ({ name, addresses, from: 'settings', createdAt: null })),
+    ...kept.map(({ name, addresses, createdAt }) => ({ name, addresses, from: 'database', createdAt })),
   ]
   if (options.json) console.log(JSON.stringify(users, null, 2))
   else if (users.length === 0) console.log('There are no users. Add one with: everpost user add alice@example.test')
-  else console.log(table([['NAME', 'FROM', 'ADDRESSES'], ...users.map(({ name, from, addresses }) => [name, from, addresses.join(' ')])]))
+  else console.log(table([['NAME', 'FROM', 'CREATED', 'ADDRESSES'],
+    ...users.map(({ name, from, createdAt, addresses }) => [name, from, createdAt ? moment(createdAt) : '', addresses.join(' ')])]))
 }
 
 /** From the environment, or standard input; never from the arguments, which every user of the machine can see. */

@@ -1,4 +1,6 @@
-// How listings, of the command line and of the page, write ages, sizes and tables.
+// How listings, of the command line and of the page, write ages, times, what comes next, and tables.
+
+import type { QueueRow } from '../store/queue.ts'
 
 /** The two largest units of a span of milliseconds: `3d 4h`, `12s`. */
 export function span(milliseconds: number): string {
@@ -13,7 +15,23 @@ export function span(milliseconds: number): string {
 export function moment(at: Date, now = Date.now()): string {
   const distance = at.getTime() - now
   const relative = distance >= 0 ? `in ${span(distance)}` : `${span(-distance)} ago`
-  return `${at.toISOString().replace('T', ' ').slice(0, 19)}Z (${relative})`
+  return `${stamp(at)} (${relative})`
+}
+
+/** `2026-11-24 05:00:00Z` */
+export function stamp(at: Date): string {
+  return `${at.toISOString().replace('T', ' ').slice(0, 19)}Z`
+}
+
+/** When something happens next to a message of the queue: `under way`, `on hold`, `now`, `in 4m 59s`. */
+export function whenNext({ active, held, nextAttemptAt }: Pick<QueueRow, 'active' | 'held' | 'nextAttemptAt'>, now = Date.now()): string {
+  const wait = (nextAttemptAt?.getTime() ?? 0) - now
+  return active ? 'under way' : held ? 'on hold' : wait <= 0 ? 'now' : `in ${span(wait)}`
+}
+
+/** Whom a message of the queue is for: the first who waits, and how many more. */
+export function whom({ forwardPath, waiting }: Pick<QueueRow, 'forwardPath' | 'waiting'>): string {
+  return `${forwardPath ?? '(a report is due)'}${waiting > 1 ? ` +${waiting - 1}` : ''}`
 }
 
 /** Columns padded to their widest cell. */

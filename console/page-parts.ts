@@ -3,7 +3,7 @@
 import { html } from 'hono/html'
 import type { QueueRow } from '../store/queue.ts'
 import type { RecipientRow } from '../store/recipients.ts'
-import { address, moment, span } from './format.ts'
+import { address, moment, span, stamp, whenNext, whom } from './format.ts'
 import type { Entry } from './time-line.ts'
 
 export type Html = ReturnType<typeof html>
@@ -45,13 +45,8 @@ export function queueTable(rows: QueueRow[]): Html {
   if (rows.length === 0) return html`<p>Nothing that is queued matches.</p>`
   return html`<table><thead><tr><th>Id<th>Age<th>From<th>To<th>Next<th>Last reply</tr></thead><tbody>${rows.map((row) => html`
     <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(Date.now() - row.acceptedAt.getTime())}<td class="text">${address(row.reversePath)}
-    <td class="text">${row.forwardPath ?? '(a report is due)'}${row.waiting > 1 ? ` +${row.waiting - 1}` : ''}<td>${next(row)}
+    <td class="text">${whom(row)}<td>${whenNext(row)}
     <td class="text">${row.waits ?? row.outcome?.text ?? ''}</tr>`)}</tbody></table>`
-}
-
-function next({ active, held, nextAttemptAt }: QueueRow): string {
-  const wait = (nextAttemptAt?.getTime() ?? 0) - Date.now()
-  return active ? 'under way' : held ? 'on hold' : wait <= 0 ? 'now' : `in ${span(wait)}`
 }
 
 export function recipientTable(recipients: RecipientRow[]): Html {
@@ -66,5 +61,5 @@ function recipientLine({ forwardPath, state, outcome, nextAttemptAt, waits }: Re
 export function timeLineList(entries: Entry[]): Html {
   if (entries.length === 0) return html`<p>No attempt yet.</p>`
   return html`<ol>${entries.map(({ at, lines: [first, ...more] }) => html`
-    <li><time>${at.toISOString().replace('T', ' ').slice(0, 19)}Z</time> ${first}${more.map((line) => html`<div>${line}</div>`)}</li>`)}</ol>`
+    <li><time>${stamp(at)}</time> ${first}${more.map((line) => html`<div>${line}</div>`)}</li>`)}</ol>`
 }

@@ -3,7 +3,8 @@
 import { z } from '@hono/zod-openapi'
 import { parsePath } from '../mail/address.ts'
 import { controlActions } from '../mail/control.ts'
-import { eventKinds } from '../store/events.ts'
+import { eventKinds } from '../mail/event-kinds.ts'
+import { queueIdPattern } from '../mail/queue-id.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 
@@ -23,14 +24,17 @@ export const addressSchema = z
   })
   .openapi({ example: 'bob@example.test' })
 
-export const idSchema = z.string().regex(/^[0-9A-HJKMNP-TV-Z]{18}$/, 'a queue id: 18 digits and letters').openapi({ example: '01KAV5X4T89H2M3N4P' })
+export const idSchema = z.string().regex(queueIdPattern, 'a queue id: 18 digits and letters').openapi({ example: '01KAV5X4T89H2M3N4P' })
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping them out is the point
 const line = z.string().max(900).regex(/^[^\x00-\x1f\x7f]*$/, 'one line, without control characters')
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping it out is the point
 const text = z.string().max(10_000_000).regex(/^[^\x00]*$/, 'text without NUL')
 const moment = z.iso.datetime({ offset: true, error: 'a time such as 2026-11-24T05:00:00Z' })
 
-const lifetime = z.int().min(60_000).max(31_622_400_000).openapi({
+/** Milliseconds: mail is planned no further ahead, nor kept longer. */
+const year = 366 * 86_400_000
+
+const lifetime = z.int().min(60_000).max(year).openapi({
   description: 'Milliseconds until it is returned undelivered; left out, and at most, as the settings say (retry.maximalQueueLifetime, retry.lifetimes).',
 })
 
@@ -133,7 +137,7 @@ const actionParts = {
   action,
   why,
   nextHop: word.nullable().optional().openapi({ description: 'For reroute: as in the settings; null goes back to settings and DNS.' }),
-  lifetime: z.int().min(60_000).max(31_622_400_000).optional().openapi({ description: 'For set-lifetime: milliseconds from the acceptance.' }),
+  lifetime: z.int().min(60_000).max(year).optional().openapi({ description: 'For set-lifetime: milliseconds from the acceptance.' }),
 }
 export const actionSchema = z
   .strictObject({ ...actionParts, recipients: z.array(z.int().min(0).max(1_000_000)).min(1).max(1000).optional().openapi({ description: 'Positions in the envelope; left out: all.' }) })
@@ -177,7 +181,7 @@ export const destinationsSchema = z
 export const destinationActionSchema = z
   .strictObject({
     name: word, action: z.enum(['suspend', 'resume', 'limit']), why,
-    time: z.int().min(1000).max(31_622_400_000).optional().openapi({ description: 'For suspend: milliseconds.' }),
+    time: z.int().min(1000).max(year).optional().openapi({ description: 'For suspend: milliseconds.' }),
     concurrency: z.int().min(1).max(1_000_000).nullable().optional(), rate: z.number().positive().max(1_000_000).nullable().optional(),
   })
   .openapi('DestinationAction')

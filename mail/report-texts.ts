@@ -1,28 +1,25 @@
 // What reports say to people: data, by language. `{name}` stands for a value; settings, reports.texts, replaces single texts.
 
-export interface ReportTexts {
-  subjectFailed: string
-  subjectDelayed: string
-  subjectSucceeded: string
-  subjectPostmaster: string
-  /** The first lines, by event. {hostname}, {arrived}, {until}. */
-  failed: string
-  delayed: string
-  succeeded: string
-  /** To the postmaster: a report, or other mail without a sender, that could not be delivered. */
-  postmaster: string
-  /** What became of a recipient, before the reason. {lifetime} */
-  expired: string
-  deliveredLine: string
-  relayedLine: string
-  expandedLine: string
-  /** The last lines. {id} */
-  help: string
-  /** What to do where this system gave up by its own word, an operator's say, and the code says no more. */
-  returnedHere: string
-  /** What to do, by enhanced status code: the longest beginning wins, so 5.1 stands for all codes below it. */
-  advice: Record<string, string>
+/** What each text is for, and which values it may name. */
+export const reportTextsAbout = {
+  subjectFailed: 'Subject of a report that a delivery failed.',
+  subjectDelayed: 'Subject of one that a message waits.',
+  subjectSucceeded: 'Subject of one that it was delivered, as the sender had asked.',
+  subjectPostmaster: 'Subject of one to the postmaster.',
+  failed: 'First lines of a report that a delivery failed: `{hostname}`, `{arrived}`, `{until}`.',
+  delayed: 'First lines of one that a message waits.',
+  succeeded: 'First lines of one that it was delivered.',
+  postmaster: 'First lines to the postmaster: a report, or other mail without a sender, could not be delivered.',
+  expired: 'Before the last reply, when the time was over: `{lifetime}`.',
+  deliveredLine: 'What became of a recipient: delivered.',
+  expandedLine: 'The same: an alias for several.',
+  relayedLine: 'The same: handed to a system that sends no such reports.',
+  help: 'The last lines: `{id}`.',
+  returnedHere: 'What to do where this system gave up by its own word, or an operator said so, and the code says no more.',
+  advice: 'What to do, by enhanced status code: the longest beginning wins, so `5.1` stands for all codes below it.',
 }
+
+export type ReportTexts = Record<Exclude<keyof typeof reportTextsAbout, 'advice'>, string> & { advice: Record<string, string> }
 
 const en: ReportTexts = {
   subjectFailed: 'Undelivered mail returned to sender',

@@ -81,6 +81,11 @@ export function fitsName(pattern: string, name: string): boolean {
   return wanted.startsWith('*.') ? given.endsWith(wanted.slice(1)) : wanted === given
 }
 
+/** An address, a domain, or `*.domain`, against a reverse-path. */
+export function fitsSender(pattern: string, reversePath: string): boolean {
+  return fitsName(pattern, pattern.includes('@') ? reversePath : reversePath.slice(reversePath.lastIndexOf('@') + 1))
+}
+
 function fitsCode(pattern: string, code: string): boolean {
   if (!pattern.includes('x')) return pattern === code
   const digits = pattern.includes('.') ? '\\d+' : '\\d'
@@ -144,9 +149,7 @@ function doubled(attempts: number, { minimalBackoffTime, maximalBackoffTime }: R
 /** Milliseconds that a message of this sender stays queued (RFC 5321 section 4.5.4.1): the first class that fits, else the default. */
 export function queueLifetime(reversePath: string, user: string | null, retry: Lifetimes): number {
   if (reversePath === '') return retry.bounceQueueLifetime
-  const domain = reversePath.slice(reversePath.lastIndexOf('@') + 1)
-  const fits = ({ from, users }: Lifetimes['lifetimes'][number]) =>
-    one(from, (pattern) => fitsName(pattern, pattern.includes('@') ? reversePath : domain)) && one(users, (name) => name === user)
+  const fits = ({ from, users }: Lifetimes['lifetimes'][number]) => one(from, (pattern) => fitsSender(pattern, reversePath)) && one(users, (name) => name === user)
   return retry.lifetimes.find(fits)?.lifetime ?? retry.maximalQueueLifetime
 }
 

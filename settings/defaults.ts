@@ -6,6 +6,8 @@ import { type SettingsFile, settingsSchema } from './schema.ts'
 
 export interface SettingSchema {
   type?: string
+  /** What docs/settings.md calls a text with a unit: settings/forms.ts. */
+  form?: string
   description?: string
   default?: unknown
   enum?: unknown[]
@@ -51,6 +53,6 @@ function difference(written: Record<string, unknown>, defaults: Record<string, u
   return result
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
+export function isMapping(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { loadSettings, SettingsError } from './load.ts'
+import { defaultSettings } from './defaults.ts'
+import { loadSettings, merge, SettingsError } from './load.ts'
 
 function withFile<T>(text: string, use: (file: string, folder: string) => T): T {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-settings-'))
@@ -92,6 +93,13 @@ limits: { messageSize: 50MiB, recipients: 1000 }
     assert.deepEqual(settings.routes[1], { domain: '*.internal.test', nextHop: 'relay.internal.test:2525', tls: { level: 'verify', implicit: false, minVersion: 'TLSv1.2' } })
     assert.equal(settings.limits.messageSize, 50 * 1024 * 1024)
   })
+})
+
+test('over the defaults, a section that is written in part keeps the rest of it; a map of domains is as it is written', () => {
+  const localDomains = { 'example.test': { deliver: 'maildir' as const, path: 'mail' } }
+  const all = merge(defaultSettings(), { limits: { recipients: 7 }, localDomains })
+  assert.deepEqual([all.limits?.recipients, all.limits?.messageSize, all.hostname], [7, '50MiB', 'mx.example.test'])
+  assert.deepEqual(all.localDomains, localDomains)
 })
 
 test('tls of a route is a word or a mapping; its faults are told by the form that was meant', () => {

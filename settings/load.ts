@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import type { z } from 'zod'
 import { canonicalDomain } from '../mail/address.ts'
+import { isMapping } from './defaults.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
 export const defaultFile = './everpost.yaml'
@@ -69,8 +70,8 @@ function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKe
 /** Maps of domains and addresses, not sections. */
 const maps = ['localDomains', 'relayDomains', 'aliases']
 
-/** Sections are merged key by key; lists and maps are replaced as a whole. */
-function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
+/** The settings of the file over those of the base: sections are merged key by key; lists and maps are replaced as a whole. */
+export function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
   const merged: Record<string, unknown> = { ...base }
   for (const [key, value] of Object.entries(file)) {
     const under = merged[key]
@@ -78,10 +79,6 @@ function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
     merged[key] = both ? { ...under, ...value } : value
   }
   return merged
-}
-
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 function withEnvironment(written: SettingsFile, environment: NodeJS.ProcessEnv): SettingsFile {

@@ -52,16 +52,15 @@ function row(key: string, schema: SettingSchema): string[] {
 }
 
 function form(schema: SettingSchema): string {
+  if (schema.form) return schema.form
   if (schema.enum) return schema.enum.map((value) => `\`${String(value)}\``).join(', ')
-  if (schema.type === 'array') return `list of ${schema.items?.type ?? 'value'}s`
-  if (schema.type === 'string' && /^\d+(ms|s|m|h|d)$/.test(String(schema.default))) return 'duration'
-  if (schema.type === 'string' && /^\d+[KMG]iB$/.test(String(schema.default))) return 'size'
+  if (schema.type === 'array') return `list of ${schema.items?.form ?? schema.items?.type ?? 'value'}s`
   if (schema.properties) return 'mapping'
   if (schema.anyOf) return schema.anyOf.map(form).filter((each) => each !== '').join(', or ')
   return [schema.type ?? ''].flat().join(', or ')
 }
 
 function code(value: unknown): string {
-  if (value === '') return 'none'
+  if (value === '' || value === null) return 'none'
   return `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
 }

@@ -1,29 +1,14 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
-import { reportTexts } from '../mail/report-texts.ts'
+import { eventKinds } from '../mail/event-kinds.ts'
+import { reportTexts, reportTextsAbout } from '../mail/report-texts.ts'
+import { bound, count, duration, rate, section, size } from './forms.ts'
+import { retry } from './retry.ts'
 import { domain, routes } from './routes.ts'
-import { durationForm, parseDuration, parseRate, parseSize, rateForm, sizeForm } from './units.ts'
 
-const duration = (fallback: string) =>
-  z
-    .string({ error: durationForm })
-    .refine((text) => parseDuration(text) !== null, { error: durationForm })
-    .default(fallback)
-    .transform((text) => parseDuration(text)!)
-
-const size = (fallback: string) =>
-  z
-    .string({ error: sizeForm })
-    .refine((text) => parseSize(text) !== null, { error: sizeForm })
-    .default(fallback)
-    .transform((text) => parseSize(text)!)
-
-const rate = z.string({ error: rateForm }).refine((text) => parseRate(text) !== null, { error: rateForm })
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
-const count = (fallback: number) => z.int().min(1, 'a whole number from 1').default(fallback)
-const bound = (fallback: number) => z.int().min(0, 'a whole number from 0, which means without bound').default(fallback)
 const address = z.string().min(1, 'an IP address or a host name')
 const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
 const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
@@ -74,55 +59,11 @@ const localDomain = z.discriminatedUnion('deliver', [
   }),
 ])
 
-/** One value or a list of them, as a list. */
-const several = <T extends z.ZodType>(each: T, what: string) =>
-  z.union([each, z.array(each).min(1)], { error: what }).transform((value) => [value].flat() as z.output<T>[]).optional()
-
-const pattern = several(z.string().min(1), 'a name, *.name for all below it, or a list of these')
-const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/)), 'a reply code such as 421, 45x or 4xx, or a list of these')
-const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
-const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
-const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
-const pause = z.string().refine((text) => parseDuration(text) !== null, { error: durationForm }).transform((text) => parseDuration(text)!)
-const text = z.string().superRefine((source, context) => {
-  try {
-    new RegExp(source)
-  } catch (error) {
-    context.addIssue({ code: 'custom', message: `a regular expression: ${(error as Error).message}` })
-  }
-}).transform((source) => new RegExp(source, 'i')).optional()
-
-const retryRule = z.strictObject({
-  name: z.string().min(1).optional().describe('Shown with the attempts that it decided; default: its place in the list.'),
-  match: z.strictObject({ domain: pattern, nextHop: pattern, phase, code, enhanced: enhancedPattern, text })
-    .describe('All that is named must fit; each but text may be a list: `domain` of the recipient, `nextHop` (or the host that answered), '
-      + '`phase`, reply `code`, `enhanced` code, `text` (regular expression).'),
-  then: z.strictObject({
-    action: z.enum(['retry', 'defer', 'bounce', 'nextHost', 'suspendDestination']).default('retry'),
-    schedule: z.array(pause).min(1).optional(),
-    for: pause.optional(),
-    enhanced: z.string().regex(/^[45]\.\d{1,3}\.\d{1,3}$/, 'an enhanced status code such as 5.7.1').optional(),
-    giveUpAfter: pause.optional(),
-  }).refine(({ action, giveUpAfter }) => giveUpAfter === undefined || action !== 'bounce', {
-    error: 'bounce gives up at once: leave giveUpAfter out, or say retry',
-  }).describe('`action`: retry (on `schedule`, a list of pauses of which the last repeats), defer (even a 5xx, `for` a time or on `schedule`), bounce, '
-    + 'nextHost (ask the next MX even after a 5xx), suspendDestination (`for` a time); `enhanced`: the code to report; `giveUpAfter`: a time since the rule first decided for a recipient, after which '
-    + 'it is returned as at the end of the queue lifetime, which it only shortens.'),
-}).refine(({ name, then }) => name !== undefined || then.giveUpAfter === undefined, 'a rule with giveUpAfter has a name, by which its time is counted though rules before it come and go')
-
-const named = (rules: { name?: string | undefined }[]) => rules.flatMap(({ name }) => name ?? [])
-
-const lifetime = z.strictObject({
-  from: pattern.describe('Reverse-path: an address, a domain, `*.domain`, or a list.'),
-  users: several(z.string().min(1), 'a user name, or a list').describe('Authenticated users; of mail submitted by HTTP, `token:` and the name of the token.'),
-  lifetime: duration('5d').describe('How long such a message is tried.'),
-})
-
 /** Each text of a report may be replaced. */
-const { advice: _, ...plainTexts } = reportTexts.en
+const { advice, ...plainTexts } = reportTextsAbout
 const texts = {
-  ...(Object.fromEntries(Object.keys(plainTexts).map((name) => [name, z.string().optional()])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
-  advice: z.record(z.string(), z.string()).optional(),
+  ...(Object.fromEntries(Object.entries(plainTexts).map(([name, about]) => [name, z.string().optional().describe(about)])) as Record<keyof typeof plainTexts, z.ZodOptional<z.ZodString>>),
+  advice: z.record(z.string(), z.string()).optional().describe(advice),
 }
 
 const webhook = z.strictObject({
@@ -130,7 +71,7 @@ const webhook = z.strictObject({
   url: z.url({ protocol: /^https?$/, error: 'an http or https URL' }).describe('Where events are posted, as JSON.'),
   secret: z.string().min(16, 'at least 16 characters').describe('Key of the signature (HMAC-SHA256, Standard Webhooks v1); after `whsec_` it is base64.'),
   events: z
-    .array(z.enum(['accepted', 'attempt', 'deferred', 'delivered', 'bounced', 'expired', 'held', 'released', 'replayed', 'action']))
+    .array(z.enum(eventKinds))
     .min(1, 'at least one event; leave the list out to mean all')
     .optional()
     .describe('Which events; all when left out.'),
@@ -138,8 +79,6 @@ const webhook = z.strictObject({
   maximalBackoffTime: duration('15m').describe('The longest pause.'),
   lifetime: duration('3d').describe('How long an event is tried before it is given up, and shown by `everpost webhooks --dead`.'),
 })
-
-const section = <T extends z.core.$ZodLooseShape>(shape: T) => z.strictObject(shape).prefault({} as never)
 
 export const settingsSchema = z.strictObject({
   hostname: z
@@ -229,20 +168,10 @@ export const settingsSchema = z.strictObject({
     })
     .prefault({})
     .describe('Resolvers; none: those of the system.'),
-  retry: section({
-    minimalBackoffTime: duration('5m').describe('Pause after the first deferred attempt; it doubles with each further one.'),
-    maximalBackoffTime: duration('4h').describe('The longest pause.'),
-    maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
-    bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
-    lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
-    rules: z.array(retryRule).refine((rules) => new Set(named(rules)).size === named(rules).length, 'rules of different names: a name tells what each has decided so far').default([])
-      .transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
-      .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
-    builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),
-  }).describe('When deferred mail is tried again.'),
+  retry,
   reports: section({
     language: z.enum(Object.keys(reportTexts) as (keyof typeof reportTexts)[]).default('en').describe('Of the part that people read.'),
-    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name (mail/report-texts.ts): `failed`, `delayed`, `help`, `advice`, ...'),
+    texts: z.strictObject(texts).default({}).describe('Texts that replace those of the language, by name; `{id}` and the like stand for values. mail/report-texts.ts has them as they are.'),
     delayAfter: duration('4h').describe('After it the sender is told, once, that a message waits; `0s`: never.'),
     returned: z.enum(['headers', 'full']).default('headers').describe('What a failure report returns of the message when the sender has not said (RET).'),
     returnedSize: size('1MiB').describe('Of what is larger only the header fields are returned, whatever RET says.'),
@@ -260,7 +189,7 @@ export const settingsSchema = z.strictObject({
     limits: z.array(z.strictObject({
       destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
       concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),
-      rate: rate.nullable().default(null).transform((text) => (text === null ? null : parseRate(text)!)).describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
+      rate: rate.describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
     })).default([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
     providers: z.array(z.strictObject({
       name: z.string().min(1).describe('What the destination is called.'),

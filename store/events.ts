@@ -1,9 +1,7 @@
 // Events: what happened to messages, written by the database itself while anyone subscribes (migrations/004_operator.sql).
 
+import type { EventKind } from '../mail/event-kinds.ts'
 import type { Sql } from './database.ts'
-
-export const eventKinds = ['accepted', 'attempt', 'deferred', 'delivered', 'bounced', 'expired', 'held', 'released', 'replayed', 'action'] as const
-export type EventKind = (typeof eventKinds)[number]
 
 export interface EventRow {
   /** Where a stream goes on after this one: `cursorPattern`. */

@@ -2,25 +2,27 @@
 
 import type { Sql } from './database.ts'
 
-export interface UserRow {
+export interface User {
   name: string
   passwordHash: string
   /** Reverse-paths that are theirs besides the name: addresses, or `@domain` for a whole domain. */
   addresses: string[]
+}
+
+export interface UserRow extends Omit<User, 'passwordHash'> {
   createdAt: Date
 }
 
 /** A name with a NUL, which Postgres cannot hold, is nobody's. */
-export async function findUser(sql: Sql, name: string): Promise<UserRow | null> {
+export async function findUser(sql: Sql, name: string): Promise<User | null> {
   if (name.includes('\0')) return null
-  const [row] = await sql<UserRow[]>`
-    select name, password_hash as "passwordHash", addresses, created_at as "createdAt" from users where lower(name) = lower(${name})`
+  const [row] = await sql<User[]>`
+    select name, password_hash as "passwordHash", addresses from users where lower(name) = lower(${name})`
   return row ?? null
 }
 
 export async function listUsers(sql: Sql): Promise<UserRow[]> {
-  return await sql<UserRow[]>`
-    select name, password_hash as "passwordHash", addresses, created_at as "createdAt" from users order by lower(name)`
+  return await sql<UserRow[]>`select name, addresses, created_at as "createdAt" from users order by lower(name)`
 }
 
 /** Returns false when there is one of this name already. */

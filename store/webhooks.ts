@@ -1,7 +1,7 @@
 // Webhooks: what each still has to be told, in order for each message, and what was given up.
 
+import type { EventKind } from '../mail/event-kinds.ts'
 import type { Sql } from './database.ts'
-import type { EventKind } from './events.ts'
 
 /** Lets events be kept for these webhooks and no others. To be called when a worker starts. */
 export async function subscribeWebhooks(sql: Sql, webhooks: { name: string; events?: EventKind[] | undefined }[]): Promise<void> {

@@ -80,6 +80,7 @@ test('the verdict tells loss, contradiction, falsehood and duplicates', () => {
   assert.equal(judge({ seed, ledger: [{ i, result: 'absent', reply: '550 5.1.1 No' }], takings: [], maildirs: new Map(), recipients: [], attempts: [] }).refusedForGood.length, 1)
   assert.equal(told('unknown').unknownTaken, 1)
   assert.equal(told('accepted', { takings: [taking, taking] }).duplicates.length, 1)
+  assert.deepEqual(told('accepted', { takings: [taking, taking], attempts: [attempt, { ...attempt, number: 2, replied: [0] }] }).duplicatesBy, { 'taken 2 times: 1 no reply, 1 replied': 1 })
   assert.equal(told('accepted', { takings: [taking, taking, taking] }).unattributed.length, 1)
   assert.equal(told('accepted', { takings: [taking, taking], attempts: [{ ...attempt, givenUp: true }] }).unattributed.length, 1)
   assert.equal(told('accepted', { takings: [{ ...taking, corrupt: true }] }).corrupt.length, 1)

@@ -94,9 +94,7 @@ test('an empty folder: ready, a message delivered, one deferred and one bounced 
   await until('it is deferred', async () => /450 4\.0\.0/.test((await everpost('show', queued)).stdout))
   const other = await everpost('dev')
   assert.deepEqual([other.code, /runs here already \(pid \d+\)/.test(other.stderr)], [1, true])
-  const begun = Date.now()
   await end(dev.child, 'SIGINT')
-  assert.ok(Date.now() - begun < 10_000)
   assert.deepEqual(left(), [])
 })
 

@@ -17,7 +17,27 @@ function words(line: string): string[] {
   return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map((match) => match[1] ?? match[2]!)
 }
 
-test('every command of docs/operating.md does what it says on a queue that has something to do for it', async () => {
+/** What is there afterwards, for commands that change something. */
+const effects: Record<string, string> = {
+  hold: "select from messages where id = :id and held_at is not null",
+  release: "select from messages where id = :id and held_at is null",
+  bounce: "select from recipients where message_id = :id and state = 'bounced' and outcome ->> 'text' like 'returned by the operator%'",
+  expire: "select from recipients where message_id = :id and state = 'expired'",
+  drop: "select from recipients where message_id = :id and dropped",
+  reroute: "select from recipients where message_id = :id and route is null",
+  'set-lifetime': "select from messages where id = :id and expires_at = accepted_at + interval '10 days'",
+  retry: "select from recipients where message_id = :id and attempts > 1",
+  replay: "select from messages where id = :id and attempts > 1",
+  'destination suspend': "select from destinations where suspended_until > now() + interval '1 hour'",
+  'destination resume': "select where not exists (select from destinations where suspended_until > now())",
+  'destination limit': "select from destinations where concurrency = 5 and round(rate * 60) = 100",
+  'token create': "select from tokens where name = :name",
+  'token revoke': "select from tokens where name = :name and revoked_at is not null",
+}
+const untouched = `select from recipients r join messages m on id = message_id
+  where id = :id and held_at is null and route is null and r.attempts = 1 and r.state in ('queued', 'bounced')`
+
+test('every command of docs/operating.md does what it says on a queue that has something to do for it; tried dry, nothing', async () => {
   assert.ok(commands.length > 30)
   const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user', '*': '451 4.7.1 not now' } })
   const everpost = await prepareEverpost({
@@ -38,10 +58,13 @@ test('every command of docs/operating.md does what it says on a queue that has s
     for (const command of commands) {
       const [verb] = command.split(' ')
       const id = verb === 'replay' ? await failed() : await deferred()
+      if (command.includes('--to none')) await everpost.sql`update recipients set route = '[127.0.0.1]:1' where message_id = ${id}`
       if (verb === 'release' || command.includes('--status held')) await everpost.command('hold', id)
       const args = words(command).map((word) => word.replace('01KAV5X4T89H2M3N4P', id).replace(/^partner\.test$/, command.includes('--next-hop') ? `[127.0.0.1]:${peer.port}` : 'partner.test'))
       const { code, stderr } = verb === 'watch' ? await interrupted(args) : await everpost.command(...args)
       assert.equal(code, 0, `everpost ${command}: ${stderr}`)
+      const effect = command.includes('--dry-run') ? untouched : effects[verb!] ?? effects[args.slice(0, 2).join(' ')]
+      if (effect) await until(`everpost ${command} is done`, async () => (await everpost.sql.unsafe(effect.replace(':id', `'${id}'`).replace(':name', `'${args[2]}'`))).length > 0)
     }
     const text = readFileSync(join(root, 'docs/operating.md'), 'utf8')
     const [statement, sizes, forget] = [...text.matchAll(/psql "\$DATABASE_URL" -c "(.*)"/g)].map((match) => match[1]!)

@@ -33,8 +33,9 @@ test('everpost user: added, listed, given a new password and removed while Everp
   const again = await withPassword('one', 'user', 'add', 'Carol@example.test')
   assert.deepEqual([again.code, /there is a user .* already/.test(again.stderr)], [1, true])
   assert.equal((await withPassword('one', 'user', 'add', 'x@example.test', '--address', 'nonsense')).code, 64)
-  assert.match((await everpost.command('user', 'list')).stdout, /carol@example\.test +database +@carol\.test/)
-  assert.deepEqual(JSON.parse((await everpost.command('user', 'list', '--json')).stdout), [{ name: 'carol@example.test', addresses: ['@carol.test'], from: 'database' }])
+  assert.match((await everpost.command('user', 'list')).stdout, /carol@example\.test +database +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \([^)]+\) +@carol\.test/)
+  const [{ createdAt, ...carol }] = JSON.parse((await everpost.command('user', 'list', '--json')).stdout)
+  assert.deepEqual([carol, createdAt], [{ name: 'carol@example.test', addresses: ['@carol.test'], from: 'database' }, new Date(createdAt).toISOString()])
 
   const sent = await send('one', 'news@carol.test')
   assert.match(sent.stdout, /queued as/, sent.stderr)

@@ -50,6 +50,8 @@ export interface Verdict {
   unknownTaken: number
   /** More takings than one, each matched by an attempt whose dot was sent and whose reply was not recorded: the worker died, or the line. */
   duplicates: string[]
+  /** How many of these, by what the attempts that sent the dot say. */
+  duplicatesBy: Record<string, number>
   unattributed: string[]
 }
 
@@ -57,7 +59,7 @@ export function judge(evidence: Evidence): Verdict {
   const { seed, ledger, maildirs } = evidence
   const verdict: Verdict = {
     told: { accepted: 0, refused: 0, unknown: 0, absent: 0 }, outcomes: { delivered: 0, reported: 0, deadLetters: 0, queued: 0 },
-    lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], refusedForGood: [], unknownTaken: 0, duplicates: [], unattributed: [],
+    lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], refusedForGood: [], unknownTaken: 0, duplicates: [], duplicatesBy: {}, unattributed: [],
   }
   const takings = group(evidence.takings.flatMap((taking) => taking.recipients.map((to) => ({ key: `${taking.id} ${to}`, value: taking }))))
   const records = group(evidence.recipients.map((record) => ({ key: record.id, value: record })))
@@ -114,9 +116,14 @@ export function judge(evidence: Evidence): Verdict {
     const n = records.get(id)?.find((record) => record.forwardPath === to)?.n ?? -1
     const dots = (attempts.get(id) ?? []).filter((attempt) => attempt.dotSent && attempt.recipients.includes(n))
     const open = dots.filter((attempt) => !attempt.givenUp && !attempt.replied.includes(n))
-    const told = dots.map((attempt) => `${attempt.number} ${attempt.replied.includes(n) ? 'replied' : attempt.givenUp ? 'given up' : 'no reply'}`)
-    const line = `${id} to ${to}: taken ${count} times; attempts that sent the dot: ${told.join(', ') || 'none'}`
-    verdict[count - 1 <= open.length ? 'duplicates' : 'unattributed'].push(line)
+    const told = dots.map((attempt) => ({ number: attempt.number, says: attempt.replied.includes(n) ? 'replied' : attempt.givenUp ? 'given up' : 'no reply' }))
+    const line = `${id} to ${to}: taken ${count} times; attempts that sent the dot: ${told.map(({ number, says }) => `${number} ${says}`).join(', ') || 'none'}`
+    const attributed = count - 1 <= open.length
+    verdict[attributed ? 'duplicates' : 'unattributed'].push(line)
+    if (!attributed) return
+    const said = [...group(told.map(({ says }) => ({ key: says, value: says })))].map(([says, { length }]) => `${length} ${says}`).sort().join(', ')
+    const by = `taken ${count} times: ${said}`
+    verdict.duplicatesBy[by] = (verdict.duplicatesBy[by] ?? 0) + 1
   }
 }
 
