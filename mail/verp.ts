@@ -3,7 +3,7 @@
 
 import { isAscii, parsePath, splitAddress, unquotedLocalPart } from './address.ts'
 import type { Envelope, Recipient } from './envelope.ts'
-import { fitsName } from './retry.ts'
+import { fitsSender } from './retry.ts'
 import { decodeXtext } from './xtext.ts'
 
 export interface VerpSettings {
@@ -14,7 +14,7 @@ export interface VerpSettings {
 /** Gives each recipient its own reverse-path, where the client asked for it or the settings name the sender. Reports have none. */
 export function withVerp(envelope: Envelope, { delimiters, senders }: VerpSettings): Envelope {
   const { reversePath, recipients } = envelope
-  const listed = senders.some((pattern) => fitsName(pattern, pattern.includes('@') ? reversePath : splitAddress(reversePath).domain))
+  const listed = senders.some((pattern) => fitsSender(pattern, reversePath))
   const used = envelope.verp ?? (listed ? delimiters : null)
   if (used === null || reversePath === '') return envelope
   return { ...envelope, recipients: recipients.map((recipient) => ({ ...recipient, verp: verpPath(reversePath, knownAs(recipient), used) })) }
