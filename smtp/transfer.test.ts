@@ -119,6 +119,30 @@ test('the next host takes who was deferred, and only those', async () => {
   }
 })
 
+test('what a host said of the message is not forgotten since the next one is not there, or takes no mail now', async () => {
+  const first = await startPeer({ rcpt: { '*': '450 4.2.0 Greylisted' } })
+  const script: Script = { greeting: '421 4.3.2 too busy' }
+  const second = await startPeer(script, '127.0.0.2', first.port)
+  const said = async (...hosts: string[]) => {
+    const { outcomes, tries } = await transfer(testRequest(first.port, { hosts }), { dns, pool })
+    assert.equal(tries.length, 2)
+    return `${outcomes[0]!.phase} ${outcomes[0]!.enhanced} ${outcomes[0]!.host}`
+  }
+  try {
+    assert.equal(await said('127.0.0.1', '127.0.0.3'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.3', '127.0.0.1'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.3', '127.0.0.2'), 'greeting 4.3.2 127.0.0.2')
+    // What is said later counts, and a lost dot always does.
+    Object.assign(script, { greeting: undefined, mail: '451 4.7.1 no' })
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'mail 4.7.1 127.0.0.2')
+    Object.assign(script, { mail: undefined, dot: 'close' })
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'dot 4.4.2 127.0.0.2')
+  } finally {
+    await Promise.all([first.close(), second.close()])
+  }
+})
+
 test('dot-stuffing does not depend on chunk borders', () => {
   const piece = fc.constantFrom('.', '\r\n', '\r', '\n', 'a', '\r\n.', '..')
   fc.assert(fc.property(fc.array(piece), fc.array(fc.nat(3), { minLength: 1 }), (pieces, cuts) => {

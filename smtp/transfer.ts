@@ -77,7 +77,8 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   function learn(visited: Visit): void {
     tries.push(visited.tried)
     for (const [n, outcome] of visited.outcomes) {
-      if (!(visited.elsewhere.has(n) && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
+      const before = outcomes.get(n)
+      if (before?.status !== 'deferred' || (!visited.elsewhere.has(n) && saysMore(outcome, before))) outcomes.set(n, outcome)
     }
     remaining = remaining.filter((recipient) => {
       const outcome = visited.outcomes.get(recipient.n)!
@@ -95,4 +96,10 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
 /** Nothing further is tried in this attempt: settled, fenced, or the dot was sent and nobody knows. */
 function isFinal(outcome: Outcome): boolean {
   return outcome.status !== 'deferred' || outcome.phase === 'policy' || (outcome.phase === 'dot' && outcome.reply === null)
+}
+
+/** What a host said of this message is not forgotten since the next one is not there, or takes nobody's mail now. */
+function saysMore(outcome: Outcome, before: Outcome): boolean {
+  const isAnswer = ({ phase, reply }: Outcome) => reply !== null && ['mail', 'rcpt', 'data', 'dot'].includes(phase)
+  return isFinal(outcome) || isAnswer(outcome) || !isAnswer(before)
 }
