@@ -74,6 +74,9 @@ export const onDns = {
   noHost: (domain: string) => local('bounced', '5.1.2', `domain ${domain} has neither MX nor address`, 'dns'),
   nullMx: (domain: string) => local('bounced', '5.1.10', `domain ${domain} accepts no mail (null MX)`, 'dns'),
   loop: (domain: string) => local('bounced', '5.4.6', `mail for ${domain} loops back to me`, 'dns'),
+  ourselves: (host: string, address: string) => local('bounced', '5.4.6', `mail for host ${host}[${address}] loops back to me: I listen there`, 'dns'),
+  // The domain of a recipient is the sender's business, the next hop of a route the operator's.
+  misrouted: (problem: Outcome, cure: string) => local('deferred', '4.3.5', `${problem.text}, the next hop that an operator chose: ${cure}`, 'dns'),
   failed: (name: string, problem: string) => local('deferred', '4.4.3', `DNS for ${name} failed: ${problem}`, 'dns'),
   // As Postfix: an MX that names a host without address may be a mistake that is mended soon.
   noAddresses: (hosts: string) => local('deferred', '4.4.4', `no address for ${hosts}`, 'dns'),
