@@ -68,5 +68,5 @@ function masked(reply: Reply, secrets: string[]): Reply {
       if (secret.includes(heard.slice(at, at + width))) hidden.fill(1, at, at + width)
     }
   }
-  return { ...reply, text: reply.text.replace(/[^]/g, (character, at: number) => (!hidden[at] ? character : hidden[at - 1] ? '' : '***')) }
+  return { ...reply, text: reply.text.replace(/./gs, (character, at: number) => (!hidden[at] ? character : hidden[at - 1] ? '' : '***')) }
 }
