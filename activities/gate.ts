@@ -261,7 +261,7 @@ function later(at: number, spread: number): Date {
 
 /** Of the host, not of the mail: whether it answers commands, refuses or loses connections, or was not asked. */
 function healthOf(outcomes: Outcome[]): 'well' | 'failing' | 'unknown' {
-  const asked = outcomes.filter(({ phase }) => phase !== 'policy')
+  const asked = outcomes.filter(({ phase, status }) => phase !== 'policy' && !(phase === 'dns' && status === 'bounced'))
   if (asked.length === 0) return 'unknown'
   const answered = ({ phase, reply, status }: Outcome) =>
     status === 'delivered' || phase === 'local' || (reply !== null && reply.code !== 421 && !['greeting', 'ehlo', 'tls', 'auth'].includes(phase))

@@ -2,8 +2,9 @@
 // that a mended route reaches mail that is already queued.
 
 import { builtInProviders, destinationOf } from '../mail/destination.ts'
-import { type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
 import type { Outcome } from '../mail/outcome.ts'
+import { type NextHop, nextHopKey, nextHopOf, parseNextHop, routeOf } from '../mail/route.ts'
+import { onDns } from '../mail/verdict.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
 import { type ClaimRequest, claimAttempt } from '../store/attempts.ts'
@@ -32,9 +33,12 @@ export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument
   const byNextHop = new Map<string, { route: Route; recipients: number[] }>()
   let more = due.length === recipientsInPlan
   for (const { n, domain, route: override } of due) {
-    const route = override === null ? routeOf(deps, domain) : smtpRoute(deps, parseNextHop(override))
+    const route = override === null ? routeFor(deps, domain) : smtpRoute(deps, parseNextHop(override), 'reroute it anew')
     const known = byNextHop.get(route.nextHop)
-    if (known) known.recipients.push(n)
+    if (known) {
+      known.recipients.push(n)
+      if (!route.byDns) known.route = route // the operator's word goes over that of DNS
+    }
     else if (byNextHop.size < nextHopsInPlan) byNextHop.set(route.nextHop, { route, recipients: [n] })
     else more = true
   }
@@ -58,19 +62,26 @@ export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument
   return { groups, more, attempts }
 }
 
-function routeOf(deps: ActivityDeps, domain: string): Route {
+function routeFor(deps: ActivityDeps, domain: string): Route {
   const local = Object.hasOwn(deps.settings.localDomains, domain) ? deps.settings.localDomains[domain] : undefined
   if (local) return localRoute(domain, local)
-  return smtpRoute(deps, nextHopOf(domain, deps.settings.routes))
+  const rule = routeOf(domain, deps.settings.routes)
+  return smtpRoute(deps, nextHopOf(domain, deps.settings.routes), rule ? `mend the route for ${rule.domain} in the settings` : null)
 }
 
-function smtpRoute(deps: ActivityDeps, hop: NextHop): Route {
+/** `cure`: what an operator does if there is no such next hop; null when it is no operator's word. */
+function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route {
   return {
     nextHop: nextHopKey(hop),
     agent: 'smtp',
     port: hop.port,
     returnPath: false,
-    resolve: () => resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname }),
+    ...(cure === null ? { byDns: true } : {}),
+    async resolve() {
+      const found = await resolveHosts(hop, deps.dns, { hostname: deps.settings.hostname })
+      if (cure === null || found.kind === 'hosts' || found.outcome.status === 'deferred') return found
+      return { kind: 'outcome', outcome: onDns.misrouted(found.outcome, cure) }
+    },
     name: (hosts) => destinationOf(hop, hosts, [...deps.settings.destinations.providers, ...builtInProviders]),
   }
 }

@@ -1,5 +1,6 @@
 // How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
 
+import { leadsToUs } from '../smtp/own-address.ts'
 import type { TransferRequest } from '../smtp/transfer.ts'
 import type { Delivery } from './attempt.ts'
 import type { ActivityDeps } from './index.ts'
@@ -36,6 +37,7 @@ export function transferRequest(
       dot: transfer.dotTimeout,
     },
     beforeDot,
+    ...(group.byDns ? { isOurs: (address) => leadsToUs(address, group.port, deps.settings.listeners) } : {}),
     anotherHost: (recipient, outcome) => ruleFor(deps, outcome, recipient.forwardPath, group.nextHop)?.then.action === 'nextHost',
     partly: delivery.partly,
     signal,

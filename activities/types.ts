@@ -26,6 +26,8 @@ export interface Group {
   /** For smtp and lmtp: names or addresses in the order to try. */
   hosts: string[]
   port: number
+  /** DNS alone has named the hosts: no route, and no operator. Left out by older workers. */
+  byDns?: true
   /** For lmtp: whether Return-Path is ours to write. */
   returnPath: boolean
 }

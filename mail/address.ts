@@ -34,6 +34,13 @@ function toAscii(domain: string): string {
   }
 }
 
+/** The address with its domain as A-labels, where that makes all of it ASCII; else as it is: a local part cannot be made so (RFC 6531 section 3.1). */
+export function asciiAddress(address: string): string {
+  const { localPart, domain } = splitAddress(address)
+  const made = `${localPart}@${canonicalDomain(domain)}`
+  return !isAscii(address) && isAscii(made) ? made : address
+}
+
 export function domainOf(address: string): string {
   return canonicalDomain(splitAddress(address).domain)
 }

@@ -36,7 +36,7 @@ export function parseNextHop(text: string): NextHop {
  * A rule with a host name and a port but no brackets is an MX look-up of that name at that port.
  */
 export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
-  const rule = findRule(canonicalDomain(domain), rules)
+  const rule = routeOf(domain, rules)
   if (rule) return parseNextHop(rule.nextHop)
   if (isAddressLiteral(domain)) {
     return { name: literalAddress(domain) ?? domain, kind: 'address', port: 25 }
@@ -44,11 +44,13 @@ export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
   return { name: canonicalDomain(domain), kind: 'mx', port: 25 }
 }
 
-function findRule(domain: string, rules: RouteRule[]): RouteRule | undefined {
+/** The rule that serves a domain; undefined when DNS says where its mail goes. */
+export function routeOf(domain: string, rules: RouteRule[]): RouteRule | undefined {
   const byDomain = index(rules)
-  const exact = byDomain.get(domain)
+  const canonical = canonicalDomain(domain)
+  const exact = byDomain.get(canonical)
   if (exact) return exact
-  const labels = domain.split('.')
+  const labels = canonical.split('.')
   for (let i = 1; i < labels.length; i++) {
     const rule = byDomain.get(`*.${labels.slice(i).join('.')}`)
     if (rule) return rule

@@ -1,5 +1,6 @@
 // Trace fields: Received and Return-Path (RFC 5321 section 4.4). Whatever a client said of itself is made safe here.
 
+import { asciiAddress } from './address.ts'
 import type { Origin } from './envelope.ts'
 
 export interface Traced {
@@ -18,10 +19,11 @@ export function receivedField({ id, origin, recipients, acceptedAt }: Traced, ho
     if (origin.tls) parts.push(`(using ${word(origin.tls.version)} with cipher ${word(origin.tls.cipher)})`)
   }
   parts.push(`by ${hostname} (Everpost)${origin.protocol === '' ? '' : ` with ${origin.protocol}`} id ${id}`)
-  const [only] = recipients
+  // As A-labels, since a host without SMTPUTF8 takes such a recipient, but no header section that is not ASCII.
+  const only = asciiAddress(recipients[0] ?? '')
   // An address that would not fit a line, or holds what a field may not, is left out rather than mended.
   // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping them out is the point
-  if (recipients.length === 1 && /^[^\s\x00-\x1f\x7f<>]{1,300}$/.test(only!)) parts.push(`for <${only}>`)
+  if (recipients.length === 1 && /^[^\s\x00-\x1f\x7f<>]{1,300}$/.test(only)) parts.push(`for <${only}>`)
   return `Received: ${parts.join('\r\n\t')};\r\n\t${dateTime(acceptedAt)}\r\n`
 }
 
@@ -35,7 +37,7 @@ function literal(address: string): string {
 }
 
 export function returnPathField(reversePath: string): string {
-  return `Return-Path: <${reversePath}>\r\n`
+  return `Return-Path: <${asciiAddress(reversePath)}>\r\n`
 }
 
 /** RFC 5322 section 3.3, in UTC. */

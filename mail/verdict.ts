@@ -16,15 +16,24 @@ const phaseNames: Partial<Record<Phase, string>> = {
   greeting: 'greeting', ehlo: 'EHLO', tls: 'STARTTLS', auth: 'AUTH', mail: 'MAIL FROM', rcpt: 'RCPT TO', data: 'DATA', dot: 'end of DATA',
 }
 
-/** Enhanced codes for replies that carry none (RFC 3463); the class is the reply's own. */
-const detail: Partial<Record<Phase, string>> = { auth: '7.8', mail: '1.0', rcpt: '1.1', data: '3.0', dot: '6.0' }
+/** Words of a reply to RCPT that find no fault but with the address: senders of lists strike out who has 5.1.1. */
+const noSuchAddress = /no such|unknown|unrouteable|invalid|not (exist|found|known|here)|n.t (exist|have)/i
+const otherFault = /sender|client|helo|your|spam|block|polic/i
+
+/** Subject and detail of the enhanced code of a reply that carries none (RFC 3463): as Postfix and Exim, "other" unless the reply says more. */
+function detailOf({ code, text }: Reply, phase: Phase): string {
+  if (phase === 'auth') return '7.8' // RFC 4954 section 6
+  if (phase === 'rcpt' && code === 552) return '2.2' // RFC 5321 section 4.2.3: storage allocation
+  if (phase === 'mail' && code === 552) return '3.4' // RFC 1870 section 6.1; behind the dot it may be a size, a full mailbox or an attachment
+  return phase === 'rcpt' && code >= 500 && noSuchAddress.test(text) && !otherFault.test(text) ? '1.1' : '0.0'
+}
 
 /** What a reply means, at the phase in which it came. */
 export function onReply(reply: Reply, phase: Phase, peer: Peer): Outcome {
   const status = statusOf(reply, phase)
   const digit = status === 'delivered' ? 2 : status === 'deferred' ? 4 : 5
   const own = reply.enhanced !== null && Number(reply.enhanced[0]) === digit ? reply.enhanced : null
-  const enhanced = own ?? `${digit}.${(status !== 'delivered' && detail[phase]) || '0.0'}`
+  const enhanced = own ?? `${digit}.${status === 'delivered' ? '0.0' : detailOf(reply, phase)}`
   const text = `host ${peer.host}[${peer.address}] said: ${formatReply(reply)} (in reply to ${phaseNames[phase] ?? phase})`
   return { status, phase, enhanced, reply, text, ...peer }
 }
@@ -74,6 +83,9 @@ export const onDns = {
   noHost: (domain: string) => local('bounced', '5.1.2', `domain ${domain} has neither MX nor address`, 'dns'),
   nullMx: (domain: string) => local('bounced', '5.1.10', `domain ${domain} accepts no mail (null MX)`, 'dns'),
   loop: (domain: string) => local('bounced', '5.4.6', `mail for ${domain} loops back to me`, 'dns'),
+  ourselves: (host: string, address: string) => local('bounced', '5.4.6', `mail for host ${host}[${address}] loops back to me: I listen there`, 'dns'),
+  // The domain of a recipient is the sender's business, the next hop of a route the operator's.
+  misrouted: (problem: Outcome, cure: string) => local('deferred', '4.3.5', `${problem.text}, the next hop that an operator chose: ${cure}`, 'dns'),
   failed: (name: string, problem: string) => local('deferred', '4.4.3', `DNS for ${name} failed: ${problem}`, 'dns'),
   // As Postfix: an MX that names a host without address may be a mistake that is mended soon.
   noAddresses: (hosts: string) => local('deferred', '4.4.4', `no address for ${hosts}`, 'dns'),

@@ -41,8 +41,8 @@ export async function authenticate(
     if (reply.code !== 334) break
     reply = await command(connection, line, limit)
   }
-  // A host may echo what it was sent: `500 unknown command AUTH PLAIN AGJvYgB...`.
-  return reply.code === 235 ? null : masked(reply, [secret, ...[first, ...answers].flatMap((line) => line.split(' ').slice(-1))])
+  const [, , initial = ''] = first.split(' ')
+  return reply.code === 235 ? null : masked(reply, [secret, initial, ...answers])
 }
 
 /** The AUTH command, and what answers each 334. */
@@ -54,7 +54,19 @@ function exchange(mechanism: Mechanism, user: string, secret: string): { first: 
   return { first: `AUTH XOAUTH2 ${base64(`user=${user}\x01auth=Bearer ${secret}\x01\x01`)}`, answers: [''] }
 }
 
+/** Characters in a row that a reply may not share with what was sent: of an encoded secret, at most three octets stay to be seen. */
+const telling = 5
+
+/** A host may echo what it was sent: `500 unknown command AUTH PLAIN AGJvYgB...`, cut short, or in capitals. */
 function masked(reply: Reply, secrets: string[]): Reply {
-  const text = secrets.filter((secret) => secret.length > 0 && secret !== 'LOGIN').reduce((text, secret) => text.replaceAll(secret, '***'), reply.text)
-  return { ...reply, text }
+  const lower = (text: string) => text.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) // keeps every character in its place
+  const heard = lower(reply.text)
+  const hidden = new Uint8Array(heard.length)
+  for (const secret of secrets.filter((each) => each !== '').map(lower)) {
+    const width = Math.min(telling, secret.length)
+    for (let at = 0; at + width <= heard.length; at++) {
+      if (secret.includes(heard.slice(at, at + width))) hidden.fill(1, at, at + width)
+    }
+  }
+  return { ...reply, text: reply.text.replace(/./gs, (character, at: number) => (!hidden[at] ? character : hidden[at - 1] ? '' : '***')) }
 }

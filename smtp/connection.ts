@@ -17,7 +17,7 @@ export interface Connection {
   tls: Tls | null
   /** Writes; resolves when there is room for more, at once when a reply has come meanwhile. `limit` in milliseconds. */
   write(data: string | Uint8Array, limit: number): Promise<void>
-  /** The next reply. */
+  /** The next reply. What came whole before the connection was lost is still handed out. */
   reply(limit: number): Promise<Reply>
   /** Whether a reply waits to be read. */
   hasReply(): boolean
@@ -35,8 +35,9 @@ export interface Connection {
 /** Connects; rejects with ConnectionLost. */
 export async function openConnection(address: string, port: number, limit: number): Promise<Connection> {
   let socket: Socket | TLSSocket = connectTcp({ host: address, port, noDelay: true })
-  let reader = createReplyReader()
   const replies: Reply[] = []
+  const newReader = () => createReplyReader((reply) => replies.push(reply))
+  let reader = newReader()
   let lost: ConnectionLost | null = null
   let stir: (() => void) | null = null // whoever waits for anything is woken, and looks
 
@@ -49,7 +50,7 @@ export async function openConnection(address: string, port: number, limit: numbe
   function listen(on: Socket): void {
     on.on('data', (octets: Uint8Array) => {
       try {
-        replies.push(...reader.feed(octets))
+        reader.feed(octets)
         // Nobody answers a question a hundred times: a peer that talks on and on is not listening.
         if (replies.length > 1000) fail('replies without end')
       } catch (error) {
@@ -113,7 +114,7 @@ export async function openConnection(address: string, port: number, limit: numbe
       if (lost) throw lost
       socket.removeAllListeners()
       const clear = socket
-      reader = createReplyReader()
+      reader = newReader()
       let secure = false
       const name = tls.servername ?? host
       // The handshake goes through with any certificate, so that a bad one can be told from a handshake that failed.

@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { receivedField, returnPathField } from '../mail/trace.ts'
 import { createDns } from './dns.ts'
 import { createPool } from './pool.ts'
 import { survey } from './survey.ts'
-import { recipientsOf, type Script, startPeer, testRequest } from './testing.ts'
+import { recipientsOf, type Script, startPeer, testBody, testRequest } from './testing.ts'
 import { startDnsServer } from './testing-dns.ts'
 import { plainTls } from './tls.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
@@ -85,6 +86,12 @@ test('SMTPUTF8 (RFC 6531): with it addresses go as they are; without it A-labels
   assert.deepEqual(offered.peer.commands.slice(1, 3).map((line) => Buffer.from(line, 'latin1').toString()), ['MAIL FROM:<s@a.test> SMTPUTF8', 'RCPT TO:<jörg@bücher.test>'])
   const domain = await run({}, { ...utf8, recipients: recipientsOf('jorg@bücher.test') })
   assert.deepEqual([domain.brief, domain.peer.commands[2]], [['delivered 2.0.0'], 'RCPT TO:<jorg@xn--bcher-kva.test>'])
+  // What we write above the message does not make it any less deliverable.
+  const origin = { protocol: 'UTF8SMTP', helo: 'c.test', clientAddress: '::1', clientName: null, tls: null, user: null } as const
+  const ours = `${returnPathField('jorg@bücher.test')}${receivedField({ id: 'ID', origin, recipients: ['jorg@bücher.test'], acceptedAt: new Date(0) }, 'mx.example.test')}`
+  const traced = await run({}, { ...utf8, protocol: 'lmtp', recipients: recipientsOf('jorg@bücher.test'), content: text(`${ours}${testBody}`) })
+  assert.deepEqual(traced.brief, ['delivered 2.0.0'])
+  assert.match(traced.peer.messages[0]!, /^Return-Path: <jorg@xn--bcher-kva\.test>\r\nReceived: [^;]*\tfor <jorg@xn--bcher-kva\.test>;/)
   assert.deepEqual((await run({}, { ...utf8, recipients: recipientsOf('jörg@x.test', 'b@x.test') })).brief, ['bounced 5.6.7', 'delivered 2.0.0'])
   assert.deepEqual((await run({}, { envelope: { ...utf8.envelope, reversePath: 'jörg@x.test' } })).brief, ['bounced 5.6.7'])
   const header = await run({ extensions: ['8BITMIME'] }, { ...utf8, content: text('Subject: schön\r\n\r\nx\r\n') })

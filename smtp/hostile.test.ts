@@ -6,7 +6,7 @@ import { createServer, type Socket } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
-import { maximalReplyText } from '../mail/reply.ts'
+import { maximalReplyText, type Reply } from '../mail/reply.ts'
 import { createDns } from './dns.ts'
 import { createPool } from './pool.ts'
 import { createReplyReader } from './replies.ts'
@@ -27,6 +27,13 @@ async function run(script: Script, change: Partial<TransferRequest> = {}) {
   } finally {
     await peer.close()
   }
+}
+
+/** A message that leaves time for an early reply to arrive in its midst. */
+async function* slowly() {
+  yield Buffer.from('Subject: x\r\n')
+  await sleep(30)
+  yield Buffer.from('\r\nx\r\n')
 }
 
 const bye = '421 4.3.2 going down'
@@ -74,16 +81,20 @@ test('a reply that answers nothing ends the conversation before it can be taken 
 
 test('lost before the dot nothing can have been delivered; lost after it, it is unknown, and the records tell', async () => {
   const lost = (script: Script, change: Partial<TransferRequest> = {}) => run(script, { timeouts, ...change })
-  const slowly = async function* () {
-    yield Buffer.from('Subject: x\r\n')
-    await sleep(30)
-    yield Buffer.from('\r\nx\r\n')
-  }
   const before = await lost({ early: 'close' }, { content: slowly })
   assert.deepEqual([before.brief[0], before.result.dotSent, before.result.tries[0]!.dotSent], ['deferred data 4.4.2', false, false])
   const after = await lost({ dot: 'close' })
   assert.deepEqual([after.brief[0], after.result.dotSent, after.result.tries[0]!.phase], ['deferred dot 4.4.2', true, 'dot'])
   assert.match(after.result.outcomes[0]!.text, /after the final dot .*delivery is unknown/)
+})
+
+test('a reply counts, whatever nonsense follows it in the same breath', async () => {
+  const taken = await run({ dot: '250 2.0.0 taken\r\n' }, { timeouts })
+  assert.deepEqual(taken.brief, ['delivered dot 2.0.0', 'delivered dot 2.0.0'])
+  const one = await run({ dot: ['250 2.0.0 taken\r\n250 2.0.0 taken\r\nnonsense'] }, { timeouts, protocol: 'lmtp' })
+  assert.deepEqual(one.brief, ['delivered dot 2.0.0', 'delivered dot 2.0.0'])
+  const early = await run({ early: '552 5.3.4 too big\r\nnonsense' }, { timeouts, content: slowly })
+  assert.deepEqual([early.brief, early.result.dotSent], [['bounced data 5.3.4', 'bounced data 5.3.4'], false])
 })
 
 test('a host that closes while we ask whether the dot may be sent has not got it', async () => {
@@ -113,22 +124,24 @@ test('a text cut at its limit is still well-formed: half a character cannot be s
   assert.ok(text.length <= maximalReplyText && text.isWellFormed() && result.outcomes[0]!.text.isWellFormed())
 })
 
-test('any octets in any pieces make the same replies, or the same refusal', () => {
+test('any octets in any pieces make the same replies, and the same refusal after them', () => {
   const known = fc.constantFrom('250 ok\r\n', '250-a\r\n', '550 5.1.1 no\r\n', '\r\n', '\n', '250', '-', ' ', '\0', '999 x\r\n', '250-a\r\n251 b\r\n')
   const piece = fc.oneof(known, fc.string({ unit: 'binary', maxLength: 20 }))
   const read = (chunks: Buffer[]) => {
-    const reader = createReplyReader()
+    const replies: Reply[] = []
+    const reader = createReplyReader((reply) => replies.push(reply))
     try {
-      return JSON.stringify(chunks.flatMap((chunk) => reader.feed(chunk)))
+      for (const chunk of chunks) reader.feed(chunk)
+      return { replies, problem: null }
     } catch (error) {
-      return (error as Error).message
+      return { replies, problem: (error as Error).message }
     }
   }
   fc.assert(fc.property(fc.array(piece, { maxLength: 20 }), fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 }), (pieces, cuts) => {
     const whole = Buffer.from(pieces.join(''))
     const chunks: Buffer[] = []
     for (let from = 0, i = 0; from < whole.length; from += cuts[i++ % cuts.length]!) chunks.push(whole.subarray(from, from + cuts[i % cuts.length]!))
-    assert.equal(read(chunks), read([whole]))
+    assert.deepEqual(read(chunks), read([whole]))
   }))
 })
 

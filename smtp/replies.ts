@@ -12,19 +12,20 @@ const linesLimit = 100
 export class ReplySyntaxError extends Error {}
 
 export interface ReplyReader {
-  /** Takes octets; returns the replies that they complete. Throws ReplySyntaxError. */
-  feed(octets: Uint8Array): Reply[]
+  /** Takes octets, and hands over each reply that they complete. Throws ReplySyntaxError, after which it may not be fed again. */
+  feed(octets: Uint8Array): void
   /** Whether octets of an unfinished reply are held. */
   pending(): boolean
 }
 
-export function createReplyReader(): ReplyReader {
+/** `take` gets a reply as soon as it is whole, so that nonsense behind it does not make it unsaid. */
+export function createReplyReader(take: (reply: Reply) => void): ReplyReader {
   let line = '' // as latin1, until its end is seen
   let length = 0
   let texts: string[] = []
   let code = ''
 
-  function endLine(): Reply | null {
+  function endLine(): void {
     const match = /^([2-5]\d\d)(?:([ -])(.*))?$/s.exec(Buffer.from(line.replace(/\r$/, ''), 'latin1').toString('utf8'))
     line = ''
     length = 0
@@ -32,17 +33,16 @@ export function createReplyReader(): ReplyReader {
     code = match[1]!
     texts.push(match[3] ?? '')
     if (texts.length > linesLimit) throw new ReplySyntaxError(`a reply of more than ${linesLimit} lines`)
-    if (match[2] === '-') return null
+    if (match[2] === '-') return
     const reply = makeReply(Number(code), texts)
     texts = []
     code = ''
-    return reply
+    take(reply)
   }
 
   return {
     pending: () => length > 0 || texts.length > 0,
     feed(octets) {
-      const replies: Reply[] = []
       const bytes = Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength)
       for (let from = 0; from < bytes.length; ) {
         const end = bytes.indexOf(10, from)
@@ -51,12 +51,8 @@ export function createReplyReader(): ReplyReader {
         length += to - from
         if (length > lineLimit) throw new ReplySyntaxError(`a reply line of more than ${lineLimit} octets`)
         from = to + 1
-        if (end >= 0) {
-          const reply = endLine()
-          if (reply) replies.push(reply)
-        }
+        if (end >= 0) endLine()
       }
-      return replies
     },
   }
 }

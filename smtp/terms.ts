@@ -1,6 +1,6 @@
 // What a message needs and a host offers: the terms on which it is sent, or the outcome when it cannot be sent there.
 
-import { canonicalDomain, isAscii, splitAddress } from '../mail/address.ts'
+import { asciiAddress, isAscii } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import { local } from '../mail/verdict.ts'
@@ -57,9 +57,9 @@ export function unsayable({ forwardPath }: Recipient, terms: Terms): Outcome | n
   return local('bounced', '5.6.7', `the host does not take the address ${forwardPath} (no SMTPUTF8)`, 'rcpt')
 }
 
-/** RFC 6531 section 3.1: without the extension an address must be ASCII. A domain can be made so, a local part cannot. */
+/** RFC 6531 section 3.1: without the extension an address must be ASCII. */
 function canSay(address: string): boolean {
-  return isAscii(splitAddress(address).localPart)
+  return isAscii(asciiAddress(address))
 }
 
 /** What could end a command line before its time never gets into one, wherever the address came from. */
@@ -100,7 +100,5 @@ function isWord(text: string): boolean {
 
 /** The address on the wire: its domain as A-labels, unless SMTPUTF8 goes along (RFC 6531). */
 function path(address: string, { smtpUtf8 }: Terms): string {
-  if (smtpUtf8 || isAscii(address)) return address
-  const { localPart, domain } = splitAddress(address)
-  return `${localPart}@${canonicalDomain(domain)}`
+  return smtpUtf8 ? address : asciiAddress(address)
 }

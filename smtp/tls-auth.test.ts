@@ -171,6 +171,23 @@ test('a refused AUTH defers, and no secret comes back, though the host echoes it
   assert.equal(refused.result.tries[0]!.tls?.verified, true)
 })
 
+test('an echo that is cut short, in capitals or of a part alone gives no secret away either', async () => {
+  const plain = base64(`\0u@relay.test\0${secret}`)
+  const inPlain = [plain.slice(0, -9), plain.slice(9), plain.toUpperCase(), Buffer.from(secret).toString('latin1').slice(0, -3)].map((echo) => ['PLAIN', [], echo] as const)
+  const inLogin = [base64(secret).slice(0, 12), base64(secret).slice(5)].map((echo) => ['LOGIN', ['334 VXNlcm5hbWU6', '334 UGFzc3dvcmQ6'], echo] as const)
+  for (const [mechanism, steps, echo] of [...inPlain, ...inLogin]) {
+    const { text } = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions: [`AUTH ${mechanism}`], auth: [...steps, `500 5.5.2 unknown: ${echo}... try again`] } })
+    assert.match(text, /500 5\.5\.2 unknown: \*\*\*\.\.\. try again/, `${mechanism} ${echo}`)
+  }
+  // What is longer than we keep of a line is cut by us.
+  const token = 'tok3n-'.repeat(600)
+  const long = await run({
+    tls: tlsOf({}), auth: { user: 'u', tokenFile: file('long', token), clearText: false },
+    script: { secureExtensions: ['AUTH XOAUTH2'], auth: [`500 5.5.2 AUTH XOAUTH2 ${base64(`user=u\x01auth=Bearer ${token}\x01\x01`)}`] },
+  })
+  assert.match(long.text, /500 5\.5\.2 AUTH XOAUTH2 \*\*\* \(in reply to AUTH\)/)
+})
+
 test('files that a route names are read at start, and the fault says which and why', () => {
   const refused = (options: Partial<RouteOptions>, pattern: RegExp) => assert.throws(() => loadHopOptions([{ domain: 'a', nextHop: '[r]', ...options }], {}), pattern)
   refused({ tls: tlsOf({ ca: '/nonexistent/ca.pem' }) }, /^RouteError|routes\[0\] \(to \[r\]\): tls\.ca \/nonexistent\/ca\.pem cannot be read \(ENOENT\)/)

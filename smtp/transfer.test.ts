@@ -42,8 +42,8 @@ test('each recipient has its own outcome', async () => {
 
 const cases: [string, Script, string, boolean][] = [
   ['MAIL 4xx', { mail: '451 4.3.0 later' }, 'deferred mail 4.3.0', false],
-  ['MAIL 5xx', { mail: '550 no' }, 'bounced mail 5.1.0', false],
-  ['DATA 5xx', { data: '554 no' }, 'bounced data 5.3.0', false],
+  ['MAIL 5xx', { mail: '550 no' }, 'bounced mail 5.0.0', false],
+  ['DATA 5xx', { data: '554 no' }, 'bounced data 5.0.0', false],
   ['dot 4xx', { dot: '451 4.7.1 grey' }, 'deferred dot 4.7.1', true],
   ['dot 5xx', { dot: '554 5.6.0 bad' }, 'bounced dot 5.6.0', true],
   ['loss after the dot', { dot: 'close' }, 'deferred dot 4.4.2', true],
@@ -52,7 +52,7 @@ const cases: [string, Script, string, boolean][] = [
   ['greeting 554', { greeting: '554 blocked' }, 'deferred greeting 4.0.0', false],
   ['greeting 521', { greeting: '521 5.3.2 no mail here' }, 'bounced greeting 5.3.2', false],
   ['no greeting', { greeting: 'silent' }, 'deferred greeting 4.4.2', false],
-  ['354 to RCPT', { rcpt: { '*': '354 what' } }, 'deferred rcpt 4.1.1', false],
+  ['354 to RCPT', { rcpt: { '*': '354 what' } }, 'deferred rcpt 4.0.0', false],
   ['garbage', { mail: 'hello\0there' }, 'deferred mail 4.4.2', false],
   ['endless reply', { mail: '250-x\r\n'.repeat(200) }, 'deferred mail 4.4.2', false],
   ['endless line', { mail: 'x'.repeat(1_000_000) }, 'deferred mail 4.4.2', false],
@@ -116,6 +116,30 @@ test('the next host takes who was deferred, and only those', async () => {
     assert.deepEqual(result.tries.map((tried) => tried.phase), ['dns', 'dot', 'dot'])
   } finally {
     await Promise.all([first.close(), second.close(), server.close()])
+  }
+})
+
+test('what a host said of the message is not forgotten since the next one is not there, or takes no mail now', async () => {
+  const first = await startPeer({ rcpt: { '*': '450 4.2.0 Greylisted' } })
+  const script: Script = { greeting: '421 4.3.2 too busy' }
+  const second = await startPeer(script, '127.0.0.2', first.port)
+  const said = async (...hosts: string[]) => {
+    const { outcomes, tries } = await transfer(testRequest(first.port, { hosts }), { dns, pool })
+    assert.equal(tries.length, 2)
+    return `${outcomes[0]!.phase} ${outcomes[0]!.enhanced} ${outcomes[0]!.host}`
+  }
+  try {
+    assert.equal(await said('127.0.0.1', '127.0.0.3'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.3', '127.0.0.1'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'rcpt 4.2.0 127.0.0.1')
+    assert.equal(await said('127.0.0.3', '127.0.0.2'), 'greeting 4.3.2 127.0.0.2')
+    // What is said later counts, and a lost dot always does.
+    Object.assign(script, { greeting: undefined, mail: '451 4.7.1 no' })
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'mail 4.7.1 127.0.0.2')
+    Object.assign(script, { mail: undefined, dot: 'close' })
+    assert.equal(await said('127.0.0.1', '127.0.0.2'), 'dot 4.4.2 127.0.0.2')
+  } finally {
+    await Promise.all([first.close(), second.close()])
   }
 })
 

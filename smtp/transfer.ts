@@ -32,6 +32,8 @@ export interface TransferRequest {
   timeouts: Timeouts
   /** Asked when all but the final dot has been sent. False: the dot may not be sent. */
   beforeDot: (accepted: number[]) => Promise<boolean>
+  /** Whether we listen there ourselves. Left out where the next hop is the operator's word. */
+  isOurs?: (address: string) => boolean
   /** Whether the next host is to be asked, although this one has said no for good. */
   anotherHost?: (recipient: Recipient, outcome: Outcome) => boolean
   /** Told the outcomes so far before the attempt goes on with other recipients: a crash from here on repeats no delivery. */
@@ -57,8 +59,16 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
       const problem = found.kind === 'failed' ? onDns.failed(host, found.problem) : onDns.noAddresses(host)
       // A host that was reached has the last word, unless it said that it cannot take the message and this one perhaps could.
       for (const { n } of remaining) if (outcomes.get(n)?.status !== 'deferred') outcomes.set(n, problem)
-      tries.push({ host, address: null, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'dns', dotSent: false, problem: problem.text })
+      passOver(host, null, problem)
       continue
+    }
+    const own = request.isOurs && found.records.find(request.isOurs)
+    if (own !== undefined) {
+      // As if it bore our name: neither it nor the hosts behind it, which are no better, are asked (RFC 5321 section 5.1).
+      const loop = onDns.ourselves(host, own)
+      for (const { n } of remaining) if (!outcomes.has(n)) outcomes.set(n, loop)
+      passOver(host, own, loop)
+      break
     }
     const asked = await request.tls(host)
     for (const address of found.records.slice(0, addressesOfHost)) {
@@ -74,10 +84,15 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   }
   return result()
 
+  function passOver(host: string, address: string | null, { text }: Outcome): void {
+    tries.push({ host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'dns', dotSent: false, problem: text })
+  }
+
   function learn(visited: Visit): void {
     tries.push(visited.tried)
     for (const [n, outcome] of visited.outcomes) {
-      if (!(visited.elsewhere.has(n) && outcomes.get(n)?.status === 'deferred')) outcomes.set(n, outcome)
+      const before = outcomes.get(n)
+      if (before?.status !== 'deferred' || (!visited.elsewhere.has(n) && saysMore(outcome, before))) outcomes.set(n, outcome)
     }
     remaining = remaining.filter((recipient) => {
       const outcome = visited.outcomes.get(recipient.n)!
@@ -95,4 +110,10 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
 /** Nothing further is tried in this attempt: settled, fenced, or the dot was sent and nobody knows. */
 function isFinal(outcome: Outcome): boolean {
   return outcome.status !== 'deferred' || outcome.phase === 'policy' || (outcome.phase === 'dot' && outcome.reply === null)
+}
+
+/** What a host said of this message is not forgotten since the next one is not there, or takes nobody's mail now. */
+function saysMore(outcome: Outcome, before: Outcome): boolean {
+  const isAnswer = ({ phase, reply }: Outcome) => reply !== null && ['mail', 'rcpt', 'data', 'dot'].includes(phase)
+  return isFinal(outcome) || isAnswer(outcome) || !isAnswer(before)
 }
