@@ -26,7 +26,7 @@ export interface ReportRequest {
   id: string
   /** Also settle, as expired, every recipient that is still queued and not held by a live attempt. */
   expire: boolean
-  /** Also report, once, on those that are still queued. */
+  /** Also report, once, on those that are still queued; an attempt may be under way for them. */
   delayed: boolean
   /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
   at: Date
@@ -91,7 +91,7 @@ async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise
     from recipients r
     where message_id = ${id}
       and (state in ('bouncing', 'notifying')
-        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now())))
+        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now() or ${!expire})))
     order by n`
 }
 
