@@ -76,11 +76,18 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
   return { number, reversePath, acceptedAt, expiresAt, begunAt: request.begunAt, recipients: rows }
 }
 
-/** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
-export async function renewLease(sql: Sql, id: string, number: number, lease: number): Promise<void> {
-  await sql`
-    update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
-    where message_id = ${id} and attempt = ${number} and state = 'queued'`
+/**
+ * Keeps an attempt's hold on its recipients for another `lease` milliseconds. Returns how many recipients are still its own, settled or
+ * not: an operator's word or another attempt takes them away.
+ */
+export async function renewLease(sql: Sql, id: string, number: number, lease: number): Promise<number> {
+  const [row] = await sql<[{ count: number }]>`
+    with renewed as (
+      update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+      where message_id = ${id} and attempt = ${number} and state = 'queued'
+    )
+    select count(*)::int as count from recipients where message_id = ${id} and attempt = ${number}`
+  return row.count
 }
 
 /**
