@@ -52,7 +52,8 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   }
   // In line they are activities: a quarter of these may be.
   const inLine = Math.floor(deps.settings.worker.activities / 4)
-  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, link, log })
+  const slowest = Math.ceil(deps.settings.worker.activities / 2)
+  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, slowest, link, log })
   const shares = keepShares({ sql, worker, busy: gate.busy, wake: gate.wake })
 
   function count(name: string, { delivered, deferred, bounced, lastAt, lastText }: Traffic): void {
