@@ -2,7 +2,7 @@
 // that a mended route reaches mail that is already queued.
 
 import { builtInProviders, destinationOf } from '../mail/destination.ts'
-import { type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
+import { localNextHop, type NextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
@@ -77,7 +77,7 @@ function smtpRoute(deps: ActivityDeps, hop: NextHop): Route {
 
 function localRoute(domain: string, local: LocalDomain): Route {
   const hosts = local.deliver === 'lmtp' ? [local.host] : []
-  const nextHop = local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`
+  const nextHop = localNextHop(domain, local)
   return {
     nextHop,
     agent: local.deliver,

@@ -1,9 +1,10 @@
 // Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import type { Ruled } from '../mail/retry.ts'
 import type { Sql } from './database.ts'
-import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
+import { type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
 export interface Claim {
   /** Unique in its message, counting from 1. */

@@ -1,7 +1,8 @@
 // Destinations: suspensions, limits and circuits, and what waits for them. Every change is notified, so that all workers see it at once.
 
+import type { Progress } from '../mail/progress.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Progress, type Retention, settleProgress } from './recipients.ts'
+import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
 export const destinationsChannel = 'everpost_destinations'
 

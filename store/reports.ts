@@ -1,10 +1,11 @@
 // Settling recipients whose fate is decided: with the reports on them committed in the same transaction, or as dead letters.
 
 import type { ReportEvent } from '../mail/dsn.ts'
+import type { Progress } from '../mail/progress.ts'
 import { acceptMessage, type NewMessage } from './accept.ts'
 import { appendChunk, copyBody } from './bodies.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+import { lockMessage, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
 
 export interface ReportedRow extends RecipientRow {
   lastAttemptAt: Date | null

@@ -107,12 +107,16 @@ function resumed(before: DestinationRow | undefined, now: DestinationRow | undef
 function oneByOne(once: () => Promise<void>): () => Promise<void> {
   let current: Promise<void> | null = null
   let next: Promise<void> | null = null
-  const start = () => (current = once().finally(() => { current = null }))
+  const start = () => {
+    current = once().finally(() => { current = null })
+    return current
+  }
   return () => {
     if (!current && !next) return start()
-    return (next ??= current!.catch(() => {}).then(() => {
+    next ??= current!.catch(() => {}).then(() => {
       next = null
       return start()
-    }))
+    })
+    return next
   }
 }

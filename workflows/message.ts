@@ -2,7 +2,8 @@
 // Deterministic: no clock, chance or socket but Temporal's; whatever touches the world is an activity.
 
 import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
-import type { Group, Progress } from '../activities/types.ts'
+import type { Group } from '../activities/types.ts'
+import type { Progress } from '../mail/progress.ts'
 import { attempt, begin, resolveNextHop, sendDsn } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
@@ -42,7 +43,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const search = stamped.searchable ? searchable(status) : null
 
   const inFlight = new Set<Group>()
-  let progress: Progress = pass?.progress ?? { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let progress: Progress = pass?.progress ?? { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt, heldAt: null }
   let { delayAt } = stamped
   let troubleUntil = 0
   let landed = 0 // attempts that have ended

@@ -6,9 +6,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
-import type { DsnArgument, FirstPass, Group, MessageActivities, Progress } from '../activities/types.ts'
-import { until } from '../test/support/until.ts'
-import { messageWorkflowType, wakeSignal } from './interface.ts'
+import type { DsnArgument, FirstPass, Group, MessageActivities } from '../activities/types.ts'
+import type { Progress } from '../mail/progress.ts'
+import { until } from './support/until.ts'
+import { messageWorkflowType, wakeSignal } from '../workflows/interface.ts'
 
 Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
 
