@@ -89,6 +89,7 @@ async function run(message: Message, constants: Record<string, number>, meanwhil
     await meanwhile(() => workflow.getHandle(id).signal(wakeSignal))
     message.letGo()
     await until('it ends', async () => (await workflow.getHandle(id).describe()).status.name === 'COMPLETED')
+    await Worker.runReplayHistory({ workflowBundle: { code } }, await workflow.getHandle(id).fetchHistory(), id)
   } finally {
     message.letGo()
     worker.shutdown()
