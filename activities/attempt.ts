@@ -3,12 +3,13 @@
 
 import { Context } from '@temporalio/activity'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import { local } from '../mail/verdict.ts'
 import { type ClaimedRecipient, recordDelivered } from '../store/attempts.ts'
 import { type Opened, readMessage, type WholeMessage } from '../store/messages.ts'
 import { isDatabaseError, whenBack } from '../store/database.ts'
 import { putOffRecipients } from '../store/destinations.ts'
-import { type Progress, readProgress } from '../store/recipients.ts'
+import { readProgress } from '../store/recipients.ts'
 import { type Claiming, createClaiming } from './claiming.ts'
 import { eitherOf } from './either.ts'
 import { eachReversePath } from './each-reverse-path.ts'
@@ -17,6 +18,9 @@ import type { ActivityDeps } from './index.ts'
 import { record } from './record-attempt.ts'
 import type { AttemptArgument, Attempted, Group } from './types.ts'
 import { judging, verdictOn } from './verdict-on.ts'
+
+/** Milliseconds after which an attempt is broken off before its final dot: the wait for the reply to one must end before Temporal gives the activity up. */
+const longest = 5_400_000
 
 export interface Delivery {
   message: WholeMessage
@@ -89,9 +93,13 @@ async function tryEntered(
   const { sql, settings } = deps
 
   const context = Context.current()
-  const { signal, end } = eitherOf([context.cancellationSignal, deps.stopping], first ? settings.transfer.fastLane : undefined)
+  const { signal, timedOut, abort, end } = eitherOf([context.cancellationSignal, deps.stopping], first ? settings.transfer.fastLane : longest)
+  let overtaken = false
   const renewal = setInterval(() => {
-    claiming.renew().catch((error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
+    claiming.renew().then((whole) => {
+      overtaken ||= !whole
+      if (overtaken) abort()
+    }, (error) => deps.log.warn({ id, error: String(error) }, 'lease not renewed'))
   }, settings.worker.lease / 3)
   const heartbeat = first ? undefined : setInterval(() => context.heartbeat(), 10_000)
   try {
@@ -108,11 +116,12 @@ async function tryEntered(
     const again = () => (claiming.claim()?.number ?? 1) > 1
     const result = await eachReversePath({ message, recipients, again, signal, beforeDot: claiming.beforeDot, partly }, deliver)
       .catch((error) => broken(deps, id, recipients, error))
+    if (!first && timedOut()) deferTimedOut(result)
     const undecided = signal.aborted && Object.values(result.outcomes).every((outcome) => outcome.phase === 'policy')
     if (undecided) {
       await claiming.release(result.tries, !result.dotSent)
       if (deps.stopping.aborted || context.cancellationSignal.aborted) throw stopping()
-      return null
+      return overtaken ? { attempt: null, progress: await readProgress(sql, id) } : null
     }
     const claim = await claiming.take()
     if (!claim) return { attempt: null, progress: await readProgress(sql, id) }
@@ -125,6 +134,15 @@ async function tryEntered(
     end()
     clearInterval(renewal)
     clearInterval(heartbeat)
+  }
+}
+
+/** Too long is the next hop's doing: it counts as an attempt, with the furthest stage that it came to. Changes the outcomes that came to nothing. */
+function deferTimedOut({ outcomes, tries }: AttemptResult): void {
+  const { host = null, address = null, tls = null, phase = 'connect' } = tries.at(-1) ?? {}
+  const text = `the attempt was broken off after ${longest / 60_000} minutes${host ? `, with host ${host}[${address}]` : ''}`
+  for (const [n, outcome] of Object.entries(outcomes)) {
+    if (outcome.phase === 'policy') outcomes[Number(n)] = { ...local('deferred', '4.4.2', text, phase), host, address, tls }
   }
 }
 

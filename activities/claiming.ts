@@ -14,8 +14,8 @@ export interface Claiming {
   take(): Promise<Claim | null>
   /** To be asked before the final dot to these recipients; false means that it may not be sent. Claims, where nothing is claimed. */
   beforeDot(recipients: number[]): Promise<boolean>
-  /** Keeps what is claimed for another lease. */
-  renew(): Promise<void>
+  /** Keeps what is claimed for another lease. False: some of it was taken away before the final dot, which may not be sent any more. */
+  renew(): Promise<boolean>
   /** As releaseAttempt, where something is claimed. */
   release(tries: HostTry[], noDot?: boolean): Promise<void>
 }
@@ -26,6 +26,7 @@ export function createClaiming(deps: ActivityDeps, { id, clock, group }: Attempt
   const { nextHop, recipients } = group
   const begunAt = new Date(postgresTime())
   let claim: Claim | null = null
+  let dotted = false
 
   const claimAll = (dot: boolean) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, dot })
 
@@ -41,9 +42,14 @@ export function createClaiming(deps: ActivityDeps, { id, clock, group }: Attempt
   return {
     claim: () => claim,
     take: async () => (claim ??= await claimAll(false)),
-    beforeDot: async (accepted) => (claim ? await markDot(sql, id, claim.number, accepted, lease) : await claimAtDot()),
-    renew: async () => {
-      if (claim) await renewLease(sql, id, claim.number, lease)
+    async beforeDot(accepted) {
+      dotted = true
+      return claim ? await markDot(sql, id, claim.number, accepted, lease) : await claimAtDot()
+    },
+    async renew() {
+      if (!claim) return true
+      const { number, recipients } = claim
+      return (await renewLease(sql, id, number, lease)) === recipients.length || dotted
     },
     release: async (tries, noDot = false) => {
       if (claim) await releaseAttempt(sql, id, claim.number, tries, noDot)

@@ -6,6 +6,9 @@ import { setMaxListeners } from 'node:events'
 export interface Either {
   /** Aborted when one of the others is, or when the time is over. */
   signal: AbortSignal
+  /** Whether it was its time that ended it, before anything else did. */
+  timedOut(): boolean
+  abort(): void
   /** Lets go of the others; to be called when nobody waits any more. */
   end(): void
 }
@@ -14,7 +17,11 @@ export interface Either {
 export function eitherOf(others: AbortSignal[], time?: number): Either {
   const controller = new AbortController()
   const abort = () => controller.abort()
-  const timer = time === undefined ? undefined : setTimeout(abort, time)
+  let timedOut = false
+  const timer = time === undefined ? undefined : setTimeout(() => {
+    timedOut = !controller.signal.aborted
+    abort()
+  }, time)
   for (const other of others) {
     // A message for many next hops has as many attempts that wait for one signal: no leak.
     setMaxListeners(0, other)
@@ -23,6 +30,8 @@ export function eitherOf(others: AbortSignal[], time?: number): Either {
   }
   return {
     signal: controller.signal,
+    timedOut: () => timedOut,
+    abort,
     end() {
       clearTimeout(timer)
       for (const other of others) other.removeEventListener('abort', abort)

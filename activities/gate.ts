@@ -79,7 +79,7 @@ export interface Limit {
   concurrency: number | null
   rate: number | null
   /** The default for slow ones, which guards the others rather than this one: it need not be made full use of. */
-  guard?: boolean
+  slow?: boolean
 }
 
 /** With many attempts under way, so many milliseconds for one of them tell already that the destination is slow. */
@@ -92,18 +92,21 @@ interface GateOptions {
   fastLane: number
   /** Attempts that may wait in line, over all destinations. */
   inLine: number
+  /** Attempts that may be under way at slow destinations without a limit of their own, over all of them. */
+  slowest: number
   link: GateLink
   log: Logger
 }
 
-export function createGate({ settings, fastLane, inLine, link, log }: GateOptions): Gate & GateControl {
+export function createGate({ settings, fastLane, inLine, slowest, link, log }: GateOptions): Gate & GateControl {
   const meters = new Map<string, Meter>()
+  const inUse = new Set<Meter>() // those with attempts under way over a network, without a limit of their own
   let lines = 0
 
   async function look(entry: Entry): Promise<Refusal | null> {
     const { refusal, name, meter, limit, shared } = await admit(entry)
     if (refusal) return refusal
-    const full = meter.full(limit, postgresTime())
+    const full = isFull(meter, limit)
     if (!full || (shared && lines < inLine && meter.room(limit, postgresTime(), 'looking'))) return null
     return refused(name, meter, limit, shared)
   }
@@ -111,12 +114,13 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   async function enter(entry: Entry, signal: AbortSignal | null): Promise<Entered> {
     const { refusal, name, meter, limit, shared, probed } = await admit(entry)
     if (refusal) return refusal
-    const full = meter.full(limit, postgresTime())
+    const full = isFull(meter, limit)
     const waits = full && shared && lines < inLine && meter.room(limit, postgresTime(), signal ? 'here' : 'coming')
     if (waits && !signal) return { kind: 'line' }
     // Nothing is awaited between the look at the places and the taking of one: two that come together must not both find the last.
     const end = !full ? take(name, meter) : waits ? await stand(name, meter, signal!) : null
     if (!end) return refused(name, meter, limit, shared)
+    if (entry.network && !shared) inUse.add(meter)
     const stopped = waits ? standing(rowsOf(entry)) : null
     if (stopped) {
       end(false)
@@ -135,6 +139,17 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     return oldest > fastLane || (oldest > sluggish && meter.underWay() > settings.concurrency)
   }
 
+  function isFull(meter: Meter, limit: Limit): boolean {
+    return meter.full(limit, postgresTime()) || (limit.slow === true && crowded())
+  }
+
+  /** Whether slow destinations have as many attempts under way as they may have together: they must leave room for the others. */
+  function crowded(): boolean {
+    let underWay = 0
+    for (const meter of inUse) if (meter.longest(postgresTime()) > fastLane) underWay += meter.underWay()
+    return underWay >= slowest
+  }
+
   /** What an attempt has to go by, or why there is none now. */
   async function admit(entry: Entry) {
     const rows = rowsOf(entry)
@@ -143,7 +158,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     const meter = meterOf(name)
     const refusal = standing(rows)
     const slow = entry.network && meter.longest(postgresTime()) > fastLane
-    const limit: Limit = limited && !refusal ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, guard: true }
+    const limit: Limit = limited && !refusal ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, slow }
     return { refusal, name, meter, limit, shared: limited?.limit ?? null, probed: rows.find((row) => row.circuitUntil)?.name }
   }
 
@@ -158,6 +173,7 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     const end = meter.take(postgresTime())
     return (telling) => {
       end(telling)
+      if (meter.underWay() === 0) inUse.delete(meter)
       link.freed(name)
       wake(name)
     }
@@ -171,7 +187,11 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
   }
 
   function refused(name: string, meter: Meter, limit: Limit, shared: Limit | null): Refusal {
-    return { kind: 'refused', name, until: new Date(postgresTime() + meter.refuse(limit, postgresTime())), why: describe(name, shared ?? limit) }
+    return { kind: 'refused', name, until: new Date(meter.refuse(limit, postgresTime())), why: limit.slow ? whySlow(name) : describe(name, shared ?? limit) }
+  }
+
+  function whySlow(name: string): string {
+    return `attempts for ${name} last long: ${settings.concurrency} may be under way at a time, and ${slowest} for all such destinations together`
   }
 
   function rowsOf({ destination, nextHop }: Entry): DestinationRow[] {
@@ -231,8 +251,17 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
     if (!circuitUntil) return null
     // Known without asking: as long as the probe lasts, what waits costs a look, and no activity.
     if (circuitUntil.getTime() <= now) return probeUntil && probeUntil.getTime() > now ? probing(name) : null
-    const why = `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}`
-    return { kind: 'refused', name, until: later(circuitUntil.getTime(), settings.resumeOver), why }
+    return behindCircuit(name, circuitUntil.getTime(), `${name} failed for many messages (${circuitWhy}); it is probed from ${circuitUntil.toISOString()}`)
+  }
+
+  function probing(name: string): Refusal {
+    return behindCircuit(name, postgresTime() + probeWait, `${name} failed before, and another attempt probes it`)
+  }
+
+  /** One after the other, since most of them come in vain: once the circuit is closed, all are called back. */
+  function behindCircuit(name: string, from: number, why: string): Refusal {
+    const pause = link.rows().get(name)?.circuitUntil?.getTime() ?? 0
+    return { kind: 'refused', name, until: new Date(meterOf(name).putOff(pause, from)), why }
   }
 
   function fade(): void {
@@ -248,10 +277,6 @@ export function createGate({ settings, fastLane, inLine, link, log }: GateOption
 function describe(name: string, { concurrency, rate }: Limit): string {
   const parts = [concurrency === null ? '' : `${concurrency} attempts at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
   return `the limit for ${name} is reached: ${parts.filter((part) => part !== '').join(', ')}`
-}
-
-function probing(name: string): Refusal {
-  return { kind: 'refused', name, until: later(postgresTime() + probeWait, probeWait), why: `${name} failed before, and another attempt probes it` }
 }
 
 /** Spread, so that what waited together does not come together. */

@@ -18,8 +18,10 @@ export interface Meter {
   line: Line<End>
   /** Whether one more may wait in line: one who is looking and may come in a moment, who was let through and comes as an activity next, or who is here. */
   room(limit: Limit, now: number, who: 'looking' | 'coming' | 'here'): boolean
-  /** Milliseconds after which somebody who was refused may try again: a place in the longer line, which is kept on timers. */
+  /** When somebody who was refused may try again: a place in the longer line, which is kept on timers. */
   refuse(limit: Limit, now: number): number
+  /** The same behind an open circuit, not before `from`. Each pause that ends (at `pause`) has a line of its own, so that its probe does not wait for those of before. */
+  putOff(pause: number, from: number): number
   /** Milliseconds that the longest attempt under way has lasted. */
   longest(now: number): number
   /** Messages whose attempts failed by the host's fault, since the last that did not. */
@@ -60,7 +62,8 @@ export function createMeter(): Meter {
   let expected: number[] = [] // when those who were let through to the line were
   let refused = 0 // lately
   let took = 500 // milliseconds, a running mean
-  let promisedUntil = 0
+  const places = createPlaces()
+  let behind = { pause: 0, places }
   let tokens = 1
   let filledAt = postgresTime()
   let usedAt = postgresTime()
@@ -93,15 +96,17 @@ export function createMeter(): Meter {
     return free
   }
 
-  function refuse({ concurrency, rate, guard }: Limit, now: number): number {
+  function refuse({ concurrency, rate, slow }: Limit, now: number): number {
     refused++
-    const places = concurrency === null ? Number.POSITIVE_INFINITY : Math.max(concurrency, 1)
-    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, (places * 1000) / each(now))
-    const asked = guard ? Math.min(perSecond, cheap) : Math.max(perSecond * eager, Math.min(perSecond * 10, cheap))
-    promisedUntil = Math.max(promisedUntil, now) + 1000 / Math.max(asked, 0.01)
-    if (promisedUntil - now <= longestWait) return promisedUntil - now
-    promisedUntil = now + longestWait
-    return longestWait * (0.5 + Math.random() / 2)
+    const side = concurrency === null ? Number.POSITIVE_INFINITY : Math.max(concurrency, 1)
+    const perSecond = Math.min(rate ?? Number.POSITIVE_INFINITY, (side * 1000) / each(now))
+    const asked = slow ? Math.min(perSecond, cheap) : Math.max(perSecond * eager, Math.min(perSecond * 10, cheap))
+    return places.next(now, asked)
+  }
+
+  function putOff(pause: number, from: number): number {
+    if (behind.pause !== pause) behind = { pause, places: createPlaces() }
+    return behind.places.next(from, cheap)
   }
 
   /** A set keeps the order of what was added, so the first is the oldest. */
@@ -121,6 +126,7 @@ export function createMeter(): Meter {
     },
     room,
     refuse,
+    putOff,
     line,
     failing,
     underWay: () => underWay.size,
@@ -142,6 +148,21 @@ export function createMeter(): Meter {
     fade() {
       refused = Math.floor(refused * 0.7)
     },
-    idle: (now) => underWay.size === 0 && line.length() === 0 && refused === 0 && now - usedAt > remembered && promisedUntil < now,
+    idle: (now) => underWay.size === 0 && line.length() === 0 && refused === 0 && now - usedAt > remembered && Math.max(places.last(), behind.places.last()) < now,
+  }
+}
+
+/** Places in a line that is kept on timers, one after the other. */
+function createPlaces() {
+  let last = 0
+  return {
+    last: () => last,
+    /** The next place: after `from`, so many a second; with a longer line than the longest wait, somewhere in its second half. */
+    next(from: number, perSecond: number): number {
+      last = Math.max(last, from) + 1000 / Math.max(perSecond, 0.01)
+      if (last - from <= longestWait) return last
+      last = from + longestWait
+      return from + longestWait * (0.5 + Math.random() / 2)
+    },
   }
 }

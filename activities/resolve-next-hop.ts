@@ -3,7 +3,7 @@
 
 import { builtInProviders, destinationOf } from '../mail/destination.ts'
 import type { Outcome } from '../mail/outcome.ts'
-import { type NextHop, nextHopKey, nextHopOf, parseNextHop, routeOf } from '../mail/route.ts'
+import { localNextHop, type NextHop, nextHopKey, nextHopOf, parseNextHop, routeOf } from '../mail/route.ts'
 import { onDns } from '../mail/verdict.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
@@ -88,7 +88,7 @@ function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route
 
 function localRoute(domain: string, local: LocalDomain): Route {
   const hosts = local.deliver === 'lmtp' ? [local.host] : []
-  const nextHop = local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`
+  const nextHop = localNextHop(domain, local)
   return {
     nextHop,
     agent: local.deliver,

@@ -2,18 +2,7 @@
 
 import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { HostTry, Status } from '../mail/outcome.ts'
-
-/** How far the message has come: store/recipients.ts, Progress, repeated since workflows may not import the store. */
-export interface Progress {
-  queued: number
-  unreported: number
-  nextAt: number | null
-  leasedUntil: number | null
-  expiresAt: number
-  /** Left out by workers before it was introduced. */
-  heldAt?: number | null
-  waits?: { destination: string; why: string } | null
-}
+import type { Progress } from '../mail/progress.ts'
 
 /** Recipients with one next hop: they share a transaction. */
 export interface Group {

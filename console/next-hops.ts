@@ -1,6 +1,6 @@
 // Which queued domains go to a next hop by the settings: so that operators can choose mail by where it goes.
 
-import { nextHopKey, nextHopOf, parseNextHop, type RouteRule } from '../mail/route.ts'
+import { localNextHop, nextHopKey, nextHopOf, parseNextHop, type RouteRule } from '../mail/route.ts'
 import type { QueueFilter } from '../store/filter.ts'
 import { openDomains } from '../store/filter.ts'
 import type { Sql } from '../store/database.ts'
@@ -19,6 +19,6 @@ export async function byNextHop(sql: Sql, text: string, routing: Routing): Promi
 
 function nextHopName(domain: string, { routes, localDomains }: Routing): string {
   const local = Object.hasOwn(localDomains, domain) ? localDomains[domain] : undefined
-  if (local) return local.deliver === 'lmtp' ? `lmtp:[${local.host}]:${local.port}` : `${local.deliver}:${domain}`
+  if (local) return localNextHop(domain, local)
   return nextHopKey(nextHopOf(domain, routes))
 }

@@ -7,7 +7,7 @@ export type Status = 'delivered' | 'deferred' | 'bounced'
 
 /** The stage of an attempt at which its outcome was decided; retry rules and reports are told by it. */
 export type Phase =
-  | 'policy' // no attempt was possible: suspended, no free place, worker stopping
+  | 'policy' // nothing reached the wire: broken off, overtaken, or no delivery agent any more
   | 'dns'
   | 'connect'
   | 'greeting'
@@ -19,7 +19,7 @@ export type Phase =
   | 'data' // from the DATA command to just before the final dot
   | 'dot' // the final dot was sent: a loss here leaves the delivery unknown
   | 'local' // Maildir and pipe
-  | 'queue' // decided by us without the next hop: lifetime ended, hops exceeded, operator
+  | 'queue' // decided without a next hop: by an operator, or an alias reported as expanded
 
 export interface Outcome {
   status: Status

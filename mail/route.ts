@@ -69,6 +69,11 @@ function index(rules: RouteRule[]): Map<string, RouteRule> {
 
 const indexes = new WeakMap<RouteRule[], { length: number; byDomain: Map<string, RouteRule> }>()
 
+/** The name of the delivery agent that serves a local domain, as groups, logs and listings have it: `maildir:example.test`, `lmtp:[host]:24`. */
+export function localNextHop(domain: string, agent: { deliver: string; host?: string; port?: number }): string {
+  return agent.deliver === 'lmtp' ? `lmtp:[${agent.host}]:${agent.port}` : `${agent.deliver}:${domain}`
+}
+
 /** The form that names a next hop in groups, logs and listings: recipients with equal keys share a transaction. */
 export function nextHopKey(hop: NextHop): string {
   const name = hop.kind === 'mx' ? hop.name : `[${hop.name}]`

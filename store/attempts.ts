@@ -1,9 +1,10 @@
 // Attempts: who tries to hand on which recipients, since when, and what came of it. The lease keeps two attempts apart.
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import type { Ruled } from '../mail/retry.ts'
 import type { Sql } from './database.ts'
-import { type Progress, type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
+import { type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
 export interface Claim {
   /** Unique in its message, counting from 1. */
@@ -76,11 +77,18 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
   return { number, reversePath, acceptedAt, expiresAt, begunAt: request.begunAt, recipients: rows }
 }
 
-/** Keeps an attempt's hold on its recipients for another `lease` milliseconds. */
-export async function renewLease(sql: Sql, id: string, number: number, lease: number): Promise<void> {
-  await sql`
-    update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
-    where message_id = ${id} and attempt = ${number} and state = 'queued'`
+/**
+ * Keeps an attempt's hold on its recipients for another `lease` milliseconds. Returns how many recipients are still its own, settled or
+ * not: an operator's word or another attempt takes them away.
+ */
+export async function renewLease(sql: Sql, id: string, number: number, lease: number): Promise<number> {
+  const [row] = await sql<[{ count: number }]>`
+    with renewed as (
+      update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+      where message_id = ${id} and attempt = ${number} and state = 'queued'
+    )
+    select count(*)::int as count from recipients where message_id = ${id} and attempt = ${number}`
+  return row.count
 }
 
 /**

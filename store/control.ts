@@ -2,10 +2,11 @@
 
 import { byRecipient, type ControlAction, type ControlRequest, type ControlResult } from '../mail/control.ts'
 import type { Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import { printable } from '../mail/reply.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
-import { type Progress, readProgress, type Retention, settleProgress } from './recipients.ts'
+import { readProgress, type Retention, settleProgress } from './recipients.ts'
 
 const pathsTold = 100
 

@@ -3,7 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { limitDestination, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
+import { cleanDestinations, limitDestination, openCircuit, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -83,4 +83,25 @@ test('what waited is due spread over the time given, its workflows are woken the
   assert.ok(due.at(-1)! - due[0]! > spread / 3, String(due))
   for (const { id, due, drive } of rows) if (id !== other) assert.equal(drive?.getTime(), due.getTime())
   assert.ok(rows.find(({ id }) => id === other)!.due.getTime() - released > hour / 2)
+})
+
+test('a destination that says nothing any more is forgotten; one with a limit, a suspension, its recent end, or an open circuit that is probed or waited for is not', async () => {
+  const week = '8 days'
+  for (const name of ['closed', 'dead', 'fresh', 'probed', 'waited', 'limited', 'suspended', 'resumed', 'resumed-long-ago']) {
+    await openCircuit(sql, `${name}.clean`, { first: 1, most: 1 }, 'no greeting')
+  }
+  await sql`update destinations set circuit_until = now() - ${week}::interval where name like '%.clean' and name <> 'fresh.clean'`
+  await sql`update destinations set circuit_until = null where name in ('closed.clean', 'limited.clean', 'suspended.clean')`
+  await sql`update destinations set probe_until = now() where name = 'probed.clean'`
+  await limitDestination(sql, 'limited.clean', { rate: 1 })
+  await suspendDestination(sql, 'suspended.clean', hour, 'ada', '')
+  await resumeDestination(sql, 'resumed.clean', 'ada')
+  await resumeDestination(sql, 'resumed-long-ago.clean', 'ada')
+  await sql`update destinations set suspended_at = now() - ${week}::interval where name in ('suspended.clean', 'resumed-long-ago.clean')`
+  const message = newMessage(['a@waited.clean'])
+  await acceptMessage(sql, message)
+  await sql`update recipients set destination = 'waited.clean' where message_id = ${message.id}`
+  await cleanDestinations(sql)
+  const kept = (await readDestinations(sql)).map(({ name }) => name).filter((name) => name.endsWith('.clean')).sort()
+  assert.deepEqual(kept, ['fresh.clean', 'limited.clean', 'probed.clean', 'resumed.clean', 'suspended.clean', 'waited.clean'])
 })

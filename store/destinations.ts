@@ -1,8 +1,8 @@
-// Destinations: suspensions, limits and circuits, each worker's share of a limit, and what came of the attempts. Every change is
-// notified, so that all workers see it at once.
+// Destinations: suspensions, limits and circuits, and what waits for them. Every change is notified, so that all workers see it at once.
 
+import type { Progress } from '../mail/progress.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Progress, type Retention, settleProgress } from './recipients.ts'
+import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
 export const destinationsChannel = 'everpost_destinations'
 
@@ -156,6 +156,18 @@ export async function releaseWaiting(sql: Sql, name: string, spread: number): Pr
     )
     update messages m set drive_at = w.at from waiting w where m.id = w.message_id and m.state = 'queued' and m.held_at is null returning m.id`
   return rows.length
+}
+
+/**
+ * Forgets destinations that say nothing any more: no limit, no suspension, and a circuit that is closed, or that nobody has probed for
+ * days and no mail waits for. Who suspended or resumed one is kept for a week.
+ */
+export async function cleanDestinations(sql: Sql): Promise<void> {
+  await sql`
+    delete from destinations d
+    where concurrency is null and rate is null and coalesce(greatest(suspended_until, suspended_at), '-infinity') < now() - interval '7 days'
+      and (circuit_until is null or (circuit_until < now() - interval '2 days' and coalesce(probe_until, '-infinity') < now() - interval '2 days'
+        and not exists (select from recipients r where r.destination = d.name and r.state = 'queued')))`
 }
 
 export interface PutOff {

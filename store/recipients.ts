@@ -2,6 +2,7 @@
 
 import type { Notify } from '../mail/envelope.ts'
 import type { Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import type { Sql } from './database.ts'
 
 export interface RecipientRow {
@@ -47,24 +48,6 @@ export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: num
     where message_id = (select id from messages where id = ${id} and held_at is null) and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
       and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
     order by n limit ${limit}`
-}
-
-/** How far a message has come: all that its workflow needs to decide what to do next. Times are milliseconds since 1970. */
-export interface Progress {
-  /** Recipients still to be delivered to. */
-  queued: number
-  /** Recipients whose fate is decided, and whose report is not yet committed: bouncing and notifying. */
-  unreported: number
-  /** When the next recipient not held by an attempt is due; null when there is none. */
-  nextAt: number | null
-  /** When the first lease ends of those that are held; null when none is. */
-  leasedUntil: number | null
-  /** End of the queue lifetime; while the message is on hold, far away. */
-  expiresAt: number
-  /** Since when the message is on hold: nothing is due until it is released. */
-  heldAt: number | null
-  /** While no attempt is possible for some of them: at which destination, and why. Not there where nobody looked. */
-  waits?: { destination: string; why: string } | null
 }
 
 /** Beyond the end of every queue lifetime: what is on hold does not expire. */

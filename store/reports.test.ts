@@ -77,6 +77,8 @@ test('a released body cannot be replayed', async () => {
 test('one report for each event; the delay report is made once; successes become deliveries with their report', async () => {
   const id = await accepted('gone@x.test', 'done@x.test', 'later@x.test')
   await sql`update recipients set state = case n when 0 then 'bouncing' when 1 then 'notifying' else state end where message_id = ${id}`
+  // An attempt is under way.
+  await sql`update recipients set leased_until = now() + interval '1 minute' where message_id = ${id} and n = 2`
   const make: ReportRequest['make'] = () => [report()]
   const first = await settleReports(sql, request(id, { delayed: true, make }))
   assert.deepEqual(first.reports.map((each) => [each.event, each.recipients]), [['failed', 1], ['delayed', 1], ['succeeded', 1]])

@@ -1,10 +1,11 @@
 // Settling recipients whose fate is decided: with the reports on them committed in the same transaction, or as dead letters.
 
 import type { ReportEvent } from '../mail/dsn.ts'
+import type { Progress } from '../mail/progress.ts'
 import { acceptMessage, type NewMessage } from './accept.ts'
 import { appendChunk, copyBody } from './bodies.ts'
 import type { Sql } from './database.ts'
-import { lockMessage, type Progress, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
+import { lockMessage, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
 
 export interface ReportedRow extends RecipientRow {
   lastAttemptAt: Date | null
@@ -26,7 +27,7 @@ export interface ReportRequest {
   id: string
   /** Also settle, as expired, every recipient that is still queued and not held by a live attempt. */
   expire: boolean
-  /** Also report, once, on those that are still queued. */
+  /** Also report, once, on those that are still queued; an attempt may be under way for them. */
   delayed: boolean
   /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
   at: Date
@@ -91,7 +92,7 @@ async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise
     from recipients r
     where message_id = ${id}
       and (state in ('bouncing', 'notifying')
-        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now())))
+        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now() or ${!expire})))
     order by n ${expire ? tx`for no key update of r` : tx``}`
 }
 

@@ -28,8 +28,8 @@ interface Mill {
 }
 
 /** What a worker process has of destinations; the attempts are the test's. */
-function startMill(worker: string): Mill {
-  const destinations = keepDestinations({ sql, settings, log: pino({ level: 'silent' }), worker, probeTime })
+function startMill(worker: string, through = sql): Mill {
+  const destinations = keepDestinations({ sql: through, settings, log: pino({ level: 'silent' }), worker, probeTime })
   started.push(destinations)
   const enter = async (id: string, name: string) => (await destinations.gate.enter({ id, destination: name, nextHop: name, network: true }, AbortSignal.timeout(60_000))) as Pass | Refusal
   return {
@@ -124,4 +124,32 @@ test('what failed before a suspension that is ended by hand counts no more', asy
   await allRefused([a], name, /is suspended until/)
   await resumeDestination(sql, name, 'ada')
   await countsAnew(a, name)
+})
+
+test('changes that come together, and seconds in which Postgres is silent, cost a look or two', async () => {
+  let [looks, silent] = [0, Promise.resolve()]
+  const counting = new Proxy(sql, {
+    apply(_target, _self, [strings, ...values]: [TemplateStringsArray, ...never[]]) {
+      const query = () => sql(strings, ...values)
+      if (!strings.raw?.some((part) => part.includes('from destinations where'))) return query()
+      looks++
+      return silent.then(query)
+    },
+  })
+  const mill = startMill('a', counting)
+  await until('it has looked', () => looks > 1)
+  let speak = () => {}
+  silent = new Promise((resolve) => { speak = resolve })
+  const before = looks
+  await until('a look is under way', () => looks > before)
+  for (let i = 0; i < 100; i++) await sql`select pg_notify('everpost_destinations', ${`${i}.test`})`
+  await sleep(3000)
+  assert.equal(looks, before + 1)
+  silent = Promise.resolve()
+  const spoken = Date.now()
+  speak()
+  await sleep(500)
+  // Those of the seconds that have gone by since are of their own.
+  assert.ok(looks - before <= 3 + (Date.now() - spoken) / 1000, `${looks - before} looks`)
+  await mill.stop()
 })

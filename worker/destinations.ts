@@ -6,9 +6,10 @@ import { createGate, type Gate, type GateLink } from '../activities/gate.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
-  closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting,
+  cleanDestinations, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting,
 } from '../store/destinations.ts'
 import { addTraffic, cleanShares, type Traffic } from '../store/destination-shares.ts'
+import { inRounds } from '../store/rounds.ts'
 import { keepProbes } from './probes.ts'
 import { keepShares } from './shares.ts'
 
@@ -28,10 +29,7 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   const settings = deps.settings.destinations
   let rows = new Map<string, DestinationRow>()
   let traffic = new Map<string, Traffic>()
-  let stopped = false
-  let troubled = false
   let rounds = 0
-  let [asked, seen] = [0, 0] // looks
 
   const link: GateLink = {
     rows: () => rows,
@@ -52,7 +50,8 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   }
   // In line they are activities: a quarter of these may be.
   const inLine = Math.floor(deps.settings.worker.activities / 4)
-  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, link, log })
+  const slowest = Math.ceil(deps.settings.worker.activities / 2)
+  const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, slowest, link, log })
   const shares = keepShares({ sql, worker, busy: gate.busy, wake: gate.wake })
 
   function count(name: string, { delivered, deferred, bounced, lastAt, lastText }: Traffic): void {
@@ -60,50 +59,38 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
     traffic.set(name, { delivered: before.delivered + delivered, deferred: before.deferred + deferred, bounced: before.bounced + bounced, lastAt, lastText })
   }
 
-  async function look(): Promise<void> {
-    const turn = ++asked
+  const look = oneByOne(async () => {
     const found = await readDestinations(sql)
-    // Of looks that cross, the one that was asked for last knows most: whatever it does not show has notified us since.
-    if (turn < seen) return
-    seen = turn
     const before = rows
     rows = new Map(found.map((row) => [row.name, row]))
     // Each worker counts failures of its own. Where the circuit stays with those of before, the next one would open it again at once.
-    for (const row of found) if (resumed(before.get(row.name), row)) gate.forgive(row.name)
-  }
+    for (const name of new Set([...before.keys(), ...rows.keys()])) if (resumed(before.get(name), rows.get(name))) gate.forgive(name)
+  })
 
-  async function round(): Promise<void> {
-    try {
-      const counted = traffic
-      traffic = new Map()
-      if (counted.size > 0) await addTraffic(sql, worker, counted)
-      gate.fade()
-      await Promise.all([look(), shares.renew(), probes.renew()])
-      if (rounds++ % 600 === 0) await cleanShares(sql)
-      troubled = false
-    } catch (error) {
-      if (!troubled) log.warn({ error: String(error) }, 'destinations: what is known is kept until Postgres answers')
-      troubled = true
-    }
+  async function round(): Promise<boolean> {
+    const counted = traffic
+    traffic = new Map()
+    if (counted.size > 0) await addTraffic(sql, worker, counted)
+    gate.fade()
+    await Promise.all([look(), shares.renew(), probes.renew()])
+    if (rounds++ % 600 === 0) await Promise.all([cleanShares(sql), cleanDestinations(sql)])
+    return false
   }
 
   function tell(change: Promise<unknown>): void {
     change.catch((error) => log.warn({ error: String(error) }, 'a change of a destination was not stored'))
   }
 
-  let rounding = round()
-  const timer = setInterval(() => {
-    rounding = rounding.then(() => (stopped ? undefined : round()))
-  }, interval)
+  const keeping = inRounds({
+    round, interval, trouble: (error) => log.warn({ error: String(error) }, 'destinations: what is known is kept until Postgres answers'),
+  })
   const listening = sql.listen(destinationsChannel, () => void look().catch(() => {})).catch(() => null)
 
   return {
     gate,
     async stop() {
-      stopped = true
-      clearInterval(timer)
-      await rounding
-      await round()
+      await keeping.stop()
+      await round().catch(() => {})
       await shares.stop().catch(() => {})
       await (await listening)?.unlisten().catch(() => {})
     },
@@ -111,7 +98,25 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
 }
 
 /** Whether a circuit was closed, or somebody has said that mail may go: that also shows where the circuit opened and closed between two looks. */
-function resumed(before: DestinationRow | undefined, { circuitUntil, suspendedUntil, suspendedAt }: DestinationRow): boolean {
-  if (circuitUntil) return false
-  return Boolean(before?.circuitUntil) || (!suspendedUntil && suspendedAt?.getTime() !== before?.suspendedAt?.getTime())
+function resumed(before: DestinationRow | undefined, now: DestinationRow | undefined): boolean {
+  if (now?.circuitUntil) return false
+  return Boolean(before?.circuitUntil) || (now !== undefined && !now.suspendedUntil && now.suspendedAt?.getTime() !== before?.suspendedAt?.getTime())
+}
+
+/** The same, one at a time: whoever asks while one is under way is served by the next, all of them by the same one. */
+function oneByOne(once: () => Promise<void>): () => Promise<void> {
+  let current: Promise<void> | null = null
+  let next: Promise<void> | null = null
+  const start = () => {
+    current = once().finally(() => { current = null })
+    return current
+  }
+  return () => {
+    if (!current && !next) return start()
+    next ??= current!.catch(() => {}).then(() => {
+      next = null
+      return start()
+    })
+    return next
+  }
 }

@@ -51,6 +51,8 @@ export async function startWorker(deps: WorkerDeps): Promise<RunningWorker> {
     taskQueue: settings.temporal.taskQueue,
     workflowBundle: { codePath: bundle },
     activities: noting(createActivities({ ...deps, stopping: stopping.signal }), deps.attempted),
+    // Heartbeats go out as they come, each ten seconds; by default the SDK keeps them for four fifths of their time-out, and a Temporal away for a moment ended attempts.
+    maxHeartbeatThrottleInterval: '10s',
     maxConcurrentWorkflowTaskExecutions: settings.worker.workflowTasks,
     maxConcurrentLocalActivityExecutions: settings.worker.activities,
     maxConcurrentActivityTaskExecutions: settings.worker.activities,

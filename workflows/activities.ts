@@ -20,6 +20,7 @@ const brief = proxyActivities<MessageActivities>({ startToCloseTimeout: '30 seco
 const bounded = proxyActivities<MessageActivities>({ startToCloseTimeout: '2 minutes', scheduleToCloseTimeout: '10 minutes', retry })
 
 const long = proxyActivities<MessageActivities>({
+  // Longer than an attempt lasts before its final dot (activities/attempt.ts) and until the reply to it.
   startToCloseTimeout: '2 hours',
   // Not for ever: an attempt that cannot even begin counts as deferred, so that expiry does not depend on it.
   scheduleToCloseTimeout: '4 hours',

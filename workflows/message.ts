@@ -2,7 +2,8 @@
 // Deterministic: no clock, chance or socket but Temporal's; whatever touches the world is an activity.
 
 import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
-import type { Group, Progress } from '../activities/types.ts'
+import type { Group } from '../activities/types.ts'
+import type { Progress } from '../mail/progress.ts'
 import { attempt, begin, resolveNextHop, sendDsn } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
@@ -17,6 +18,8 @@ const longHistory = 2000
 const troublePause = 60_000
 /** What is due within so many milliseconds of the clock here may be due by that of Postgres. */
 const soon = 5000
+/** Milliseconds that a report waits for attempts under way, so that one report tells of all that failed together; and expiry for a last attempt. */
+const patience = 900_000
 /** Longest pause, in milliseconds, after looks that found nothing, and while nothing is known that would end a wait. */
 const longestPause = 60_000
 
@@ -40,11 +43,13 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   const search = stamped.searchable ? searchable(status) : null
 
   const inFlight = new Set<Group>()
-  let progress: Progress = pass?.progress ?? { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt }
+  let progress: Progress = pass?.progress ?? { queued: stamped.recipientCount, unreported: 0, nextAt: null, leasedUntil: null, expiresAt: stamped.expiresAt, heldAt: null }
   let { delayAt } = stamped
   let troubleUntil = 0
   let landed = 0 // attempts that have ended
-  let steered = 0 // times that an operator's word was done
+  let steered = 0 // times that an operator's word was done, or a report sent
+  /** When this run saw first that fates are decided and not reported, that the delay report is due, and that the queue lifetime is over. */
+  const seen: Record<'unreported' | 'delayed' | 'expired', number | null> = { unreported: null, delayed: null, expired: null }
   let quiet = 0 // milliseconds to wait before what is due is asked for again, since it was not found
 
   /** Before this run ends: whoever has asked for something gets an answer. */
@@ -70,7 +75,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     try {
       const result = await attempt({ id, clock: Date.now(), group })
       progress = result.progress
-      // Of attempts side by side, and of an attempt and an operator's word, the last to come back need not be the last that was recorded.
+      // Of attempts side by side, and of an attempt and an operator's word or a report, the last to come back need not be the last that was recorded.
       if (landed !== before || steered !== orders || inFlight.size > 1) look = true
       noteAttempt(status, result.attempt)
     } catch (error) {
@@ -104,6 +109,42 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     launch(plan.groups)
   }
 
+  /** When a report waits no longer: where many next hops are slow, there are always attempts under way. null: none waits. */
+  function overdueAt(): number | null {
+    const open = progress.nextAt === null ? [] : [seen.delayed ?? delayAt, seen.expired ?? progress.expiresAt]
+    const those = [seen.unreported, ...open].filter((at) => at !== null)
+    return those.length > 0 ? Math.min(...those) + patience : null
+  }
+
+  /** What a report is due for; null: none is due now. `stuck`: nothing more is tried in this run, or not yet. */
+  function dueReport(troubled: boolean, stuck: boolean): { expire: boolean; delayed: boolean } | null {
+    const now = Date.now()
+    const { queued, unreported, nextAt, leasedUntil, expiresAt, heldAt } = progress
+    const late = delayAt !== null && now >= delayAt && queued > 0 && !heldAt
+    const over = now >= expiresAt && queued > 0
+    for (const [what, is] of [['unreported', unreported > 0], ['delayed', late], ['expired', over]] as const) seen[what] = is ? (seen[what] ?? now) : null
+    const alone = inFlight.size === 0
+    const overdue = now >= (overdueAt() ?? Number.POSITIVE_INFINITY)
+    // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made, or whose turn does not come, counts as made.
+    const tried = alone && (troubled || (!look && (nextAt === null || nextAt > now)))
+    const waited = nextAt !== null && seen.expired !== null && now >= seen.expired + patience
+    const expire = over && (waited || (tried && leasedUntil === null))
+    const delayed = late && (overdue || tried)
+    return expire || delayed || (unreported > 0 && (overdue || (alone && (!look || stuck)))) ? { expire, delayed } : null
+  }
+
+  async function report(due: { expire: boolean; delayed: boolean }): Promise<void> {
+    const before = landed
+    status.next = { what: 'a report is sent', at: null }
+    const sent = await sendDsn({ id, clock: Date.now(), ...due })
+    progress = sent.progress
+    seen.unreported = null
+    steered++
+    look ||= landed !== before
+    if (due.delayed) delayAt = null
+    noteReport(status, sent.failed)
+  }
+
   if (pass) {
     look = pass.more || stirred
     for (const ended of pass.attempts) noteAttempt(status, ended)
@@ -125,6 +166,11 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       } else look ||= due
       continue
     }
+    const due = dueReport(troubled, troubled || draining)
+    if (due) {
+      await report(due)
+      continue
+    }
     if (look && !draining && !troubled && inFlight.size < sideBySide) {
       await launchDue().catch((error) => trouble('what is due could not be found', error))
       continue
@@ -133,19 +179,6 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     if (inFlight.size === 0) {
       if (draining) await answerLast()
       if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: status.attempts.slice(-10) })
-      // Nobody is given up before a last attempt at the end of the lifetime; but one that cannot be made counts as made.
-      const tried = troubled || (!look && (progress.nextAt === null || progress.nextAt > Date.now()))
-      const expire = tried && progress.queued > 0 && progress.leasedUntil === null && Date.now() >= progress.expiresAt
-      const delayed = tried && !progress.heldAt && delayAt !== null && Date.now() >= delayAt && progress.queued > 0
-      // The reports wait for the attempts under way, so that one report tells of all that failed together.
-      if (expire || delayed || (progress.unreported > 0 && (!look || troubled))) {
-        status.next = { what: 'a report is sent', at: null }
-        const sent = await sendDsn({ id, clock: Date.now(), expire, delayed })
-        progress = sent.progress
-        if (delayed) delayAt = null
-        noteReport(status, sent.failed)
-        continue
-      }
       if (open(progress) === 0 && !look) {
         await answerLast()
         if (!look) break
@@ -167,12 +200,13 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   /** When to look again though nothing has stirred; null while an attempt under way, or an operator, must say something first. */
   function nextWake(): number | null {
     if (Date.now() < troubleUntil) return troubleUntil
-    if (look) return null // as many attempts as may be are under way
     const alone = inFlight.size === 0
+    const overdue = alone ? null : overdueAt()
+    if (look) return overdue // as many attempts as may be are under way
     if (progress.heldAt && alone) return null
     const ends = progress.nextAt === null ? [] : [delayAt, progress.expiresAt].filter((at) => at !== null && at > Date.now())
     // A lease with nothing of ours in flight is that of an attempt from before this run: its worker may have died.
-    const dues = [progress.nextAt, ...ends, alone ? progress.leasedUntil : null].filter((at) => at !== null)
+    const dues = [progress.nextAt, ...ends, alone ? progress.leasedUntil : overdue].filter((at) => at !== null)
     const due = Math.min(...dues)
     // What is due and was not found (by the clock of Postgres it may not be yet, or it is held by a lease) is not asked for without a pause.
     if (dues.length > 0) return due > Date.now() ? due : Date.now() + quiet

@@ -1,8 +1,9 @@
 // What a message's workflow remembers for its status query: bounded, since it lives in memory and in replays. Postgres has all.
 
 import { setCurrentDetails } from '@temporalio/workflow'
-import type { AttemptSummary, Group, Progress, Stamped } from '../activities/types.ts'
+import type { AttemptSummary, Group, Stamped } from '../activities/types.ts'
 import type { ControlRequest, ControlResult } from '../mail/control.ts'
+import type { Progress } from '../mail/progress.ts'
 
 const attemptsKept = 50
 
@@ -82,7 +83,7 @@ function noteFailed(recipient: RecipientStatus): void {
 
 /** Before the workflow waits: says for what, to the query and in Temporal's own UI. */
 export function noteNext(status: MessageStatus, progress: Progress, inFlight: Set<Group>, wakeAt: number | null): void {
-  status.held = (progress.heldAt ?? null) !== null
+  status.held = progress.heldAt !== null
   if (!status.held) status.expiresAt = iso(progress.expiresAt)
   if (inFlight.size > 0) {
     status.next = { what: 'attempts are under way', at: null }

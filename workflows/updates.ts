@@ -1,8 +1,8 @@
 // What operators may ask of a message: one update for each action, checked before it is taken, done by an activity.
 
 import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
-import type { Progress } from '../activities/types.ts'
 import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
+import type { Progress } from '../mail/progress.ts'
 import { control } from './activities.ts'
 import { controlUpdates } from './interface.ts'
 import { type MessageStatus, noteControl } from './status.ts'

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
+import { settingsSchema } from '../settings/schema.ts'
+import type { DestinationRow } from '../store/destinations.ts'
+import { createGate, type GateLink, type Pass, type Refusal } from './gate.ts'
+
+const settings = { ...settingsSchema.parse({}).destinations, concurrency: 5 }
+const fastLane = 50
+const entry = (id: string, name: string) => ({ id, destination: name, nextHop: name, network: true })
+
+function startGate(row?: Partial<DestinationRow> & { name: string }) {
+  const whole: DestinationRow = {
+    name: '', suspendedUntil: null, suspendedBy: '', suspendedWhy: '', suspendedAt: null, concurrency: null, rate: null,
+    circuitUntil: null, circuitStep: 1, circuitSince: null, circuitWhy: 'no greeting', probeUntil: null, ...row,
+  }
+  const rows = new Map(row ? [[row.name, whole]] : [])
+  const link = { rows: () => rows, part: () => null, freed() {}, count() {} } as Partial<GateLink> as GateLink
+  return { row: whole, gate: createGate({ settings, fastLane, inLine: 5, slowest: 8, link, log: pino({ level: 'silent' }) }) }
+}
+
+/** How many of so many messages come back in the second in which most do, and when the first does. */
+async function comeBack(gate: ReturnType<typeof startGate>['gate'], name: string, messages: number): Promise<{ most: number; first: number }> {
+  const bySecond = new Map<number, number>()
+  let first = Number.POSITIVE_INFINITY
+  for (let i = 0; i < messages; i++) {
+    const at = (await gate.look(entry(`m${i}`, name)))!.until.getTime()
+    const second = Math.floor(at / 1000)
+    bySecond.set(second, (bySecond.get(second) ?? 0) + 1)
+    first = Math.min(first, at)
+  }
+  return { most: Math.max(...bySecond.values()), first }
+}
+
+test('what waits behind an open circuit comes back a few at a time, and soon after each pause; while it is probed no faster', async () => {
+  const [name, hour] = ['dead.test', 3_600_000]
+  const { gate, row } = startGate({ name, circuitUntil: new Date(Date.now() + 60_000) })
+  const waiting = await comeBack(gate, name, 10_000)
+  // Within the last half hour of the longest wait those who found no place; all of them came within half a minute once.
+  assert.ok(waiting.most <= 20, `${waiting.most} in a second`)
+  const late = () => waiting.first - row.circuitUntil!.getTime()
+  assert.ok(late() > 0 && late() < 1000, `the first ${late()} ms after the pause`)
+
+  Object.assign(row, { circuitUntil: new Date(Date.now() - 1000), probeUntil: new Date(Date.now() + hour) })
+  const probed = await comeBack(gate, name, 10_000)
+  assert.ok(probed.most <= 20, `${probed.most} in a second`)
+
+  // The probe has failed.
+  Object.assign(row, { circuitUntil: new Date(Date.now() + 120_000), probeUntil: null })
+  Object.assign(waiting, await comeBack(gate, name, 10))
+  assert.ok(late() > 0 && late() < 1000, `the first ${late()} ms after the next pause`)
+})
+
+test('slow destinations leave room for the others, however many they are', async () => {
+  const { gate } = startGate()
+  const pass = async (name: string) => await gate.enter(entry('m', name), AbortSignal.timeout(10_000))
+  const slow = ['a.test', 'b.test', 'c.test']
+  const under = [] as Pass[]
+  for (const name of slow) under.push((await pass(name)) as Pass)
+  await sleep(2 * fastLane)
+  const went = { 'a.test': 0, 'b.test': 0, 'c.test': 0 } as Record<string, number>
+  let last: Refusal | null = null
+  for (const name of slow) for (let i = 0; i < 10; i++) {
+    const entered = await pass(name)
+    if (entered.kind === 'pass') went[name] = went[name]! + 1
+    else last = entered as Refusal
+  }
+  // Beside the one of each that is under way.
+  assert.deepEqual(went, { 'a.test': 4, 'b.test': 1, 'c.test': 0 })
+  assert.match(last!.why, /attempts for c.test last long: 5 may be under way at a time, and 8 for all such/)
+  assert.equal((await pass('healthy.test')).kind, 'pass')
+  // One that ends makes room for any of them.
+  under[0]!.leave(null)
+  assert.equal((await pass('c.test')).kind, 'pass')
+})
