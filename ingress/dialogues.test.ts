@@ -125,7 +125,7 @@ const dialogues: Record<string, string> = {
     < 250 2.1.0
     > RCPT TO:<>
     < 501 5.1.3
-    > RCPT TO:<${'x'.repeat(65)}@example.test>
+    > RCPT TO:<${'x'.repeat(256)}@example.test>
     < 501 5.1.3
     > RCPT TO:<a..b@example.test>
     < 501 5.1.3`,

@@ -97,10 +97,13 @@ const localPart = `(?:${atoms}(?:\\.${atoms})*|"(?:[ !#-\\[\\]-~${beyondAscii}]|
 const domainText = `(?:[A-Za-z0-9._${beyondAscii}-]+|\\[[A-Za-z0-9:.]+\\])`
 const pathForm = new RegExp(`^<(?:(@${domainText}(?:,@${domainText})*):)?(${localPart})@(${domainText})>`, 'u')
 
+/** RFC 5321 section 4.5.3.1.1 asks for 64 octets and for no limit where that is possible: variable reverse-paths (VERP, SRS) are longer. */
+const longestLocalPart = 255
+
 /**
  * Reads a path at the beginning of `text` (RFC 5321 section 4.1.2, RFC 6531 section 3.3). The address comes without brackets
- * and source route, else as it was sent; "" is the null reverse-path, `postmaster` alone is allowed. Lengths are those of
- * section 4.5.3.1, in octets. "_" in a domain is let through, since hosts have such names.
+ * and source route, else as it was sent; "" is the null reverse-path, `postmaster` alone is allowed. The domain has at
+ * most 255 octets (section 4.5.3.1.2). "_" in a domain is let through, since hosts have such names.
  */
 export function parsePath(text: string): PathResult {
   const bare = /^<(|postmaster)>/i.exec(text)
@@ -108,7 +111,7 @@ export function parsePath(text: string): PathResult {
   const match = pathForm.exec(text)
   if (!match) return { problem: text.startsWith('<') ? 'The address is not well formed' : 'The address belongs between < and >' }
   const [whole, route, local, domain] = match as unknown as [string, string | undefined, string, string]
-  if (octets(local) > 64) return { problem: 'The local part is longer than 64 octets' }
+  if (octets(local) > longestLocalPart) return { problem: `The local part is longer than ${longestLocalPart} octets` }
   const problem = [domain, ...(route?.split(',').map((each) => each.slice(1)) ?? [])].map(domainProblem).find((found) => found !== null)
   return problem ? { problem } : { address: `${local}@${domain}`, rest: text.slice(whole.length) }
 }
