@@ -22,7 +22,8 @@ test('a worker killed in the midst of DATA: no dot was sent, so another sends th
     assert.deepEqual(await everpost.states(id), ['delivered'])
     assert.equal(peer.messages.length, 1)
     const attempts = await readAttempts(everpost.sql, id, 10)
-    assert.deepEqual([attempts[0]!.lost, attempts[0]!.dotAt], [true, null])
+    // The first pass claims with its dot, so it has left no record; an attempt that had gone on as an activity is lost.
+    assert.ok(attempts.slice(0, -1).every(({ lost, dotAt }) => lost && dotAt === null))
     assert.equal(attempts.filter((attempt) => attempt.dotAt !== null).length, 1)
   } finally {
     await everpost.end()
