@@ -1,4 +1,4 @@
-// How others speak with a message's workflow: its name, its query and its signal. Safe to import outside workflows.
+// How others speak with a message's workflow: its name, its query, its signal and its updates. Safe to import outside workflows.
 
 import type { UpdateDefinition } from '@temporalio/common'
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow'
