@@ -35,15 +35,9 @@ interface Deps {
 export function consoleApi({ settings, log, aliases, outbox, counters, startMessage, stops }: Deps): ConsoleDeps['api'] {
   const { retry, limits, retention, temporal } = settings
   const names = createRecipients(settings, aliases, createCallout(settings.hostname))
-  let client: Client | null = null
-  // Made when first needed: a process of its own accord speaks with Temporal only for mail.
-  const lazyClient = () => {
-    if (client) return client
-    const connection = lasting(temporal)
-    stops.push(() => connection.close())
-    client = new Client({ connection, namespace: temporal.namespace })
-    return client
-  }
+  const connection = lasting(temporal)
+  stops.push(() => connection.close())
+  const client = new Client({ connection, namespace: temporal.namespace })
   return {
     log,
     version,
@@ -80,7 +74,7 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
     wake(id) {
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
-    control: messageControl(lazyClient, temporal.taskQueue),
+    control: messageControl(client, temporal.taskQueue),
     routing: settings,
     maximalRecipients: limits.recipients,
     // Base64 and JSON make a message larger than it will be.

@@ -12,14 +12,13 @@ export class ControlUnanswered extends Error {}
 /** Milliseconds in which a worker must answer. */
 const patience = 30_000
 
-/** `client`: asked for at each call. Throws ControlUnanswered when Temporal is away or no worker answers. */
-export function messageControl(client: () => Client, taskQueue: string): Control {
+/** What it returns throws ControlUnanswered when Temporal is away or no worker answers. */
+export function messageControl(client: Client, taskQueue: string): Control {
   return async (id, { action, ...request }) => {
     const input: MessageInput = { id }
-    const temporal = client()
     try {
-      return await temporal.withDeadline(Date.now() + patience, () =>
-        temporal.workflow.executeUpdateWithStart(controlUpdates[action], {
+      return await client.withDeadline(Date.now() + patience, () =>
+        client.workflow.executeUpdateWithStart(controlUpdates[action], {
           args: [request],
           startWorkflowOperation: new WithStartWorkflowOperation(messageWorkflowType, {
             workflowId: id, taskQueue, args: [input], workflowIdConflictPolicy: 'USE_EXISTING',
