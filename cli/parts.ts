@@ -38,7 +38,7 @@ export interface Running {
   ready: Promise<void>
   /** Reads certificates again, where their files have changed. */
   reload(): void
-  /** Takes at most nine seconds, and mostly no longer than the attempts that await the reply to their final dot: three. */
+  /** Takes at most nine seconds. */
   stop(): Promise<void>
 }
 

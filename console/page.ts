@@ -5,6 +5,7 @@ import { html } from 'hono/html'
 import { canonicalDomain } from '../mail/address.ts'
 import { controlActions, type ControlAction, refusalOf } from '../mail/control.ts'
 import { faultOf } from '../store/control.ts'
+import { postgresTime } from '../store/clock.ts'
 import { readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
@@ -99,7 +100,7 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     return context.html(layout('Destinations', who, html`
       <table><thead><tr><th>Destination<th>Queued<th>Delivered<br>in the last hour<th>Deferred<th>Bounced<th>State<th></tr></thead><tbody>${names.map((name) => {
         const [row, known] = [rows.find((each) => each.name === name), byName.get(name)]
-        const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > Date.now()
+        const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > postgresTime()
         const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${[known.suspendedBy, known.suspendedWhy].filter(Boolean).join(': ')}`
           : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
         const resume = suspended || known?.circuitUntil ? html`<button name="action" value="resume">resume</button>` : ''

@@ -155,6 +155,10 @@ test('a scheduled message waits for its time; listed, shown, acted on one by one
 
   script.rcpt = {}
   assert.equal((await call('POST', '/v1/replays', { sender: 'bulk@a.test' })).body.replayed, 0, 'what was dropped stays so')
+  for (const empty of [{}, { dryRun: true, dead: false }, { to: 'gerd@example.test' }]) {
+    const answer = await call('POST', '/v1/replays', empty)
+    assert.deepEqual([answer.status, answer.body.error], [422, "the filter is empty; sender '*' means every message"])
+  }
   assert.equal((await call('POST', '/v1/replays', { id: ids[0] })).body.replayed, 1)
   assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
   assert.equal((await call('GET', '/v1/messages/000000000000000000')).status, 404)
@@ -179,6 +183,26 @@ test('a replay follows aliases as a submission does, and gives the lifetime that
   assert.equal((await call('POST', '/v1/replays', { id, to: 'team@example.test' })).body.replayed, 1)
   assert.deepEqual(await everpost.states(id), ['bounced', 'bounced', 'delivered', 'delivered'])
   script.rcpt = {}
+})
+
+test('what failed is listed and replayed in pages, without what has no body any more unless it is asked for', async () => {
+  script.rcpt = { '*': '550 5.1.1 no such user' }
+  const ids: string[] = []
+  for (let i = 0; i < 3; i++) ids.push((await call('POST', '/v1/messages', { from: 'pages@a.test', to: [`u${i}@partner.test`] })).body.id)
+  for (const each of ids) assert.deepEqual(await everpost.states(each), ['bounced'])
+  await everpost.sql`update messages set body_released_at = now() where id = ${ids[1]!}`
+  const replay = async (more: object) => {
+    const { body } = await call('POST', '/v1/replays', { sender: 'pages@a.test', ...more })
+    return [body.messages.map(({ id }: { id: string }) => id), body.last, body.replayed]
+  }
+  assert.deepEqual(await replay({ dryRun: true, limit: 1 }), [[ids[0]], ids[0], 0])
+  assert.deepEqual(await replay({ dryRun: true, limit: 1, after: ids[0] }), [[ids[2]], ids[2], 0])
+  assert.deepEqual(await replay({ dryRun: true, after: ids[2] }), [[], null, 0])
+  assert.deepEqual(await replay({ dryRun: true, released: true }), [ids, ids[2], 0])
+  script.rcpt = {}
+  assert.deepEqual(await replay({ limit: 1 }), [[ids[0]], ids[0], 1])
+  assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
+  assert.deepEqual(await everpost.states(ids[2]!), ['bounced'])
 })
 
 test('a destination is suspended, shown and resumed', async () => {
