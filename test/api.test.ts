@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { startPeer } from '../smtp/testing.ts'
 import { readActions } from '../store/actions.ts'
@@ -217,6 +219,27 @@ test('a destination is suspended, shown and resumed', async () => {
   assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).body.woken, 1)
   await everpost.command('retry', id)
   assert.deepEqual(await everpost.states(id), ['delivered'])
+})
+
+test('a stream whose client does not read is renewed all the same, and ends when its token is revoked', async () => {
+  const { sql } = everpost
+  const { stdout } = await everpost.command('token', 'create', 'listener', '--scope', 'events')
+  const [{ cursor }] = await sql`select pg_snapshot_xmin(pg_current_snapshot())::text || '-0' as cursor` as unknown as [{ cursor: string }]
+  const socket = connect(everpost.ports['http']!, '127.0.0.1')
+  socket.on('error', () => {}).write(`GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${stdout.trim()}\r\nLast-Event-ID: ${cursor}\r\n\r\n`)
+  socket.pause()
+  await until('it is open', async () => (await sql`select from subscribers`).length === 1)
+  // More than the sockets between hold.
+  await sql`insert into events (transaction, message_id, event, detail) select pg_current_xact_id(), '000000000000000000', 'action', jsonb_build_object('much', repeat('x', 100000)) from generate_series(1, 400)`
+  for (let i = 0; i < 2; i++) {
+    await sql`update subscribers set until = now() + interval '1 minute' - interval '20 seconds'`
+    await until('it is renewed', async () => (await sql`select from subscribers where until > now() + interval '45 seconds'`).length === 1)
+  }
+  await everpost.command('token', 'revoke', 'listener')
+  const ended = once(socket, 'close')
+  socket.resume()
+  await ended
+  await until('the subscription has ended', async () => (await sql`select from subscribers`).length === 0)
 })
 
 test('events stream as they happen, and can be taken up where the stream broke off', async () => {
