@@ -147,7 +147,10 @@ export const bulkActionSchema = z
   .openapi('BulkAction')
 export const actedSchema = z.object({ changed: z.array(z.string()), count: z.int(), busy: z.array(z.string()) }).openapi('Acted')
 export const bulkActedSchema = z
-  .object({ matched: z.int(), done: z.int(), refused: z.array(z.object({ id: idSchema, error: z.string() })), last: idSchema.nullable() })
+  .object({
+    matched: z.int(), done: z.int(), last: idSchema.nullable().openapi({ description: 'The last that was asked.' }),
+    refused: z.array(z.object({ id: idSchema, error: z.string() })).openapi({ description: 'Those, too, that did not answer.' }),
+  })
   .openapi('BulkActed')
 
 export const replaySchema = z
