@@ -115,7 +115,10 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const body = await context.req.parseBody()
     const name = String(body['name'] ?? '')
     const who = `token:${context.get('token').name}`
-    if (name !== '' && body['action'] === 'suspend') await suspendDestination(sql, name, hour, who, '')
+    if (name !== '' && body['action'] === 'suspend') {
+      await suspendDestination(sql, name, hour, who, '')
+      await releaseWaiting(sql, name, deps.resumeOver, hour)
+    }
     if (name !== '' && body['action'] === 'resume') {
       await resumeDestination(sql, name, who)
       await releaseWaiting(sql, name, deps.resumeOver)
