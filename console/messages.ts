@@ -4,6 +4,7 @@ import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
 import { canonicalDomain } from '../mail/address.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
 import { chooseMessages, choosesRecipients, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { readMessage } from '../store/messages.ts'
 import { listQueue } from '../store/queue.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
@@ -57,7 +58,7 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const request = requestOf(action, context.get('token').name, rest)
     const fault = refusalOf(request)
     if (fault) return context.json({ error: fault }, 422) as never
-    if ((await sql`select from messages where id = ${id}`).length === 0) return context.json({ error: `there is no message ${id}` }, 404) as never
+    if (!(await readMessage(sql, id))) return context.json({ error: `there is no message ${id}` }, 404) as never
     const result = await control(id, request)
     return ('refused' in result ? context.json({ error: result.refused }, 409) : context.json(result, 200)) as never
   })

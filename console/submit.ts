@@ -24,7 +24,17 @@ export interface Submission {
   lifetime: number
 }
 
-/** Stores the message by way of `sql`, which may be a transaction; throws a refusal with an SMTP reply code. */
+/** A submission is not taken; `code`: as SMTP would reply. */
+export class SubmissionRefused extends Error {
+  readonly code: number
+
+  constructor(code: number, text: string) {
+    super(text)
+    this.code = code
+  }
+}
+
+/** Stores the message by way of `sql`, which may be a transaction; throws SubmissionRefused. */
 export type Submit = (sql: Sql, submission: Submission) => Promise<string>
 /** Recipients of the envelope, for the addresses that were given: aliases are followed, as at RCPT. Throws as Submit does. */
 export type FindRecipients = (addresses: string[]) => Promise<Recipient[]>
