@@ -1,9 +1,10 @@
-// Delivery to a program: the message on its standard input, the verdict in its exit code (sysexits.h). Never a shell.
+// Delivery to a program: the message on its standard input, the verdict in its exit code (sysexits.h). Never a shell. Once it has the
+// whole message only the exit code can tell what became of it, as after SMTP's final dot.
 
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import type { Outcome } from '../mail/outcome.ts'
-import { local } from '../mail/verdict.ts'
+import { brokenOff, local } from '../mail/verdict.ts'
 import { withLf } from './line-ends.ts'
 
 export interface PipeRequest {
@@ -14,8 +15,14 @@ export interface PipeRequest {
   /** Beside PATH, all that the program sees. */
   environment: Record<string, string>
   content: AsyncIterable<Uint8Array>
+  /** Aborted: breaks off a program that does not have the whole message yet. */
   signal: AbortSignal
+  /** Aborted: this process stops, so that a program that has it can be waited for no longer than `grace`. */
+  stopping: AbortSignal
 }
+
+/** Milliseconds: a little less than a worker that stops has for attempts past their dot, so that the verdict can still be recorded. */
+const grace = 2500
 
 /** Exit codes that say no for good; every other failure is tried again, as is what the operating system could not do. */
 const permanent: Record<number, string> = {
@@ -24,6 +31,7 @@ const permanent: Record<number, string> = {
 
 const outputKept = 1024
 
+/** The outcome's phase is `policy` when the program was broken off before it had the whole message. Throws when the content cannot be read. */
 export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
   const [program, ...args] = request.command
   const child = spawn(program!, args, {
@@ -40,6 +48,8 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
     child.on('error', (error) => resolve({ code: null, problem: `cannot run ${program}: ${error.message}` }))
     child.on('close', (code, signal) => resolve({ code, problem: signal ? `killed by ${signal}` : null }))
   })
+  let whole = false
+  let broken = false
   let stopped: string | null = null
   const stop = (why: string) => {
     stopped = why
@@ -50,19 +60,33 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
     }
   }
   const timer = setTimeout(() => stop(`still running after ${request.timeout / 1000} s`), request.timeout)
-  const onAbort = () => stop('broken off')
-  request.signal.addEventListener('abort', onAbort, { once: true })
+  const onAbort = () => {
+    if (whole) return
+    broken = true
+    stop('broken off')
+  }
+  let last: NodeJS.Timeout | undefined
+  const onStopping = () => {
+    last = setTimeout(() => stop('this process stopped before it ended; whether it has delivered is unknown'), grace)
+  }
+  request.signal.addEventListener('abort', onAbort)
+  request.stopping.addEventListener('abort', onStopping)
   if (request.signal.aborted) onAbort()
+  if (request.stopping.aborted) onStopping()
   try {
     await feed(child.stdin, withLf(request.content)).catch((error) => {
       stop('the message could not be read')
       throw error
     })
+    whole = true
     const { code, problem } = await ended
+    if (broken && code === null) return brokenOff(`${program}: broken off before it had the whole message`)
     return verdict(program!, code, stopped ?? problem, output.trim())
   } finally {
     clearTimeout(timer)
+    clearTimeout(last)
     request.signal.removeEventListener('abort', onAbort)
+    request.stopping.removeEventListener('abort', onStopping)
   }
 }
 
@@ -78,8 +102,9 @@ async function feed(input: Writable, content: AsyncIterable<Uint8Array>): Promis
 
 function verdict(program: string, code: number | null, problem: string | null, output: string): Outcome {
   const said = output === '' ? '' : `: ${output}`
-  if (problem !== null) return local('deferred', '4.3.0', `${program}: ${problem}${said}`)
+  // What it has started may have been killed after it: it has had its say.
+  if (code === null) return local('deferred', '4.3.0', `${program}: ${problem}${said}`)
   if (code === 0) return local('delivered', '2.0.0', `delivered by ${program}`)
-  const enhanced = permanent[code ?? -1]
+  const enhanced = permanent[code]
   return local(enhanced ? 'bounced' : 'deferred', enhanced ?? '4.3.0', `${program} ended with exit code ${code}${said}`)
 }

@@ -296,5 +296,5 @@ function healthOf(outcomes: Outcome[]): 'well' | 'failing' | 'unknown' {
 function trafficOf(outcomes: Outcome[]): Traffic {
   const count = (status: Outcome['status']) => outcomes.filter((outcome) => outcome.status === status).length
   const said = outcomes.find(({ status }) => status !== 'delivered') ?? outcomes[0]!
-  return { delivered: count('delivered'), deferred: count('deferred'), bounced: count('bounced'), lastAt: new Date(), lastText: said.text.slice(0, 300) }
+  return { delivered: count('delivered'), deferred: count('deferred'), bounced: count('bounced'), lastAt: new Date(postgresTime()), lastText: said.text.slice(0, 300) }
 }

@@ -10,7 +10,7 @@ import { deliverPipe } from './deliver-pipe.ts'
 import type { Opened } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import { expandArguments, expandPath } from './local-address.ts'
-import { local } from '../mail/verdict.ts'
+import { brokenOff, local } from '../mail/verdict.ts'
 import { transferRequest } from './transfer-request.ts'
 import type { AttemptArgument, Attempted } from './types.ts'
 
@@ -37,11 +37,11 @@ async function handToEach(deps: ActivityDeps, delivery: Delivery): Promise<Attem
   for (const { n, forwardPath } of delivery.recipients) {
     const begun = Date.now()
     if (delivery.signal.aborted || !(await delivery.beforeDot([n]))) {
-      result.outcomes[n] = local('deferred', '4.3.2', 'broken off before the delivery', 'policy')
+      result.outcomes[n] = brokenOff('broken off before the delivery')
       continue
     }
-    result.dotSent = true
     const outcome = await handTo(deps, delivery, n, forwardPath)
+    if (outcome.phase === 'local') result.dotSent = true
     result.outcomes[n] = outcome
     result.tries.push(tried(deps, begun, outcome))
   }
@@ -62,7 +62,7 @@ async function handTo(deps: ActivityDeps, { message, signal, again }: Delivery, 
     const command = expandArguments(agent.command, values)
     if (!command) return local('bounced', '5.1.3', 'this address cannot be handed to a program')
     const environment = { SENDER: message.reversePath, RECIPIENT: forwardPath, LOCAL: user, EXTENSION: whole.slice(user.length + 1), DOMAIN: values.domain }
-    return await deliverPipe({ command, timeout: agent.timeout, environment, content, signal })
+    return await deliverPipe({ command, timeout: agent.timeout, environment, content, signal, stopping: deps.stopping })
   }
   return local('deferred', '4.3.5', `${values.domain} is no longer a local domain with this delivery agent`, 'policy')
 }
@@ -70,6 +70,6 @@ async function handTo(deps: ActivityDeps, { message, signal, again }: Delivery, 
 function tried(deps: ActivityDeps, begun: number, outcome: Outcome): HostTry {
   return {
     host: deps.settings.hostname, address: null, port: 0, at: new Date(begun).toISOString(), took: Date.now() - begun, tls: null,
-    phase: 'local', dotSent: true, problem: outcome.status === 'delivered' ? null : outcome.text,
+    phase: 'local', dotSent: outcome.phase === 'local', problem: outcome.status === 'delivered' ? null : outcome.text,
   }
 }

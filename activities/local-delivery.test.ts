@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { after, test } from 'node:test'
 import fc from 'fast-check'
+import { until } from '../test/support/until.ts'
 import { deliverMaildir } from './deliver-maildir.ts'
 import { deliverPipe } from './deliver-pipe.ts'
 import { expandArguments, expandPath } from './local-address.ts'
@@ -32,8 +33,9 @@ test('a path that is no folder defers', async () => {
   assert.deepEqual([(await maildir(join(folder, 'file'))).status, (await maildir(join(folder, 'file'))).enhanced], ['deferred', '4.3.0'])
 })
 
+const never = new AbortController().signal
 const pipe = (script: string, change = {}) => deliverPipe({
-  command: ['/bin/sh', '-c', script], timeout: 5000, environment: { RECIPIENT: 'r@b.test' }, content: content(), signal: new AbortController().signal, ...change,
+  command: ['/bin/sh', '-c', script], timeout: 5000, environment: { RECIPIENT: 'r@b.test' }, content: content(), signal: never, stopping: never, ...change,
 })
 
 test('a program gets the message and decides by its exit code', async () => {
@@ -51,6 +53,34 @@ test('a program that hangs is killed with what it started; one that is missing d
   const outcome = await pipe('sleep 60 & sleep 60', { timeout: 100 })
   assert.match(`${outcome.status} ${outcome.text}`, /deferred.*still running/)
   assert.equal((await pipe('', { command: ['/nonexistent/program'] })).status, 'deferred')
+})
+
+test('a worker that stops waits for a program that has the whole message, but not for ever', async () => {
+  const stop = async (file: string, script: string) => {
+    const stopping = new AbortController()
+    const outcome = pipe(`cat > ${file}.part; mv ${file}.part ${file}; ${script}`, { signal: stopping.signal, stopping: stopping.signal })
+    await until('it has the message', () => existsSync(file))
+    stopping.abort()
+    return await outcome
+  }
+  assert.equal((await stop(join(folder, 'filed'), 'sleep 0.5')).status, 'delivered')
+  assert.match((await stop(join(folder, 'filed-too'), 'exec sleep 60')).text, /stopped before it ended; whether it has delivered is unknown/)
+})
+
+test('one that does not have the whole message is broken off at once, and that counts for nothing', async () => {
+  const stopping = new AbortController()
+  const much = async function* () {
+    yield Buffer.alloc(1_000_000, 'x')
+  }
+  const outcome = pipe(`touch ${join(folder, 'begun')}; exec sleep 60`, { content: much(), signal: stopping.signal, stopping: stopping.signal })
+  await until('it runs', () => existsSync(join(folder, 'begun')))
+  stopping.abort()
+  const { status, phase, text } = await outcome
+  assert.deepEqual([status, phase], ['deferred', 'policy'], text)
+})
+
+test('a program that has ended by itself has had its say, whatever it left running', async () => {
+  assert.equal((await pipe('cat >/dev/null; sleep 60 & exit 0', { timeout: 500 })).status, 'delivered')
 })
 
 test('a fault of the content is thrown, not taken for a delivery', async () => {

@@ -5,6 +5,7 @@ import { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { ConsoleDeps } from '../console/server.ts'
 import { messageControl } from '../console/control.ts'
+import { SubmissionRefused } from '../console/submit.ts'
 import { openIntake } from '../ingress/accept.ts'
 import type { Aliases } from '../ingress/aliases.ts'
 import { createCallout } from '../ingress/callout.ts'
@@ -35,15 +36,9 @@ interface Deps {
 export function consoleApi({ settings, log, aliases, outbox, counters, startMessage, stops }: Deps): ConsoleDeps['api'] {
   const { retry, limits, retention, temporal } = settings
   const names = createRecipients(settings, aliases, createCallout(settings.hostname))
-  let client: Client | null = null
-  // Made when first needed: a process of its own accord speaks with Temporal only for mail.
-  const lazyClient = () => {
-    if (client) return client
-    const connection = lasting(temporal)
-    stops.push(() => connection.close())
-    client = new Client({ connection, namespace: temporal.namespace })
-    return client
-  }
+  const connection = lasting(temporal)
+  stops.push(() => connection.close())
+  const client = new Client({ connection, namespace: temporal.namespace })
   return {
     log,
     version,
@@ -52,20 +47,20 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
       for (const address of addresses) {
         const found = await names.find(address, true)
         counters.count('refused' in found ? 'recipients.refused' : 'recipients.accepted')
-        if ('refused' in found) throw refusal(found.refused.code, `${address}: ${found.refused.lines.join(' ')}`)
-        if (recipients.length + found.addresses.length > mostRecipients) throw refusal(550, 'Too many recipients for one message, with those that aliases stand for')
+        if ('refused' in found) throw new SubmissionRefused(found.refused.code, `${address}: ${found.refused.lines.join(' ')}`)
+        if (recipients.length + found.addresses.length > mostRecipients) throw new SubmissionRefused(550, 'Too many recipients for one message, with those that aliases stand for')
         addRecipients(recipients, address, found.addresses, { notify: [], orcpt: null })
       }
       return recipients
     },
     async submit(sql, { content, envelope, origin, sendAt, lifetime }) {
-      if (outbox.full()) throw refusal(451, 'Too many messages wait; try again later')
+      if (outbox.full()) throw new SubmissionRefused(451, 'Too many messages wait; try again later')
       const intake = openIntake({ settings, sql, log, store: (message) => acceptMessage(sql, message) }, { binary: false, submission: true, lifetime })
       await intake.write(content)
       const taken = await intake.commit(envelope, origin, sendAt)
       if ('refused' in taken) {
         counters.count('messages.refused')
-        throw refusal(taken.refused.code, taken.refused.lines.join(' '))
+        throw new SubmissionRefused(taken.refused.code, taken.refused.lines.join(' '))
       }
       const { id } = taken
       log.info({ id, from: envelope.reversePath, nrcpt: envelope.recipients.length, client: origin.clientAddress, user: origin.user }, 'accepted')
@@ -80,7 +75,7 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
     wake(id) {
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
-    control: messageControl(lazyClient, temporal.taskQueue),
+    control: messageControl(client, temporal.taskQueue),
     routing: settings,
     maximalRecipients: limits.recipients,
     // Base64 and JSON make a message larger than it will be.
@@ -89,9 +84,4 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
     resumeOver: settings.destinations.resumeOver,
     lifetimeOf: (reversePath, user) => queueLifetime(reversePath, user, retry),
   }
-}
-
-/** As the API answers it: with the status that fits the SMTP code. */
-function refusal(responseCode: number, text: string): Error {
-  return Object.assign(new Error(text), { responseCode })
 }

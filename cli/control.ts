@@ -52,7 +52,7 @@ export async function control(file: string | undefined, action: ControlAction, i
     if (options.dryRun) return await preview(sql, filter, action, count, options)
     if (!options.yes && ids.length === 0) await confirm(action, count)
     const result = await withTemporal(settings, async (client) =>
-      await inPages(sql, filter, count, wanted, messageControl(() => client, settings.temporal.taskQueue)))
+      await inPages(sql, filter, count, wanted, messageControl(client, settings.temporal.taskQueue)))
     if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
     else print(action, result)
     if (result.refused.length > 0) process.exitCode = 1

@@ -42,6 +42,7 @@ export async function suspend(file: string | undefined, given: string, options: 
   const name = await withDatabase(settings, async (sql) => {
     const name = await nameOf(sql, given)
     await suspendDestination(sql, name, options.for, options.who, options.why)
+    await releaseWaiting(sql, name, settings.destinations.resumeOver, options.for)
     return name
   })
   console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)

@@ -38,7 +38,7 @@ export async function replay(file: string | undefined, id: string | undefined, o
     const to = options.to === undefined ? undefined : await expand(sql, settings, options.to)
     const { recipient, sender, reply, since, dead } = options
     const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since, dead }
-    const found = await findFailed(sql, filter, id)
+    const found = await findFailed(sql, filter, { id })
     if (found.length === 0) {
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
@@ -78,14 +78,14 @@ async function replayAll(
   const ready = found.filter((message) => !message.released)
   const { retry, retention } = settings
   const { who, why, rate = 0 } = options
-  const begun = Date.now()
+  const begun = performance.now()
   let told = begun
   for (const [i, { id, reversePath, user }] of ready.entries()) {
     const lifetime = queueLifetime(reversePath, user, retry)
-    const at = rate === 0 ? undefined : new Date(begun + i * rate)
-    await replayMessage(sql, { ...filter, id, who, why, at, nextHop, to, lifetime, retention })
-    if (Date.now() - told >= 1000) {
-      told = Date.now()
+    const now = performance.now()
+    await replayMessage(sql, { ...filter, id, who, why, after: Math.max(0, begun + i * rate - now), nextHop, to, lifetime, retention })
+    if (now - told >= 1000) {
+      told = now
       process.stderr.write(`${i + 1} of ${ready.length}\n`)
     }
   }

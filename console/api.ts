@@ -13,7 +13,7 @@ import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
 import type { Routing } from './next-hops.ts'
 import { replayRoutes } from './replays.ts'
-import { type FindRecipients, type Submission, type Submit, submitRoutes } from './submit.ts'
+import { type FindRecipients, type Submission, SubmissionRefused, type Submit, submitRoutes } from './submit.ts'
 
 export interface ApiDeps {
   sql: Sql
@@ -70,9 +70,9 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   app.doc31('/v1/openapi.json', { openapi: '3.1.0', info: { title: 'Everpost', version: deps.version }, security: [{ bearer: [] }] })
   app.notFound((context) => context.json({ error: 'there is nothing here; /v1/openapi.json tells what there is' }, 404))
   app.onError((error, context) => {
-    const { responseCode, message } = error as Error & { responseCode?: number }
+    const { message } = error
     // An SMTP refusal says the same over HTTP.
-    if (responseCode !== undefined) return context.json({ error: message }, responseCode === 552 ? 413 : responseCode < 500 ? 503 : 422)
+    if (error instanceof SubmissionRefused) return context.json({ error: message }, error.code === 552 ? 413 : error.code < 500 ? 503 : 422)
     if (error instanceof ControlUnanswered) return context.json({ error: message }, 503)
     if (error instanceof RangeError) return context.json({ error: message }, 422)
     if (error instanceof HTTPException) return context.json({ error: message }, error.status)

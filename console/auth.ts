@@ -6,11 +6,16 @@ import { findToken, type TokenScope } from '../store/tokens.ts'
 
 export type ApiEnvironment = { Variables: { token: { name: string; scopes: TokenScope[] } } }
 
+/** The token that a request brings; null: none that is valid now. */
+export async function tokenOf(sql: Sql, context: Context): Promise<ApiEnvironment['Variables']['token'] | null> {
+  const given = /^Bearer +([\w-]+)$/i.exec(context.req.header('authorization') ?? '')?.[1]
+  return given === undefined ? null : await findToken(sql, given)
+}
+
 /** Lets only valid tokens pass. */
 export function bearer(sql: Sql): MiddlewareHandler<ApiEnvironment> {
   return async (context, next) => {
-    const given = /^Bearer +([\w-]+)$/i.exec(context.req.header('authorization') ?? '')?.[1]
-    const token = given === undefined ? null : await findToken(sql, given)
+    const token = await tokenOf(sql, context)
     if (!token) {
       context.header('www-authenticate', 'Bearer realm="everpost"')
       return context.json({ error: 'a valid bearer token is needed; make one with: everpost token create' }, 401)

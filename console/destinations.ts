@@ -31,6 +31,7 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
     if (action === 'suspend') {
       if (time === undefined) return context.json({ error: 'suspend needs time, in milliseconds' }, 422) as never
       await suspendDestination(sql, name, time, who, why)
+      await releaseWaiting(sql, name, resumeOver, time)
       return context.json({ woken: 0 }, 200) as never
     }
     if (action === 'limit') {

@@ -4,8 +4,9 @@ import { randomBytes } from 'node:crypto'
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { streamSSE } from 'hono/streaming'
 import { cursorPattern, endStream, presentCursor, readEvents, renewStream } from '../store/events.ts'
+import { inRounds } from '../store/rounds.ts'
 import type { ApiDeps } from './api.ts'
-import { type ApiEnvironment, needs } from './auth.ts'
+import { type ApiEnvironment, needs, tokenOf } from './auth.ts'
 import { answers } from './routes.ts'
 import { eventSchema, idSchema } from './schemas.ts'
 
@@ -24,7 +25,10 @@ const route = createRoute({
   responses: { 200: { description: 'A stream.', content: { 'text/event-stream': { schema: eventSchema } } }, ...answers(401, 403, 422, 503) },
 })
 
-const pause = 300
+/** Milliseconds between two looks for events, and between two at the token, when the stream is renewed as well. */
+const [pause, renewal] = [300, 5000]
+/** Milliseconds without an event after which something is sent all the same: it finds out whether anyone still listens. */
+const silence = 15_000
 /** Seconds for which events are written though the stream that wanted them may have ended. */
 const kept = 60
 
@@ -33,25 +37,40 @@ export function eventRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, log, stoppi
     const { message, once } = context.req.valid('query')
     const last = context.req.valid('header')['last-event-id']
     const name = `stream-${randomBytes(6).toString('hex')}`
-    let renewedAt = Date.now()
     await renewStream(sql, name, kept)
     let at = last ?? (await presentCursor(sql))
     return streamSSE(context, async (stream) => {
+      let valid = true
+      // By itself: a client that reads slowly, or always finds more to read, must miss nothing either.
+      const renewing = inRounds({
+        interval: renewal,
+        async round() {
+          valid = (await tokenOf(sql, context)) !== null
+          if (valid) await renewStream(sql, name, kept)
+          return false
+        },
+        trouble: (error) => log.warn({ error: String(error) }, 'an event stream was not renewed; tried again'),
+      })
+      const open = () => valid && !stream.aborted && !stopping.aborted
+      let sentAt = performance.now()
       try {
-        while (!stream.aborted && !stopping.aborted) {
+        while (open()) {
           const events = await readEvents(sql, at, 500, message)
-          for (const event of events) await stream.writeSSE({ id: event.cursor, event: event.event, data: JSON.stringify(event) })
+          for (const event of events) {
+            if (!open()) break
+            await stream.writeSSE({ id: event.cursor, event: event.event, data: JSON.stringify(event) })
+            sentAt = performance.now()
+          }
           at = events.at(-1)?.cursor ?? at
           if (events.length > 0) continue
           if (once === 'true') break
           await stream.sleep(pause)
-          if (Date.now() - renewedAt < (kept * 1000) / 4) continue
-          renewedAt = Date.now()
-          await renewStream(sql, name, kept)
-          // A comment: it finds out whether anyone still listens.
+          if (performance.now() - sentAt < silence) continue
+          sentAt = performance.now()
           await stream.write(': alive\n\n')
         }
       } finally {
+        await renewing.stop()
         await endStream(sql, name).catch((error) => log.warn({ error: String(error) }, 'an event stream was not ended; it lapses'))
       }
     }) as never

@@ -4,10 +4,12 @@ import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
 import { canonicalDomain } from '../mail/address.ts'
 import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
 import { chooseMessages, choosesRecipients, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { readMessage } from '../store/messages.ts'
 import { listQueue } from '../store/queue.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
+import { controlAll } from './control.ts'
 import { byNextHop } from './next-hops.ts'
 import { answers, idParameter, jsonBody, ok } from './routes.ts'
 import { actedSchema, actionSchema, bulkActedSchema, bulkActionSchema, type FilterInput, messageSchema, queueQuerySchema, queueSchema } from './schemas.ts'
@@ -29,8 +31,6 @@ const actAll = createRoute({
   method: 'post', path: '/v1/actions', summary: 'The same on all that match', tags: ['actions'], middleware: [needs('control')] as const,
   request: { body: jsonBody(bulkActionSchema) }, responses: { ...ok('What was done.', bulkActedSchema), ...answers(400, 401, 403, 415, 422, 503) },
 })
-
-const sideBySide = 40
 
 export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, routing }: ApiDeps): void {
   const filterOf = async ({ ids, sender, recipient, domain, nextHop, before, status, reply }: FilterInput): Promise<QueueFilter> => ({
@@ -58,7 +58,7 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const request = requestOf(action, context.get('token').name, rest)
     const fault = refusalOf(request)
     if (fault) return context.json({ error: fault }, 422) as never
-    if ((await sql`select from messages where id = ${id}`).length === 0) return context.json({ error: `there is no message ${id}` }, 404) as never
+    if (!(await readMessage(sql, id))) return context.json({ error: `there is no message ${id}` }, 404) as never
     const result = await control(id, request)
     return ('refused' in result ? context.json({ error: result.refused }, 409) : context.json(result, 200)) as never
   })
@@ -70,17 +70,9 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const fault = refusalOf(request) ?? (isEmpty(filter) ? "the filter is empty; sender '*' means every message" : null)
     if (fault) return context.json({ error: fault }, 422) as never
     const [matched, chosen] = await Promise.all([countMatching(sql, filter), chooseMessages(sql, filter, after, limit)])
-    const refused: { id: string; error: string }[] = []
-    let done = 0
-    const waiting = (dryRun ? [] : chosen).values()
-    await Promise.all(Array.from({ length: sideBySide }, async () => {
-      for (const { id, recipients } of waiting) {
-        const result = await control(id, byRecipient(action) && choosesRecipients(filter) ? { ...request, recipients } : request)
-        if ('refused' in result) refused.push({ id, error: result.refused })
-        else done++
-      }
-    }))
-    return context.json({ matched, done, refused, last: chosen.at(-1)?.id ?? null }, 200) as never
+    const asked = chosen.map(({ id, recipients }) => ({ id, request: byRecipient(action) && choosesRecipients(filter) ? { ...request, recipients } : request }))
+    const { done, refused, last } = dryRun ? { done: 0, refused: [], last: asked.at(-1)?.id ?? null } : await controlAll(control, asked)
+    return context.json({ matched, done, refused, last }, 200) as never
   })
 }
 

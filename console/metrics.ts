@@ -3,6 +3,7 @@
 
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HostTry, Status } from '../mail/outcome.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { Sql } from '../store/database.ts'
 import { type Figures, readFigures } from '../store/figures.ts'
 
@@ -36,8 +37,8 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
   let readAt = 0
   /** null while the database is away: what this process has counted is told all the same. */
   async function figures(): Promise<Figures | null> {
-    if (!read || Date.now() - readAt > kept) {
-      readAt = Date.now()
+    if (!read || performance.now() - readAt > kept) {
+      readAt = performance.now()
       read = readFigures(sql)
     }
     return await read.catch(() => {
@@ -65,7 +66,7 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
   }
   gauge('queue_messages', 'Messages queued', ({ queued }) => queued)
   gauge('queue_held_messages', 'Messages on hold', ({ held }) => held)
-  gauge('queue_oldest_seconds', 'Age of the oldest message queued', ({ oldest }) => (oldest ? (Date.now() - oldest.getTime()) / 1000 : 0))
+  gauge('queue_oldest_seconds', 'Age of the oldest message queued', ({ oldest }) => (oldest ? (postgresTime() - oldest.getTime()) / 1000 : 0))
   gauge('outbox_messages', 'Messages accepted whose workflow has not run yet', ({ outbox }) => outbox)
   gauge('destinations_suspended', 'Destinations suspended by an operator or a rule', ({ suspended }) => suspended)
   gauge('destinations_circuit_open', 'Destinations that are only probed, since they failed', ({ circuits }) => circuits)

@@ -1,6 +1,7 @@
 // The pieces that the page for people is made of. All text passes through `html`, which escapes it.
 
 import { html } from 'hono/html'
+import { postgresTime } from '../store/clock.ts'
 import type { QueueRow } from '../store/queue.ts'
 import type { RecipientRow } from '../store/recipients.ts'
 import { address, moment, span, stamp, whenNext, whom } from './format.ts'
@@ -44,8 +45,8 @@ export function choice(name: string, label: string, values: readonly string[], c
 export function queueTable(rows: QueueRow[]): Html {
   if (rows.length === 0) return html`<p>Nothing that is queued matches.</p>`
   return html`<table><thead><tr><th>Id<th>Age<th>From<th>To<th>Next<th>Last reply</tr></thead><tbody>${rows.map((row) => html`
-    <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(Date.now() - row.acceptedAt.getTime())}<td class="text">${address(row.reversePath)}
-    <td class="text">${whom(row)}<td>${whenNext(row)}
+    <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(postgresTime() - row.acceptedAt.getTime())}<td class="text">${address(row.reversePath)}
+    <td class="text">${whom(row)}<td>${whenNext(row, postgresTime())}
     <td class="text">${row.waits ?? row.outcome?.text ?? ''}</tr>`)}</tbody></table>`
 }
 

@@ -3,8 +3,8 @@
 import type { OpenAPIHono } from '@hono/zod-openapi'
 import { html } from 'hono/html'
 import { canonicalDomain } from '../mail/address.ts'
-import { controlActions, type ControlAction, refusalOf } from '../mail/control.ts'
-import { faultOf } from '../store/control.ts'
+import { controlActions, type ControlAction, faultOf, refusalOf } from '../mail/control.ts'
+import { postgresTime } from '../store/clock.ts'
 import { readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
@@ -99,7 +99,7 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     return context.html(layout('Destinations', who, html`
       <table><thead><tr><th>Destination<th>Queued<th>Delivered<br>in the last hour<th>Deferred<th>Bounced<th>State<th></tr></thead><tbody>${names.map((name) => {
         const [row, known] = [rows.find((each) => each.name === name), byName.get(name)]
-        const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > Date.now()
+        const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > postgresTime()
         const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${[known.suspendedBy, known.suspendedWhy].filter(Boolean).join(': ')}`
           : known?.circuitUntil ? `only probed: ${known.circuitWhy}` : ''
         const resume = suspended || known?.circuitUntil ? html`<button name="action" value="resume">resume</button>` : ''
@@ -114,7 +114,10 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const body = await context.req.parseBody()
     const name = String(body['name'] ?? '')
     const who = `token:${context.get('token').name}`
-    if (name !== '' && body['action'] === 'suspend') await suspendDestination(sql, name, hour, who, '')
+    if (name !== '' && body['action'] === 'suspend') {
+      await suspendDestination(sql, name, hour, who, '')
+      await releaseWaiting(sql, name, deps.resumeOver, hour)
+    }
     if (name !== '' && body['action'] === 'resume') {
       await resumeDestination(sql, name, who)
       await releaseWaiting(sql, name, deps.resumeOver)

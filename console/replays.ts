@@ -17,23 +17,26 @@ const route = createRoute({
 
 export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, findRecipients, wake, lifetimeOf, retention }: ApiDeps): void {
   app.openapi(route, async (context) => {
-    const { id, sender, recipient, domain, reply, since, dead, nextHop, to, why, dryRun, perSecond } = context.req.valid('json')
+    const { id, sender, recipient, domain, reply, since, dead, nextHop, to, why, dryRun, perSecond, limit, after, released } = context.req.valid('json')
+    const everything = [id, sender, recipient, domain, reply, since].every((value) => value === undefined) && !dead
+    if (everything) return context.json({ error: "the filter is empty; sender '*' means every message" }, 422) as never
     if (typeof nextHop === 'string') parseNextHop(nextHop)
     const instead = to === undefined ? undefined : (await findRecipients([to])).map(({ forwardPath }) => forwardPath)
     const filter = { sender, recipient, reply, dead, domain: domain && canonicalDomain(domain), since: since === undefined ? undefined : new Date(since) }
-    const found = await findFailed(sql, filter, id)
+    const found = await findFailed(sql, filter, { id, after, limit, released: released || id !== undefined })
     const messages = found.map(({ id, recipients, failedAt, released }) => ({ id, recipients, failedAt, released }))
     const ready = dryRun ? [] : found.filter((message) => !message.released)
-    const begun = Date.now()
+    const begun = performance.now()
     for (const [i, message] of ready.entries()) {
-      const at = perSecond === undefined ? undefined : new Date(begun + (i * 1000) / perSecond)
+      const due = perSecond === undefined ? 0 : (i * 1000) / perSecond
       await replayMessage(sql, {
-        ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, at, nextHop, to: instead,
+        ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, nextHop, to: instead,
+        after: Math.max(0, begun + due - performance.now()),
         lifetime: lifetimeOf(message.reversePath, message.user), retention,
       })
       // What is due later is started by the outbox.
-      if (at === undefined || at.getTime() < Date.now() + 1000) wake(message.id)
+      if (due < 1000) wake(message.id)
     }
-    return context.json({ replayed: ready.length, messages }, 200) as never
+    return context.json({ replayed: ready.length, messages, last: messages.at(-1)?.id ?? null }, 200) as never
   })
 }

@@ -142,29 +142,35 @@ const actionParts = {
 export const actionSchema = z
   .strictObject({ ...actionParts, recipients: z.array(z.int().min(0).max(1_000_000)).min(1).max(1000).optional().openapi({ description: 'Positions in the envelope; left out: all.' }) })
   .openapi('Action')
+const paging = {
+  limit: z.int().min(1).max(10_000).default(1000).openapi({ description: 'At most so many messages in this request, oldest first.' }),
+  after: idSchema.optional().openapi({ description: 'Go on after this id: `last` of the answer before.' }),
+}
 export const bulkActionSchema = z
-  .strictObject({
-    ...actionParts, filter: filterSchema, dryRun: z.boolean().default(false),
-    limit: z.int().min(1).max(10_000).default(1000).openapi({ description: 'At most so many messages in this request, oldest first.' }),
-    after: idSchema.optional().openapi({ description: 'Go on after this id: `last` of the answer before.' }),
-  })
+  .strictObject({ ...actionParts, filter: filterSchema, dryRun: z.boolean().default(false), ...paging })
   .openapi('BulkAction')
 export const actedSchema = z.object({ changed: z.array(z.string()), count: z.int(), busy: z.array(z.string()) }).openapi('Acted')
 export const bulkActedSchema = z
-  .object({ matched: z.int(), done: z.int(), refused: z.array(z.object({ id: idSchema, error: z.string() })), last: idSchema.nullable() })
+  .object({
+    matched: z.int(), done: z.int(), last: idSchema.nullable().openapi({ description: 'The last that was asked.' }),
+    refused: z.array(z.object({ id: idSchema, error: z.string() })).openapi({ description: 'Those, too, that did not answer.' }),
+  })
   .openapi('BulkActed')
 
 export const replaySchema = z
   .strictObject({
-    id: idSchema.optional().openapi({ description: 'One message; left out: all that match.' }),
+    id: idSchema.optional().openapi({ description: 'One message; left out: all that match what must then be given.' }),
     sender: word.optional(), recipient: word.optional(), domain: word.optional(), reply: word.optional(), since: moment.optional(),
     dead: z.boolean().optional().openapi({ description: 'Only dead letters: nobody could be told.' }),
     nextHop: word.nullable().optional(), to: addressSchema.optional(), why, dryRun: z.boolean().default(false),
-    perSecond: z.number().positive().max(10_000).optional(),
+    perSecond: z.number().positive().max(10_000).optional(), ...paging,
+    released: z.boolean().default(false).openapi({ description: 'Tell also of those that match and whose body is no longer kept, so that they cannot be queued again.' }),
   })
   .openapi('Replay')
 export const replayedSchema = z
-  .object({ replayed: z.int(), messages: z.array(z.object({ id: idSchema, recipients: z.array(z.string()), failedAt: time, released: z.boolean() })) })
+  .object({
+    replayed: z.int(), messages: z.array(z.object({ id: idSchema, recipients: z.array(z.string()), failedAt: time, released: z.boolean() })), last: idSchema.nullable(),
+  })
   .openapi('Replayed')
 
 export const destinationsSchema = z

@@ -18,8 +18,12 @@ export interface ConsoleDeps {
 
 export interface Console {
   port: number
+  /** No new connections; requests under way are answered, for at most two seconds. */
   stop(): Promise<void>
 }
+
+/** Milliseconds for requests under way when it stops: what a submission has committed must still be said. */
+const grace = 2000
 
 /** Serves `/healthz` (the process answers), `/readyz` (the database does, too; 503 when not), `/metrics`, the API and the page for people. */
 export async function startConsole(deps: ConsoleDeps): Promise<Console> {
@@ -37,12 +41,21 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
   pageRoutes(app, { ...deps.api, sql: deps.sql })
   if (!deps.metrics.open) app.use('/metrics', bearer(deps.sql), needs('metrics'))
   app.get('/metrics', async (context) => context.body(await deps.metrics.text(), 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' }))
+  // With the last answer its connection ends, rather than wait for another request.
+  const answer: typeof app.fetch = async (...request) => {
+    const response = await app.fetch(...request)
+    if (stopping.signal.aborted) response.headers.set('connection', 'close')
+    return response
+  }
   return await new Promise((resolve, reject) => {
-    const server = serve({ fetch: app.fetch, hostname: deps.address, port: deps.port, serverOptions: { maxHeaderSize: 64 * 1024 } }, (info) => {
+    const server = serve({ fetch: answer, hostname: deps.address, port: deps.port, serverOptions: { maxHeaderSize: 64 * 1024 } }, (info) => {
       resolve({ port: info.port, stop: () => new Promise((done) => {
         stopping.abort()
-        server.close(() => done())
-        if ('closeAllConnections' in server) server.closeAllConnections()
+        const last = setTimeout(() => 'closeAllConnections' in server && server.closeAllConnections(), grace)
+        server.close(() => {
+          clearTimeout(last)
+          done()
+        })
       }) })
     })
     server.on('error', (error: NodeJS.ErrnoException) => {

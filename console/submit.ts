@@ -6,6 +6,7 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import type { Context } from 'hono'
 import { isAscii } from '../mail/address.ts'
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts'
+import { postgresTime } from '../store/clock.ts'
 import type { Sql } from '../store/database.ts'
 import { submitOnce } from '../store/submissions.ts'
 import type { ApiDeps } from './api.ts'
@@ -23,7 +24,17 @@ export interface Submission {
   lifetime: number
 }
 
-/** Stores the message by way of `sql`, which may be a transaction; throws a refusal with an SMTP reply code. */
+/** A submission is not taken; `code`: as SMTP would reply. */
+export class SubmissionRefused extends Error {
+  readonly code: number
+
+  constructor(code: number, text: string) {
+    super(text)
+    this.code = code
+  }
+}
+
+/** Stores the message by way of `sql`, which may be a transaction; throws SubmissionRefused. */
 export type Submit = (sql: Sql, submission: Submission) => Promise<string>
 /** Recipients of the envelope, for the addresses that were given: aliases are followed, as at RCPT. Throws as Submit does. */
 export type FindRecipients = (addresses: string[]) => Promise<Recipient[]>
@@ -68,7 +79,7 @@ export function submitRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, submit, fi
     if (to.length === 0) return context.json({ error: 'there is no recipient: give to, cc or bcc' }, 422)
     if (to.length > maximalRecipients) return context.json({ error: `more than ${maximalRecipients} recipients (settings: limits.recipients)` }, 422)
     const sendAt = given.sendAt === undefined ? null : new Date(given.sendAt)
-    if (sendAt && sendAt.getTime() > Date.now() + year) return context.json({ error: 'sendAt is more than a year ahead' }, 422)
+    if (sendAt && sendAt.getTime() > postgresTime() + year) return context.json({ error: 'sendAt is more than a year ahead' }, 422)
     const { name } = context.get('token')
     const user = `token:${name}`
     const most = lifetimeOf(from, user)

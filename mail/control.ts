@@ -70,9 +70,15 @@ export function refusalOf(request: ControlRequest, held?: boolean): string | nul
   if (action === 'set-lifetime' && !(Number.isInteger(lifetime) && lifetime! >= 60_000 && lifetime! <= 366 * day)) {
     return 'a queue lifetime is from one minute to 366 days'
   }
-  if (held === true && action === 'hold') return 'it is on hold already'
-  if (held === true && action === 'retry') return 'it is on hold; release it, then it is tried at once'
-  if (held === false && action === 'release') return 'it is not on hold'
+  return held === undefined ? null : faultOf({ state: 'queued', held }, action)
+}
+
+/** Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. */
+export function faultOf({ state, held }: { state: string; held: boolean }, action: ControlAction): string | null {
+  if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
+  if (action === 'hold' && held) return 'it is on hold already'
+  if (action === 'release' && !held) return 'it is not on hold'
+  if (action === 'retry' && held) return 'it is on hold; release it, then it is tried at once'
   return null
 }
 

@@ -73,6 +73,11 @@ export function expandedTo(addresses: number): Outcome {
   return local('delivered', '2.0.0', `an alias that stands for ${addresses} addresses: the message goes to each of them`, 'queue')
 }
 
+/** What an operator's word comes to. */
+export function byOperator(what: 'returned' | 'dropped', why: string): Outcome {
+  return local('bounced', '5.0.0', `${what} by the operator${why ? `: ${why}` : ''}`, 'queue')
+}
+
 /** No attempt could be made, or it was broken off before the wire: the backoff does not advance. */
 export function brokenOff(text: string): Outcome {
   return local('deferred', '4.3.2', text, 'policy')

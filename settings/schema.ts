@@ -185,7 +185,8 @@ export const settingsSchema = z.strictObject({
       .describe('Who is told when mail without a sender fails (a bounce of a bounce); empty: nobody, it stays as a dead letter.'),
   }).describe('Delivery status notifications (RFC 3461).'),
   destinations: section({
-    concurrency: count(50).describe('Attempts at a time of one process to a destination that is slow (they last longer than `transfer.fastLane`) and has no limit of its own. All such destinations together may have half of `worker.activities`.'),
+    concurrency: count(50).describe('Attempts at a time of one process to a destination that is slow (they last longer than `transfer.fastLane`) and has no limit of its own.'
+      + ' All such destinations together may have half of `worker.activities`.'),
     limits: z.array(z.strictObject({
       destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
       concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),

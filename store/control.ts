@@ -1,9 +1,8 @@
 // What operators do to a queued message: each action one transaction that changes the rows and records who, when and why.
 
-import { byRecipient, type ControlAction, type ControlRequest, type ControlResult } from '../mail/control.ts'
-import type { Outcome } from '../mail/outcome.ts'
+import { byRecipient, type ControlAction, type ControlRequest, type ControlResult, faultOf } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
-import { printable } from '../mail/reply.ts'
+import { byOperator } from '../mail/verdict.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
 import { readProgress, type Retention, settleProgress } from './recipients.ts'
@@ -70,15 +69,6 @@ async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known |
 async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNullable<Known['before']>): Promise<Controlled> {
   const changed = recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold)
   return { result: { changed, count, busy }, progress: await readProgress(tx, id) }
-}
-
-/** Why a message in this state cannot have it; null: it can. */
-export function faultOf({ state, held }: Pick<Known, 'state' | 'held'>, action: ControlAction): string | null {
-  if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
-  if (action === 'hold' && held) return 'it is on hold already'
-  if (action === 'release' && !held) return 'it is not on hold'
-  if (action === 'retry' && held) return 'it is on hold; release it, then it is tried at once'
-  return null
 }
 
 /** Actions that an attempt under way must not outrun. */
@@ -152,13 +142,13 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>>
   },
   async bounce(tx, { id, recipients, request }) {
     return paths(await tx`
-      update recipients r set state = 'bouncing', outcome = ${tx.json(byOperator('returned', request) as never)}, leased_until = null
+      update recipients r set state = 'bouncing', outcome = ${tx.json(byOperator('returned', request.why) as never)}, leased_until = null
       where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
       returning forward_path as path`)
   },
   async drop(tx, { id, recipients, request }) {
     return paths(await tx`
-      update recipients r set state = 'bounced', dropped = true, outcome = ${tx.json(byOperator('dropped', request) as never)}, settled_at = now(),
+      update recipients r set state = 'bounced', dropped = true, outcome = ${tx.json(byOperator('dropped', request.why) as never)}, settled_at = now(),
         leased_until = null
       where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
       returning forward_path as path`)
@@ -180,10 +170,4 @@ async function queuedPaths(tx: Sql, id: string): Promise<string[]> {
 
 function paths(rows: Iterable<unknown>): string[] {
   return [...(rows as Iterable<{ path: string }>)].map((row) => row.path)
-}
-
-/** What an operator's word comes to, as an outcome. */
-export function byOperator(what: 'returned' | 'dropped', { why }: ControlRequest): Outcome {
-  const text = printable(`${what} by the operator${why ? `: ${why}` : ''}`).replaceAll('\n', ' ')
-  return { status: 'bounced', phase: 'queue', enhanced: '5.0.0', reply: null, text, host: null, address: null, tls: null }
 }

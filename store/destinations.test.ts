@@ -83,6 +83,15 @@ test('what waited is due spread over the time given, its workflows are woken the
   assert.ok(due.at(-1)! - due[0]! > spread / 3, String(due))
   for (const { id, due, drive } of rows) if (id !== other) assert.equal(drive?.getTime(), due.getTime())
   assert.ok(rows.find(({ id }) => id === other)!.due.getTime() - released > hour / 2)
+
+  await releaseWaiting(sql, 'other.test', 1, hour / 4)
+  await releaseWaiting(sql, 'moved.test', 1, hour / 4)
+  const after = await sql<typeof rows>`
+    select m.id, r.next_attempt_at as due, m.drive_at as drive from messages m join recipients r on r.message_id = m.id where m.id = any(${[...ids, other]}) order by m.id`
+  const minutes = (at: Date) => Math.round((at.getTime() - released) / 60_000)
+  assert.deepEqual(after.filter(({ id }) => id === other).map(({ due, drive }) => [minutes(due), minutes(drive!)]), [[15, 15]])
+  const before = new Map(rows.map(({ id, due }) => [id, due.getTime()]))
+  assert.ok(after.every(({ id, due }) => id === other || due.getTime() === before.get(id)), 'what is due sooner stays so')
 })
 
 test('a destination that says nothing any more is forgotten; one with a limit, a suspension, its recent end, or an open circuit that is probed or waited for is not', async () => {

@@ -46,7 +46,10 @@ export async function canonicalName(sql: Sql, given: string): Promise<{ name: st
   return { name: row?.name ?? lower, known: row !== undefined }
 }
 
-/** `time`: milliseconds. `lengthen`: one that lasts longer stays as it is, since it is another's word. */
+/**
+ * `time`: milliseconds. What has been put off to the end of a suspension that lasted longer comes back when it is told to: releaseWaiting.
+ * `lengthen`: one that lasts longer stays as it is, since it is another's word.
+ */
 export async function suspendDestination(sql: Sql, name: string, time: number, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
     with changed as (
@@ -141,20 +144,20 @@ export async function closeCircuit(sql: Sql, name: string): Promise<void> {
 }
 
 /**
- * Lets what waits for a destination come, spread over so many milliseconds: each recipient is due at its time, and the outbox
- * wakes its workflow then. Returns how many messages.
+ * Lets what waits for a destination come, spread over so many milliseconds, from `after` milliseconds on: each recipient is due at its
+ * time, if it was not sooner, and the outbox wakes its workflow then. Returns how many messages.
  */
-export async function releaseWaiting(sql: Sql, name: string, spread: number): Promise<number> {
+export async function releaseWaiting(sql: Sql, name: string, spread: number, after = 0): Promise<number> {
   const rows = await sql`
     with waiting as (
-      select distinct message_id, now() + random() * ${spread}::float8 * interval '1 millisecond' as at
+      select distinct message_id, now() + (${after}::float8 + random() * ${spread}::float8) * interval '1 millisecond' as at
       from (select distinct message_id from recipients where destination = ${name} and state = 'queued' and waits is not null) r
     ),
     due as (
       update recipients r set next_attempt_at = least(r.next_attempt_at, w.at) from waiting w
       where r.message_id = w.message_id and r.destination = ${name} and r.state = 'queued' and r.waits is not null
     )
-    update messages m set drive_at = w.at from waiting w where m.id = w.message_id and m.state = 'queued' and m.held_at is null returning m.id`
+    update messages m set drive_at = least(m.drive_at, w.at) from waiting w where m.id = w.message_id and m.state = 'queued' and m.held_at is null returning m.id`
   return rows.length
 }
 

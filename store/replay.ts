@@ -46,22 +46,34 @@ function failed(sql: Sql, { domain, recipient, sender, reply, since, dead, given
     ${dead ? sql`and r.dead_letter` : sql``}`
 }
 
-/** Messages with failed recipients that match, oldest failure first. */
-export async function findFailed(sql: Sql, filter: ReplayFilter, id?: string): Promise<Failed[]> {
+export interface FailedPage {
+  /** This message alone. */
+  id?: string | undefined
+  /** Go on after this id. */
+  after?: string | undefined
+  /** At most so many messages. */
+  limit?: number | undefined
+  /** Also those whose body is gone; true unless it is said otherwise. */
+  released?: boolean | undefined
+}
+
+/** Messages with failed recipients that match, oldest first. */
+export async function findFailed(sql: Sql, filter: ReplayFilter, { id, after, limit, released = true }: FailedPage = {}): Promise<Failed[]> {
   return await sql<Failed[]>`
     select m.id, m.reverse_path as "reversePath", m.origin ->> 'user' as "user", array_agg(r.forward_path order by r.n) as recipients,
            max(r.settled_at) as "failedAt", m.body_released_at is not null as released
     from recipients r join messages m on m.id = r.message_id
     where ${failed(sql, { ...filter, given: id !== undefined })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
-    group by m.id order by max(r.settled_at)`
+      ${after === undefined ? sql`` : sql`and m.id > ${after}`} ${released ? sql`` : sql`and m.body_released_at is null`}
+    group by m.id order by m.id limit ${limit ?? null}::bigint`
 }
 
 export interface ReplayRequest extends ReplayFilter {
   id: string
   who: string
   why: string
-  /** When to try, for a replay at a rate; undefined: at once. */
-  at?: Date | undefined
+  /** Milliseconds until it is tried, for a replay at a rate; 0 by default. */
+  after?: number | undefined
   /** Next hop by the operator's word; null: as the settings and DNS say; undefined: as before. */
   nextHop?: string | null | undefined
   /** Other recipients, aliases followed, to stand for those that failed. */
@@ -75,7 +87,8 @@ export interface ReplayRequest extends ReplayFilter {
 export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<string[]> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
-    const { id, at = new Date(), to, nextHop } = request
+    const { id, after = 0, to, nextHop } = request
+    const at = tx`now() + ${after}::float8 * interval '1 millisecond'`
     if (!(await lockMessage(tx, id))) return []
     const rows = await tx<FailedRecipient[]>`
       select r.n, r.forward_path as "forwardPath", r.notify, r.orcpt from recipients r join messages m on m.id = r.message_id

@@ -24,19 +24,23 @@ export async function readView(sql: Sql, id: string): Promise<MessageView | null
   const found = await readMessage(sql, id)
   if (!found) return null
   const { trace: _, ...message } = found
-  const [recipients, attempts, reports, actions] = await Promise.all([
-    readRecipients(sql, id, recipientsShown), readAttempts(sql, id, attemptsShown), readReports(sql, id), readActions(sql, id),
+  const [recipients, attempts, reports, actions, flying] = await Promise.all([
+    readRecipients(sql, id, recipientsShown), readAttempts(sql, id, attemptsShown), readReports(sql, id), readActions(sql, id), isFlying(sql, id),
   ])
-  return { message, recipients, attempts, reports, actions, next: nextStep(message, recipients) }
+  return { message, recipients, attempts, reports, actions, next: nextStep(message, recipients, flying) }
+}
+
+/** Whether an attempt holds one of its recipients. */
+async function isFlying(sql: Sql, id: string): Promise<boolean> {
+  return (await sql`select from recipients where message_id = ${id} and leased_until > now() limit 1`).length > 0
 }
 
 /** What happens next, and when, as far as the database knows. */
-function nextStep(message: MessageView['message'], recipients: RecipientRow[]): MessageView['next'] {
+function nextStep(message: MessageView['message'], recipients: RecipientRow[], flying: boolean): MessageView['next'] {
   if (message.state === 'finished') {
     const at = message.bodyReleasedAt === null ? message.bodyReleaseAt : null
     return at ? { what: 'the body is released', at } : null
   }
-  const flying = recipients.some((r) => r.leasedUntil && r.leasedUntil.getTime() > Date.now())
   if (message.heldAt && !flying) return { what: `nothing: on hold since ${message.heldAt.toISOString()}, until it is released`, at: null }
   if (message.startedAt === null) return { what: 'its workflow is started', at: message.driveAt }
   if (flying) return { what: 'an attempt is under way', at: null }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { startPeer } from '../smtp/testing.ts'
 import { readActions } from '../store/actions.ts'
@@ -155,6 +157,10 @@ test('a scheduled message waits for its time; listed, shown, acted on one by one
 
   script.rcpt = {}
   assert.equal((await call('POST', '/v1/replays', { sender: 'bulk@a.test' })).body.replayed, 0, 'what was dropped stays so')
+  for (const empty of [{}, { dryRun: true, dead: false }, { to: 'gerd@example.test' }]) {
+    const answer = await call('POST', '/v1/replays', empty)
+    assert.deepEqual([answer.status, answer.body.error], [422, "the filter is empty; sender '*' means every message"])
+  }
   assert.equal((await call('POST', '/v1/replays', { id: ids[0] })).body.replayed, 1)
   assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
   assert.equal((await call('GET', '/v1/messages/000000000000000000')).status, 404)
@@ -181,6 +187,26 @@ test('a replay follows aliases as a submission does, and gives the lifetime that
   script.rcpt = {}
 })
 
+test('what failed is listed and replayed in pages, without what has no body any more unless it is asked for', async () => {
+  script.rcpt = { '*': '550 5.1.1 no such user' }
+  const ids: string[] = []
+  for (let i = 0; i < 3; i++) ids.push((await call('POST', '/v1/messages', { from: 'pages@a.test', to: [`u${i}@partner.test`] })).body.id)
+  for (const each of ids) assert.deepEqual(await everpost.states(each), ['bounced'])
+  await everpost.sql`update messages set body_released_at = now() where id = ${ids[1]!}`
+  const replay = async (more: object) => {
+    const { body } = await call('POST', '/v1/replays', { sender: 'pages@a.test', ...more })
+    return [body.messages.map(({ id }: { id: string }) => id), body.last, body.replayed]
+  }
+  assert.deepEqual(await replay({ dryRun: true, limit: 1 }), [[ids[0]], ids[0], 0])
+  assert.deepEqual(await replay({ dryRun: true, limit: 1, after: ids[0] }), [[ids[2]], ids[2], 0])
+  assert.deepEqual(await replay({ dryRun: true, after: ids[2] }), [[], null, 0])
+  assert.deepEqual(await replay({ dryRun: true, released: true }), [ids, ids[2], 0])
+  script.rcpt = {}
+  assert.deepEqual(await replay({ limit: 1 }), [[ids[0]], ids[0], 1])
+  assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
+  assert.deepEqual(await everpost.states(ids[2]!), ['bounced'])
+})
+
 test('a destination is suspended, shown and resumed', async () => {
   const name = `[127.0.0.1]:${peer.port}`
   assert.equal((await call('POST', '/v1/destinations', { name, action: 'suspend' })).status, 422)
@@ -193,6 +219,28 @@ test('a destination is suspended, shown and resumed', async () => {
   assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).body.woken, 1)
   await everpost.command('retry', id)
   assert.deepEqual(await everpost.states(id), ['delivered'])
+})
+
+test('a stream whose client does not read is renewed all the same, and ends when its token is revoked', async () => {
+  const { sql } = everpost
+  const { stdout } = await everpost.command('token', 'create', 'listener', '--scope', 'events')
+  const [{ cursor }] = await sql`select pg_snapshot_xmin(pg_current_snapshot())::text || '-0' as cursor` as unknown as [{ cursor: string }]
+  const socket = connect(everpost.ports['http']!, '127.0.0.1')
+  socket.on('error', () => {}).write(`GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${stdout.trim()}\r\nLast-Event-ID: ${cursor}\r\n\r\n`)
+  socket.pause()
+  await until('it is open', async () => (await sql`select from subscribers`).length === 1)
+  // More than the sockets between hold.
+  await sql`
+    insert into events (message_id, event, detail) select '000000000000000000', 'action', jsonb_build_object('much', repeat('x', 100000)) from generate_series(1, 400)`
+  for (let i = 0; i < 2; i++) {
+    await sql`update subscribers set until = now() + interval '1 minute' - interval '20 seconds'`
+    await until('it is renewed', async () => (await sql`select from subscribers where until > now() + interval '45 seconds'`).length === 1)
+  }
+  await everpost.command('token', 'revoke', 'listener')
+  const ended = once(socket, 'close')
+  socket.resume()
+  await ended
+  await until('the subscription has ended', async () => (await sql`select from subscribers`).length === 0)
 })
 
 test('events stream as they happen, and can be taken up where the stream broke off', async () => {

@@ -58,6 +58,13 @@ test('a suspension is seen by all workers within a second, survives their restar
       return (await readRecipients(everpost.sql, id, 1))[0]!.waits
     })
     assert.deepEqual(await everpost.states(waiting.at(-1)!), ['delivered'])
+
+    await everpost.command('destination', 'suspend', name, '--for', '7d', '--why', 'a slip')
+    await sleep(1000)
+    const corrected = await everpost.send('f@partner.test')
+    assert.match(await waits(corrected), /a slip/)
+    await everpost.command('destination', 'suspend', name, '--for', '2s')
+    assert.deepEqual(await everpost.states(corrected), ['delivered'])
   } finally {
     await everpost.end()
     await Promise.all([peer.close(), other.close()])

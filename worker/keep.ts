@@ -10,7 +10,7 @@ import { type StartMessage, workflowStarter } from './starter.ts'
 export interface KeptWorker {
   /** Settles when the worker polls for the first time. */
   ready: Promise<void>
-  /** Starts the workflow of a message, eagerly on this very worker; rejects while Temporal is away. */
+  /** Starts the workflow of a message, eagerly on this very worker; rejects while Temporal is away, and once the worker stops. */
   startMessage: StartMessage
   /** Whether Temporal is connected and the worker polls. */
   polling(): boolean
@@ -31,7 +31,7 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
   })
 
   async function startMessage(id: string, anew?: boolean): Promise<void> {
-    if (!starter) throw new Error('Temporal is not connected')
+    if (!starter || stopped.signal.aborted) throw new Error('this worker does not poll')
     await starter(id, anew)
   }
 

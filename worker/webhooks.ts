@@ -2,7 +2,9 @@
 // processes may run it; the queue is in Postgres.
 
 import { createHmac } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { eitherOf } from '../activities/either.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { inRounds, type Rounds } from '../store/rounds.ts'
@@ -13,6 +15,8 @@ type Webhook = Settings['webhooks'][number]
 const atOnce = 20
 const lease = 60_000
 const timeout = 10_000
+/** Milliseconds for the posts under way when the process stops. */
+const grace = 2000
 
 /**
  * Looks every `interval` milliseconds, and again at once while there is more; for each webhook by itself, so that none waits for another.
@@ -20,6 +24,7 @@ const timeout = 10_000
  */
 export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql; settings: Settings; log: Logger; interval?: number }): Rounds {
   let subscribed: Promise<void> | null = null
+  const stopping = new AbortController()
 
   /** Once, for all of them; again when it failed. */
   function subscribe(): Promise<void> {
@@ -43,8 +48,10 @@ export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql
   }))
 
   async function deliver(webhook: Webhook, delivery: Delivery): Promise<void> {
-    const problem = await post(webhook, delivery)
+    const problem = await post(webhook, delivery, stopping.signal)
     if (problem === null) return await deliveryTaken(sql, webhook.name, delivery)
+    // It had less than its time: due again at once.
+    if (stopping.signal.aborted) return await deliveryFailed(sql, webhook.name, delivery, problem, 0)
     const tooOld = delivery.age > webhook.lifetime && delivery.attempts > 1
     const pause = tooOld ? null : pauseAfter(delivery.attempts, webhook)
     log[tooOld ? 'error' : 'warn']({ webhook: webhook.name, id: delivery.messageId, event: delivery.event, attempt: delivery.attempts, problem },
@@ -52,7 +59,14 @@ export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql
     await deliveryFailed(sql, webhook.name, delivery, problem, pause)
   }
 
-  return { stop: async () => void (await Promise.all(loops.map((loop) => loop.stop()))) }
+  return {
+    async stop() {
+      const stopped = Promise.all(loops.map((loop) => loop.stop()))
+      await Promise.race([stopped, sleep(grace, undefined, { ref: false })])
+      stopping.abort()
+      await stopped
+    },
+  }
 }
 
 function pauseAfter(attempts: number, { minimalBackoffTime, maximalBackoffTime }: Webhook): number {
@@ -60,9 +74,10 @@ function pauseAfter(attempts: number, { minimalBackoffTime, maximalBackoffTime }
 }
 
 /** Null when it was taken, which any 2xx says; else what went wrong, in one line. */
-async function post({ url, secret }: Webhook, { seq, messageId, at, event, detail }: Delivery): Promise<string | null> {
+async function post({ url, secret }: Webhook, { seq, messageId, at, event, detail }: Delivery, stopping: AbortSignal): Promise<string | null> {
   const id = String(seq)
   const timestamp = Math.floor(Date.now() / 1000)
+  const { signal, end } = eitherOf([stopping], timeout)
   const body = JSON.stringify({ type: event, timestamp: at, data: { id: messageId, ...(detail as object) } })
   try {
     const answer = await fetch(url, {
@@ -73,13 +88,16 @@ async function post({ url, secret }: Webhook, { seq, messageId, at, event, detai
         'webhook-id': id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signature(secret, id, timestamp, body),
       },
       redirect: 'manual',
-      signal: AbortSignal.timeout(timeout),
+      signal,
     })
     await answer.body?.cancel()
     return answer.ok ? null : `HTTP ${answer.status}`
   } catch (error) {
+    if (signal.aborted) return stopping.aborted ? 'broken off: the process stopped' : `no answer within ${timeout / 1000} s`
     const { cause, message } = error as Error & { cause?: Error }
     return (cause?.message ?? message).slice(0, 300)
+  } finally {
+    end()
   }
 }
 
