@@ -57,7 +57,7 @@ test('on hold a message is neither tried nor expired, also after Temporal was wi
     assert.deepEqual(await everpost.states(id), ['delivered'])
     const after = (await readMessage(sql, id))!
     assert.ok(after.expiresAt.getTime() > Date.now() + 50 * 60_000, 'the time on hold does not count')
-    assert.match((await everpost.command('release', id)).stderr, /nothing that is queued matches/)
+    assert.match((await everpost.command('release', id)).stderr, /release refused: it is finished/)
     assert.deepEqual((await readActions(sql, id)).map(({ action, why }) => [action, why]), [['hold', 'suspicious'], ['release', '']])
   } finally {
     await everpost.end()
@@ -95,7 +95,7 @@ test('retry, reroute, set-lifetime, expire, bounce and drop: each is done, recor
 
     await done('expire', rerouted)
     assert.deepEqual(await everpost.states(rerouted), ['delivered', 'expired'])
-    assert.match((await everpost.command('retry', rerouted)).stderr, /nothing that is queued matches/)
+    assert.match((await everpost.command('retry', rerouted)).stderr, /retry refused: it is finished/)
     const [first] = await until('the report', () => everpost.maildir('bob')[0] && everpost.maildir('bob'))
     assert.match(first!, /Final-Recipient: rfc822; b@partner\.test[\s\S]*Status: 4\.4\.7/)
 
