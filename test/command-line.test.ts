@@ -94,3 +94,14 @@ test('a port in use ends a role with one line that names it, and 69', async () =
     await other.end()
   }
 })
+
+test('everpost config says what no process could use, and what makes no sense together', async () => {
+  const other = await prepareEverpost({ tls: { cert: './missing.pem', key: './missing.key' }, retry: { minimalBackoffTime: '5h' } }, everpost.temporal)
+  try {
+    const { code, stderr } = await other.command('config')
+    assert.match(stderr, /^everpost: retry\.minimalBackoffTime is longer than retry\.maximalBackoffTime, .*\neverpost: no listener will start here: .*missing\.pem cannot be read \(ENOENT\)\..*\n$/)
+    assert.equal(code, 0)
+  } finally {
+    await other.end()
+  }
+})
