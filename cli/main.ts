@@ -284,7 +284,8 @@ pointToHelp(program, program.name())
 if (basename(process.argv[1] ?? '') === 'sendmail') process.argv.splice(2, 0, 'sendmail')
 // Its flags are its own: nothing after its name is an option of ours.
 const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
-if (process.argv[sendmailAt] === 'sendmail') process.argv.splice(sendmailAt + 1, 0, '--')
+const askedForHelp = process.argv.length === sendmailAt + 2 && ['-h', '--help'].includes(process.argv[sendmailAt + 1]!)
+if (process.argv[sendmailAt] === 'sendmail' && !askedForHelp) process.argv.splice(sendmailAt + 1, 0, '--')
 
 try {
   await program.parseAsync()

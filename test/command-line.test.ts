@@ -105,3 +105,17 @@ test('everpost config says what no process could use, and what makes no sense to
     await other.end()
   }
 })
+
+test('listings say what they found nothing for, and take an address as replies write it', async () => {
+  const message = newMessage(['dora@x.test'])
+  await acceptMessage(sql, message)
+  const told = async (...words: string[]) => (await command(...words)).stdout
+  assert.match(await told('trace', '<dora@x.test>'), new RegExp(`^ID .*\n${message.id} `))
+  assert.match(await told('trace', '*@x.test'), /^No message from or to \*@x\.test is known\. Here \* stands for itself; /)
+  assert.equal(await told('queue', '--page', '99'), 'There is nothing on page 99.\n')
+  assert.deepEqual(JSON.parse(await told('webhooks', '--retry-dead', '--json')), { revived: 0 })
+  const { code, stderr } = await command('watch', '--message', 'abc')
+  assert.deepEqual([code, stderr], [1, 'everpost: there is no message abc. everpost queue lists what is queued.\n'])
+  assert.match(await told('sendmail', '--help'), /^Usage: everpost sendmail /)
+  assert.match(await told('destination', 'suspend', '--help'), /--for <time> +how long \(default: 1h\)/)
+})
