@@ -51,38 +51,37 @@ export async function control(file: string | undefined, action: ControlAction, i
     }
     const count = await countMatching(sql, filter)
     if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')
-    const unreached = await unmatched(sql, filter, action)
-    if (unreached.length > 0) process.exitCode = 1
-    if (options.dryRun) return await preview(sql, filter, action, count, unreached, options)
+    if (options.dryRun) return await preview(sql, filter, action, count, options)
     if (!options.yes && ids.length === 0) await confirm(action, count)
     const asked = count === 0 ? { done: [], refused: [] } : await withTemporal(settings, async (client) =>
       await inPages(sql, filter, count, wanted, messageControl(() => client, settings.temporal.taskQueue)))
-    const result: Done = { done: asked.done, refused: [...unreached, ...asked.refused] }
+    const reached = [...asked.done, ...asked.refused.map(({ id }) => id)]
+    const result: Done = { done: asked.done, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
     if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
     else print(action, result)
     if (result.refused.length > 0) process.exitCode = 1
   })
 }
 
-/** Of the messages that were named by id, those that the action cannot reach, and why. */
-async function unmatched(sql: Sql, filter: QueueFilter, action: ControlAction): Promise<Done['refused']> {
-  const matched = new Set(filter.ids && (await chooseMessages(sql, filter, '', filter.ids.length)).map(({ id }) => id))
-  const rest = [...new Set(filter.ids)].filter((id) => !matched.has(id))
-  return await Promise.all(rest.map(async (id) => {
+/** Of the messages that were named by id, those that were not reached, and why. */
+async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, reached: string[]): Promise<Done['refused']> {
+  const rest = new Set(ids)
+  for (const id of reached) rest.delete(id)
+  return await Promise.all([...rest].map(async (id) => {
     const message = await readMessage(sql, id)
     if (!message) return { id, why: 'there is no message with this id' }
     return { id, why: faultOf({ state: message.state, held: message.heldAt !== null }, action) ?? 'it is queued, but the options do not match it' }
   }))
 }
 
-async function preview(
-  sql: Sql, filter: QueueFilter, action: ControlAction, count: number, refused: Done['refused'], options: ControlOptions,
-): Promise<void> {
-  const rows = await chooseMessages(sql, filter, '', options.json ? count : shown)
+async function preview(sql: Sql, filter: QueueFilter, action: ControlAction, count: number, options: ControlOptions): Promise<void> {
+  const rows = await chooseMessages(sql, filter, '', options.json || filter.ids ? count : shown)
+  const refused = await unreached(sql, filter, action, rows.map(({ id }) => id))
+  if (refused.length > 0) process.exitCode = 1
   if (options.json) return console.log(JSON.stringify({ action, count, messages: rows, ...(refused.length > 0 ? { refused } : {}) }, null, 2))
   tellRefused(action, refused)
-  console.log(table(rows.map((row) => [row.id, address(row.reversePath), recipientsOf(row)])))
-  if (count > rows.length) console.log(`and ${count - rows.length} more`)
+  if (rows.length > 0) console.log(table(rows.slice(0, shown).map((row) => [row.id, address(row.reversePath), recipientsOf(row)])))
+  if (count > shown) console.log(`and ${count - shown} more`)
   console.log(`${action} would reach ${messages(count)}; nothing was changed.`)
 }
 

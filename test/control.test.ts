@@ -100,6 +100,9 @@ test('retry, reroute, set-lifetime, expire, bounce and drop: each is done, recor
     assert.match(first!, /Final-Recipient: rfc822; b@partner\.test[\s\S]*Status: 4\.4\.7/)
 
     const bounced = await deferred('c@partner.test', 'd@partner.test')
+    const { code, stdout, stderr } = await everpost.command('set-lifetime', bounced, rerouted, '--lifetime', '9d')
+    assert.deepEqual([code, stdout], [1, 'set-lifetime: 1 message done, 1 refused.\n'])
+    assert.match(stderr, new RegExp(`^${rerouted}: set-lifetime refused: it is finished`))
     await done('bounce', bounced, '--recipient', 'c@*', '--why', 'no longer a customer')
     assert.deepEqual(await everpost.states(bounced, (states) => states[0] === 'bounced'), ['bounced', 'queued'])
     await until('the second report', () => everpost.maildir('bob').some((mail) => /returned by the operator: no longer a customer/.test(mail)))
