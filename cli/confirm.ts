@@ -3,11 +3,15 @@
 import { createInterface } from 'node:readline/promises'
 import { CommandError } from './errors.ts'
 
-/** Throws unless a person at the terminal says yes; without a terminal it takes --yes. `count`: of messages. */
-export async function confirm(action: string, count: number): Promise<void> {
-  if (!process.stdin.isTTY) throw new CommandError(`${action} would reach ${messages(count)}; add --yes to do it, or --dry-run to see them`, 64)
-  const terminal = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await terminal.question(`${action} ${messages(count)}? [y/N] `)
+/** Throws unless a person at the terminal says yes; without a terminal it takes --yes. `count`: of messages. Ctrl-C and Ctrl-D are a no. */
+export async function confirm(action: string, count: number, input: NodeJS.ReadableStream & { isTTY?: boolean } = process.stdin, output: NodeJS.WritableStream = process.stderr): Promise<void> {
+  if (!input.isTTY) throw new CommandError(`${action} would reach ${messages(count)}; add --yes to do it, or --dry-run to see them`, 64)
+  const terminal = createInterface({ input, output })
+  const answer = await terminal.question(`${action} ${messages(count)}? [y/N] `).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ABORT_ERR') throw error
+    output.write('\n')
+    return ''
+  })
   terminal.close()
   if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('nothing was changed')
 }

@@ -1,9 +1,10 @@
 // everpost hold, release, retry, reroute, expire, bounce, drop, set-lifetime: on ids or on all that match, many at a time.
 
 import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
-import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from '../mail/control.ts'
+import { byRecipient, type ControlAction, type ControlRequest, faultOf, refusalOf } from '../mail/control.ts'
 import type { Sql } from '../store/database.ts'
 import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
+import { readMessage } from '../store/messages.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
@@ -48,22 +49,38 @@ export async function control(file: string | undefined, action: ControlAction, i
       throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
     }
     const count = await countMatching(sql, filter)
-    if (count === 0) throw new CommandError(`nothing that is queued matches${ids.length > 0 ? `; everpost show ${ids[0]} tells more` : ''}`)
+    if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')
     if (options.dryRun) return await preview(sql, filter, action, count, options)
     if (!options.yes && ids.length === 0) await confirm(action, count)
-    const result = await withTemporal(settings, async (client) =>
+    const asked = count === 0 ? { done: [], refused: [] } : await withTemporal(settings, async (client) =>
       await inPages(sql, filter, count, wanted, messageControl(client, settings.temporal.taskQueue)))
+    const reached = [...asked.done, ...asked.refused.map(({ id }) => id)]
+    const result: Done = { done: asked.done, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
     if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
     else print(action, result)
     if (result.refused.length > 0) process.exitCode = 1
   })
 }
 
+/** Of the messages that were named by id, those that were not reached, and why. */
+async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, reached: string[]): Promise<Done['refused']> {
+  const rest = new Set(ids)
+  for (const id of reached) rest.delete(id)
+  return await Promise.all([...rest].map(async (id) => {
+    const message = await readMessage(sql, id)
+    if (!message) return { id, why: 'there is no message with this id' }
+    return { id, why: faultOf({ state: message.state, held: message.heldAt !== null }, action) ?? 'it is queued, but the options do not match it' }
+  }))
+}
+
 async function preview(sql: Sql, filter: QueueFilter, action: ControlAction, count: number, options: ControlOptions): Promise<void> {
-  const rows = await chooseMessages(sql, filter, '', options.json ? count : shown)
-  if (options.json) return console.log(JSON.stringify({ action, count, messages: rows }, null, 2))
-  console.log(table(rows.map((row) => [row.id, address(row.reversePath), recipientsOf(row)])))
-  if (count > rows.length) console.log(`and ${count - rows.length} more`)
+  const rows = await chooseMessages(sql, filter, '', options.json || filter.ids ? count : shown)
+  const refused = await unreached(sql, filter, action, rows.map(({ id }) => id))
+  if (refused.length > 0) process.exitCode = 1
+  if (options.json) return console.log(JSON.stringify({ action, count, messages: rows, ...(refused.length > 0 ? { refused } : {}) }, null, 2))
+  tellRefused(action, refused)
+  if (rows.length > 0) console.log(table(rows.slice(0, shown).map((row) => [row.id, address(row.reversePath), recipientsOf(row)])))
+  if (count > shown) console.log(`and ${count - shown} more`)
   console.log(`${action} would reach ${messages(count)}; nothing was changed.`)
 }
 
@@ -98,8 +115,12 @@ async function inPages(sql: Sql, filter: QueueFilter, count: number, wanted: Con
   }
 }
 
-function print(action: ControlAction, { done, refused }: Done): void {
+function tellRefused(action: ControlAction, refused: Done['refused']): void {
   for (const { id, why } of refused.slice(0, shown)) console.error(`${id}: ${action} refused: ${why}`)
   if (refused.length > shown) console.error(`and ${refused.length - shown} more refused`)
+}
+
+function print(action: ControlAction, { done, refused }: Done): void {
+  tellRefused(action, refused)
   console.log(`${action}: ${messages(done.length)} done${refused.length > 0 ? `, ${refused.length} refused` : ''}.`)
 }

@@ -1,10 +1,12 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
+import { nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
+import type { Settings } from '../settings/schema.ts'
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
 import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { CommandError, usage } from './errors.ts'
 import { moment, span, table } from '../console/format.ts'
 
 export interface DestinationView extends DestinationSummary {
@@ -40,7 +42,7 @@ export async function showDestination(file: string | undefined, given: string, o
 export async function suspend(file: string | undefined, given: string, options: { for: number; who: string; why: string }): Promise<void> {
   const { settings } = loadContext(file)
   const name = await withDatabase(settings, async (sql) => {
-    const name = await nameOf(sql, given)
+    const name = await nameOf(sql, settings, given)
     await suspendDestination(sql, name, options.for, options.who, options.why)
     await releaseWaiting(sql, name, settings.destinations.resumeOver, options.for)
     return name
@@ -69,7 +71,7 @@ export async function limit(file: string | undefined, given: string, options: { 
     throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
   }
   const { name, concurrency, rate } = await withDatabase(settings, async (sql) => {
-    const name = await nameOf(sql, given)
+    const name = await nameOf(sql, settings, given)
     const limit = await limitDestination(sql, name, options.none ? { concurrency: null, rate: null } : options)
     // Those that wait were given times by the old limit.
     await releaseWaiting(sql, name, settings.destinations.resumeOver)
@@ -78,11 +80,26 @@ export async function limit(file: string | undefined, given: string, options: { 
   console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(concurrency, rate)}, over all workers.`)
 }
 
-/** What was typed, as it is known; a word of warning where it is not, since mail may go by another name. */
-async function nameOf(sql: Sql, given: string): Promise<string> {
+/** What was typed, as it is known; a word of warning where mail goes by another name, or may. Throws CommandError for what can be no name. */
+async function nameOf(sql: Sql, { routes, destinations }: Settings, given: string): Promise<string> {
   const { name, known } = await canonicalName(sql, given)
-  if (!known) console.error(`everpost: nothing is known of ${name} yet; names are as everpost destination list gives them, or a next hop`)
+  const set = [...destinations.providers.map((provider) => provider.name), ...destinations.limits.map(({ destination }) => destination)]
+  if (!known && set.includes(given)) return given
+  if (!known) {
+    refuseNoName(given)
+    console.error(`everpost: nothing is known of ${name} yet; names are as everpost destination list gives them, or a next hop`)
+  }
+  const routed = nextHopKey(nextHopOf(name, routes.filter(({ domain }) => domain !== '*')))
+  if (routed !== nextHopKey(nextHopOf(name, []))) console.error(`everpost: mail for ${name} goes to ${routed}, as routes in the settings say, and is stopped by that name alone`)
   return name
+}
+
+function refuseNoName(given: string): void {
+  try {
+    parseNextHop(given)
+  } catch (error) {
+    throw new CommandError(`nothing is known of a destination of this name, and ${(error as Error).message}`, usage)
+  }
 }
 
 function join(summaries: DestinationSummary[], rows: DestinationRow[]): DestinationView[] {
@@ -113,8 +130,14 @@ function percent(part: number | null): string {
 }
 
 function limits(concurrency: number | null, rate: number | null): string {
-  const parts = [concurrency === null ? '' : `${concurrency} attempt${concurrency === 1 ? '' : 's'} at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
+  const parts = [concurrency === null ? '' : `${concurrency} attempt${concurrency === 1 ? '' : 's'} at a time`, rate === null ? '' : rates(rate)]
   return ` to ${parts.filter((part) => part !== '').join(' and ')}`
+}
+
+/** `perSecond`: few are told by the hour, so that the number is no fraction. */
+function rates(perSecond: number): string {
+  const [count, unit] = perSecond * 60 >= 1 ? [perSecond * 60, 'a minute'] : [perSecond * 3600, 'an hour']
+  return `${Number(count.toPrecision(3))} attempt${count === 1 ? '' : 's'} ${unit}`
 }
 
 function describe(view: ShownDestination): string {

@@ -2,13 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import { controlActions, controlWords } from '../mail/control.ts'
-import { durationForm, parseDuration, parseRate, rateForm } from '../settings/units.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
-import { fail } from './errors.ts'
+import { collect, count, duration, moment, pauseOf, rate } from './arguments.ts'
+import { fail, usage } from './errors.ts'
 import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -17,38 +17,13 @@ const program = new Command('everpost')
   .description('A mail transfer agent whose queue is a set of durable workflows.')
   .version(version)
   .option('-c, --config <file>', 'settings file (default: ./everpost.yaml, where it exists)')
-  .showHelpAfterError('(see: everpost --help)')
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'everpost: ')) })
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : usage))
 
 const config = () => program.opts<{ config?: string }>().config
 const json = new Option('--json', 'print JSON')
+const why = (what: string) => new Option('--why <text>', what).default('', 'none')
 const who = new Option('--who <name>', 'kept as the one who did it').env('EVERPOST_WHO').default(operator(), '').argParser(operator)
-
-function count(text: string): number {
-  if (!/^[1-9]\d{0,6}$/.test(text)) throw new InvalidArgumentError('a whole number from 1')
-  return Number(text)
-}
-
-/** A moment: ISO 8601, or a duration before now. */
-function moment(text: string): Date {
-  const before = parseDuration(text)
-  const at = before === null ? new Date(text) : new Date(Date.now() - before)
-  if (Number.isNaN(at.getTime())) throw new InvalidArgumentError('a time such as 2026-11-24T05:00Z, or how long ago, such as 2h')
-  return at
-}
-
-function duration(text: string): number {
-  const time = parseDuration(text)
-  if (time === null || time === 0) throw new InvalidArgumentError(durationForm)
-  return time
-}
-
-function rate(text: string): number {
-  const perSecond = parseRate(text)
-  if (perSecond === null) throw new InvalidArgumentError(rateForm)
-  return perSecond
-}
-
-const collect = (value: string, before: string[] = []) => [...before, value]
 
 program
   .command('dev')
@@ -78,6 +53,7 @@ program
 program
   .command('health')
   .description('ask the Everpost process of this machine, over HTTP, whether it is well; exit code 69 when not')
+  .option('--json', 'as it prints anyway')
   .action(async () => (await import('./health.ts')).printHealth(config()))
 
 program
@@ -147,9 +123,6 @@ alias
   .addOption(json)
   .action(async (options) => (await import('./alias.ts')).aliasList(config(), options))
 
-/** Milliseconds between two. */
-const pauseOf = (text: string): number => 1000 / rate(text)
-
 /** The options by which messages are chosen. */
 function choosing(command: Command): Command {
   return command
@@ -169,7 +142,7 @@ for (const action of controlActions) {
   command
     .option('--dry-run', 'print what would be reached, and change nothing')
     .option('--yes', 'do not ask; messages named by id are never asked about')
-    .option('--why <text>', 'kept with the message', '')
+    .addOption(why('kept with the message'))
     .addOption(who)
     .addOption(json)
     .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
@@ -249,7 +222,7 @@ program
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
   .option('--dry-run', 'print what would be replayed, and change nothing')
   .option('--yes', 'do not ask; a message named by its id is never asked about')
-  .option('--why <text>', 'kept with the message', '')
+  .addOption(why('kept with the message'))
   .addOption(who)
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
@@ -279,8 +252,8 @@ destination
   .command('suspend')
   .description('make no attempt for a while; mail for it waits, and its backoff does not advance')
   .argument('<name>', 'as the list names it, or a next hop')
-  .option('--for <time>', 'how long', duration, 3_600_000)
-  .option('--why <text>', 'kept and shown', '')
+  .addOption(new Option('--for <time>', 'how long').default(3_600_000, '1h').argParser(duration))
+  .addOption(why('kept and shown'))
   .addOption(who)
   .action(async (name, options) => (await import('./destination.ts')).suspend(config(), name, options))
 
@@ -299,11 +272,20 @@ destination
   .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)
   .option('--none', 'no limit of its own: as the settings say')
   .action(async (name, options) => (await import('./destination.ts')).limit(config(), name, options))
+
+/** After a usage error: where the options of this very command stand. */
+function pointToHelp(command: Command, name: string): void {
+  command.showHelpAfterError(`(see: ${name} --help)`)
+  for (const below of command.commands) pointToHelp(below, `${name} ${below.name()}`)
+}
+pointToHelp(program, program.name())
+
 // Installed under that name, as programs expect it at /usr/sbin/sendmail.
 if (basename(process.argv[1] ?? '') === 'sendmail') process.argv.splice(2, 0, 'sendmail')
 // Its flags are its own: nothing after its name is an option of ours.
 const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
-if (process.argv[sendmailAt] === 'sendmail') process.argv.splice(sendmailAt + 1, 0, '--')
+const askedForHelp = process.argv.length === sendmailAt + 2 && ['-h', '--help'].includes(process.argv[sendmailAt + 1]!)
+if (process.argv[sendmailAt] === 'sendmail' && !askedForHelp) process.argv.splice(sendmailAt + 1, 0, '--')
 
 try {
   await program.parseAsync()

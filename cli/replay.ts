@@ -45,9 +45,11 @@ export async function replay(file: string | undefined, id: string | undefined, o
     }
     const ready = found.filter((message) => !message.released).length
     if (!options.dryRun && !options.yes && id === undefined && ready > 0) await confirm('replay', ready)
-    if (!options.dryRun) await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, { nextHop, to }, options)
-    if (options.json) console.log(JSON.stringify(found, null, 2))
-    else print(found, options)
+    const missed = options.dryRun ? new Set() : await replayAll(sql, settings, found, { ...filter, given: id !== undefined }, { nextHop, to }, options)
+    const replayed = found.filter((message) => !missed.has(message.id))
+    if (options.json) console.log(JSON.stringify(replayed, null, 2))
+    else print(replayed, found.length, to, options)
+    if (missed.size > 0) throw new CommandError(`${messages(missed.size)} left alone, since nothing had failed there any more: somebody else was faster`)
     if (id !== undefined && found[0]!.released) throw new CommandError(`the body of ${id} is no longer kept (settings: retention.failed)`)
   })
 }
@@ -71,19 +73,24 @@ async function expand(sql: Sql, settings: Settings, to: string): Promise<string[
   return found.addresses
 }
 
-/** The rate is kept by the queue: each message is due a little after the one before, whether this command goes on or not. */
+/**
+ * The rate is kept by the queue: each message is due a little after the one before, whether this command goes on or not.
+ * Returns the ids of those that had nothing to replay any more.
+ */
 async function replayAll(
   sql: Sql, settings: Settings, found: Failed[], filter: ReplayFilter, { nextHop, to }: Pick<ReplayRequest, 'nextHop' | 'to'>, options: Options,
-): Promise<void> {
+): Promise<Set<string>> {
   const ready = found.filter((message) => !message.released)
   const { retry, retention } = settings
   const { who, why, rate = 0 } = options
   const begun = performance.now()
+  const missed = new Set<string>()
   let told = begun
   for (const [i, { id, reversePath, user }] of ready.entries()) {
     const lifetime = queueLifetime(reversePath, user, retry)
     const now = performance.now()
-    await replayMessage(sql, { ...filter, id, who, why, after: Math.max(0, begun + i * rate - now), nextHop, to, lifetime, retention })
+    const queued = await replayMessage(sql, { ...filter, id, who, why, after: Math.max(0, begun + i * rate - now), nextHop, to, lifetime, retention })
+    if (queued.length === 0) missed.add(id)
     if (now - told >= 1000) {
       told = now
       process.stderr.write(`${i + 1} of ${ready.length}\n`)
@@ -91,17 +98,19 @@ async function replayAll(
   }
   const soon = rate === 0 ? ready.length : Math.ceil(1000 / rate)
   await wakeMessages(settings, ready.slice(0, soon).map((message) => message.id), ready.slice(soon).map((message) => message.id))
+  return missed
 }
 
-function print(found: Failed[], { dryRun = false, rate = 0 }: Options): void {
+function print(found: Failed[], of: number, to: string[] | undefined, { dryRun = false, rate = 0 }: Options): void {
   const ready = found.filter((message) => !message.released).length
   for (const message of found) {
     if (message.released && !dryRun) continue
     const verb = message.released ? 'cannot be replayed, its body is no longer kept:' : dryRun ? 'would be queued again:' : 'queued again:'
-    console.log(`${message.id}  from ${address(message.reversePath)}, failed ${moment(message.failedAt)}  ${verb} ${message.recipients.join(', ')}`)
+    const instead = to && !message.released ? `, as ${to.join(', ')}` : ''
+    console.log(`${message.id}  from ${address(message.reversePath)}, failed ${moment(message.failedAt)}  ${verb} ${message.recipients.join(', ')}${instead}`)
   }
   const gone = found.length - ready
   if (gone > 0 && !dryRun) console.log(`${messages(gone)} cannot be replayed: ${gone === 1 ? 'its body is' : 'their bodies are'} no longer kept (settings: retention.failed).`)
   const spread = rate === 0 || ready === 0 ? '' : `, the last due in ${span((ready - 1) * rate)}`
-  console.log(dryRun ? `${ready} of ${found.length} would be replayed; nothing was changed.` : `${ready} of ${found.length} replayed${spread}.`)
+  console.log(dryRun ? `${ready} of ${of} would be replayed; nothing was changed.` : `${ready} of ${of} replayed${spread}.`)
 }

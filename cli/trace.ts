@@ -6,9 +6,13 @@ import { address as shown, moment, table } from '../console/format.ts'
 
 export async function printTrace(file: string | undefined, address: string, options: { limit: number; json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
-  const rows = await withDatabase(settings, (sql) => traceAddress(sql, address, options.limit))
+  const wanted = address.replace(/^<(.+)>$/, '$1')
+  const rows = await withDatabase(settings, (sql) => traceAddress(sql, wanted, options.limit))
   if (options.json) return console.log(JSON.stringify(rows, null, 2))
-  if (rows.length === 0) return console.log(`No message from or to ${address} is known.`)
+  if (rows.length === 0) {
+    const pattern = wanted.includes('*') ? ' Here * stands for itself; everpost queue takes patterns, with --sender and --recipient.' : ''
+    return console.log(`No message from or to ${address} is known.${pattern}`)
+  }
   console.log(table([['ID', 'ACCEPTED', 'FROM', 'TO', 'STATE', 'LAST'], ...rows.map(line)]))
   if (rows.length === options.limit) console.log('There may be more; --limit shows them.')
 }

@@ -1,10 +1,10 @@
 // everpost user: who may submit mail, beside the users of the settings. Kept in Postgres, so that a change holds at once, everywhere.
 
-import { text } from 'node:stream/consumers'
 import { hashPassword } from '../ingress/password.ts'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
+import { readPassword } from './password.ts'
 import { moment, table } from '../console/format.ts'
 
 export async function userAdd(file: string | undefined, name: string, options: { address?: string[] }): Promise<void> {
@@ -46,16 +46,6 @@ export async function userList(file: string | undefined, options: { json?: boole
   else if (users.length === 0) console.log('There are no users. Add one with: everpost user add alice@example.test')
   else console.log(table([['NAME', 'FROM', 'CREATED', 'ADDRESSES'],
     ...users.map(({ name, from, createdAt, addresses }) => [name, from, createdAt ? moment(createdAt) : '', addresses.join(' ')])]))
-}
-
-/** From the environment, or standard input; never from the arguments, which every user of the machine can see. */
-async function readPassword(): Promise<string> {
-  const given = process.env['EVERPOST_PASSWORD']
-  if (given) return given
-  if (process.stdin.isTTY) process.stderr.write('Password, then Enter and Ctrl-D: ')
-  const password = (await text(process.stdin)).replace(/\r?\n$/, '')
-  if (password === '') throw new CommandError('the password is empty. Pipe it in, or set EVERPOST_PASSWORD.', 64)
-  return password
 }
 
 function unknownUser(name: string): CommandError {

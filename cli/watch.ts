@@ -3,23 +3,27 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { endStream, type EventRow, presentCursor, readEvents, renewStream } from '../store/events.ts'
+import { readMessage } from '../store/messages.ts'
 import { loadContext, withDatabase } from './context.ts'
+import { CommandError } from './errors.ts'
 import { untilSignal } from './signals.ts'
 
 export async function watch(file: string | undefined, options: { message?: string; json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
+  const { message } = options
   let stopped = false
   void untilSignal().then(() => {
     stopped = true
   })
   await withDatabase(settings, async (sql) => {
+    if (message !== undefined && !(await readMessage(sql, message))) throw new CommandError(`there is no message ${message}. everpost queue lists what is queued.`)
     const name = `watch-${randomBytes(6).toString('hex')}`
     await renewStream(sql, name, 60)
     let cursor = await presentCursor(sql)
     if (!options.json) console.error('Watching; Ctrl-C ends it.')
     try {
       for (let round = 1; !stopped; round++) {
-        const events = await readEvents(sql, cursor, 1000, options.message)
+        const events = await readEvents(sql, cursor, 1000, message)
         for (const event of events) console.log(options.json ? JSON.stringify(event) : line(event))
         cursor = events.at(-1)?.cursor ?? cursor
         if (events.length === 0) await sleep(250)

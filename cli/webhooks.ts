@@ -6,7 +6,10 @@ import { moment, table } from '../console/format.ts'
 
 export async function printWebhooks(file: string | undefined, options: { dead?: boolean; retryDead?: boolean; limit: number; json?: boolean }): Promise<void> {
   await withDatabase(loadContext(file).settings, async (sql) => {
-    if (options.retryDead) return console.log(`${await reviveDeliveries(sql)} dead letters are tried again.`)
+    if (options.retryDead) {
+      const revived = await reviveDeliveries(sql)
+      return console.log(options.json ? JSON.stringify({ revived }, null, 2) : `${revived} dead letters are tried again.`)
+    }
     if (options.dead) {
       const rows = await deadDeliveries(sql, options.limit)
       if (options.json) return console.log(JSON.stringify(rows, null, 2))

@@ -60,7 +60,7 @@ export async function startConsole(deps: ConsoleDeps): Promise<Console> {
     })
     server.on('error', (error: NodeJS.ErrnoException) => {
       const why = error.code === 'EADDRINUSE' ? 'is in use. Set http.port to another' : `cannot be bound (${error.code}). Check http.address and http.port`
-      reject(new Error(`The HTTP port ${deps.address}:${deps.port} ${why}.`))
+      reject(new Error(`The HTTP port ${deps.address}:${deps.port} ${why}.`, { cause: error }))
     })
   })
 }

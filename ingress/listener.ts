@@ -149,9 +149,9 @@ async function listen(engine: Engine, { kind, address, port, path }: Listener): 
     if (path !== undefined) chmodSync(path, 0o666)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'EADDRINUSE') throw new Error(`Port ${where} (${kind}) is in use. Stop what listens there, or set another port in listeners.`)
-    if (code === 'EACCES') throw new Error(`Port ${where} (${kind}) needs privileges. Use a port above 1023, or grant CAP_NET_BIND_SERVICE.`)
-    throw new Error(`Cannot listen on ${where} (${kind}): ${code ?? String(error)}. Check listeners in the settings.`)
+    if (code === 'EADDRINUSE') throw new Error(`Port ${where} (${kind}) is in use. Stop what listens there, or set another port in listeners.`, { cause: error })
+    if (code === 'EACCES') throw new Error(`Port ${where} (${kind}) needs privileges. Use a port above 1023, or grant CAP_NET_BIND_SERVICE.`, { cause: error })
+    throw new Error(`Cannot listen on ${where} (${kind}): ${code ?? String(error)}. Check listeners in the settings.`, { cause: error })
   }
   return path === undefined ? (server.address() as { port: number }).port : 0
 }

@@ -30,7 +30,7 @@ test('all faults are told at once, each with line, path, value and what is allow
   withFile('hostname: 5\nretry:\n  minimalBackoffTime: 5\nroutes: [{ domain: x, nextHop: "[a" }]\nfoo: 1\n', (file) => {
     assert.throws(() => loadSettings({ file, environment: {} }), (error: Error) => {
       assert.ok(error instanceof SettingsError)
-      assert.match(error.message, /:1: hostname is 5; allowed: string/)
+      assert.match(error.message, /:1: hostname is 5; allowed: a text/)
       assert.match(error.message, /:3: retry\.minimalBackoffTime is 5; allowed: a duration with its unit/)
       assert.match(error.message, /:4: routes\[0\]\.nextHop is "\[a"/)
       assert.match(error.message, /:5: foo: there is no such setting/)
@@ -58,6 +58,49 @@ test('the environment goes over the file', () => {
     assert.deepEqual(settings.database, { url: 'postgres://env', connections: 3 })
     assert.equal(settings.temporal.namespace, 'mail')
   })
+})
+
+test('what is allowed is told in words, for names of domains too', () => {
+  const told = (text: string) => {
+    try {
+      return withFile(text, (file) => loadSettings({ file, environment: {} }) && '')
+    } catch (error) {
+      return (error as Error).message.replace(/^.*everpost\.yaml:/gm, '')
+    }
+  }
+  assert.equal(told('http: { port: 70000 }\nlog: []\n'), '1: http.port is 70000; allowed: a port, or 0 for a free one\n2: log is []; allowed: a mapping of keys to values')
+  assert.equal(told('limits: { recipients: "5" }'), '1: limits.recipients is "5"; allowed: a number')
+  assert.equal(told('log: { level: loud }'), '1: log.level is "loud"; allowed: debug, info, warn, error')
+  assert.equal(told('localDomains: { a.test: { deliver: mbox } }'), '1: localDomains.a.test.deliver is "mbox"; allowed: maildir, lmtp, pipe')
+  assert.equal(told('localDomains: { "a b": { deliver: maildir, path: x } }'), '1: localDomains.a b: its name must be a domain name, such as example.test')
+  assert.equal(told('destinations: { providers: [{ name: "", hosts: [] }] }'),
+    '1: destinations.providers[0].name is ""; allowed: a text that is not empty\n1: destinations.providers[0].hosts is []; allowed: a list that is not empty')
+  assert.equal(told('retry: { rules: [{ match: { code: abc }, then: {} }] }'), '1: retry.rules[0].match.code is "abc"; allowed: a reply code such as 421, 45x or 4xx')
+})
+
+test('a domain is named once, in one spelling, and a port is listened on once', () => {
+  const refused = (text: string, told: RegExp) => withFile(text, (file) => assert.throws(() => loadSettings({ file, environment: {} }), told))
+  const maildir = '{ deliver: maildir, path: x }'
+  refused(`localDomains:\n  example.test: ${maildir}\n  Example.Test: ${maildir}\n`, /:3: localDomains\.Example\.Test is .*; allowed: a domain of its own: example\.test has the same/)
+  refused('relayDomains: { bücher.test: {}, xn--bcher-kva.test: {} }', /relayDomains\.xn--bcher-kva\.test/)
+  refused('listeners:\n- { kind: smtp, port: 2525 }\n- { kind: lmtp, port: 2525 }\n', /:3: listeners\[1\] is .*; allowed: a port or a path of its own: \[0\] has the same/)
+  withFile('listeners: [{ kind: smtp, port: 0 }, { kind: lmtp, port: 0 }, { kind: smtp, port: 25, address: "::1" }, { kind: smtp, port: 25 }]', (file) => loadSettings({ file, environment: {} }))
+})
+
+test('the addresses of Postgres and Temporal are checked, and a wrong one is not repeated: it may hold a password', () => {
+  const load = (environment: NodeJS.ProcessEnv) => withFile('{}', (file) => loadSettings({ file, environment }))
+  for (const url of ['foo', 'postgres://u:hidden@h:99999/db', 'postgres://u hidden', 'mysql://u:hidden@h/db', 'postgres://u:hid/den@h/db', 'postgres://u:%zz@h/db']) {
+    assert.throws(() => load({ DATABASE_URL: url }), (error: Error) => {
+      assert.match(error.message, /database\.url is ".*"; allowed: postgres:\/\/user:password@host:port\/database/, url)
+      assert.doesNotMatch(error.message, /hid/, url)
+      return true
+    })
+  }
+  for (const url of ['postgres://h/db', 'postgresql://u:a,b@h:5432/db?sslmode=require', 'postgres://u:p@ss@h1:5432,h2:5433/db', 'postgres://u:p%40@[::1]/db', 'postgres:///db?host=/run']) {
+    assert.equal(load({ DATABASE_URL: url }).settings.database.url, url)
+  }
+  for (const address of ['http://h:7233', 'h:port', 'h:99999', 'h 7233']) assert.throws(() => load({ TEMPORAL_ADDRESS: address }), /temporal\.address is ".*"; allowed: host:port/, address)
+  for (const address of ['h', 'h:7233', '[::1]:7233', '127.0.0.1:1']) assert.equal(load({ TEMPORAL_ADDRESS: address }).settings.temporal.address, address)
 })
 
 test('a missing file says what to do', () => {

@@ -3,9 +3,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
-import type { z } from 'zod'
 import { canonicalDomain } from '../mail/address.ts'
 import { isMapping } from './defaults.ts'
+import { faultsOf } from './faults.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
 export const defaultFile = './everpost.yaml'
@@ -33,7 +33,7 @@ export function loadSettings({ file, environment = process.env, base = {} }: Loa
   const { value, where } = path === undefined ? { value: {}, where: () => 'settings' } : readYaml(path)
   const written = withEnvironment(merge(base, value), environment)
   const parsed = settingsSchema.safeParse(written)
-  if (!parsed.success) throw new SettingsError(parsed.error.issues.flatMap((issue) => describe(issue, written, where)).join('\n'))
+  if (!parsed.success) throw new SettingsError(parsed.error.issues.flatMap((issue) => faultsOf(issue, written, where)).join('\n'))
   return { settings: absolute(parsed.data, path === undefined ? process.cwd() : dirname(resolve(path))), written }
 }
 
@@ -87,25 +87,6 @@ function withEnvironment(written: SettingsFile, environment: NodeJS.ProcessEnv):
     ...(url ? { database: { url } } : {}),
     ...(address || namespace ? { temporal: { ...(address ? { address } : {}), ...(namespace ? { namespace } : {}) } } : {}),
   })
-}
-
-function describe(issue: z.core.$ZodIssue, written: unknown, where: (path: PropertyKey[]) => string): string[] {
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => `${where([...issue.path, key])}: ${dotted([...issue.path, key])}: there is no such setting`)
-  }
-  if (issue.code === 'invalid_union') {
-    // The fault is told by the form that the value was meant to have: the one that takes it at first sight.
-    const meant = issue.errors.find((issues) => !issues.some((inner) => inner.path.length === 0 && /^invalid_(type|value)$/.test(inner.code)))
-    if (meant) return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, written, where))
-  }
-  const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
-  const is = value === undefined ? 'is missing' : `is ${JSON.stringify(value).slice(0, 80)}`
-  const allowed = issue.message.replace(/^Invalid (input|option|discriminator value)[:.] ?/, '').replace(/, received .*$/, '')
-  return [`${where(issue.path)}: ${dotted(issue.path)} ${is}; allowed: ${allowed.replace(/^[eE]xpected /, '')}`]
-}
-
-function dotted(path: PropertyKey[]): string {
-  return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('')
 }
 
 function absolute(settings: Settings, folder: string): Settings {

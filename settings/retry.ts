@@ -4,8 +4,10 @@ import { z } from 'zod'
 import { duration, pause, section, several } from './forms.ts'
 
 const pattern = several(z.string().min(1), 'a name, *.name for all below it, or a list of these')
-const code = several(z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/)), 'a reply code such as 421, 45x or 4xx, or a list of these')
-const enhancedPattern = several(z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/), 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
+const oneCode = z.union([z.string(), z.int()]).transform(String).pipe(z.string().regex(/^[45][0-9x]{2}$/, 'a reply code such as 421, 45x or 4xx'))
+const code = several(oneCode, 'a reply code such as 421, 45x or 4xx, or a list of these')
+const oneEnhanced = z.string().regex(/^[45]\.(\d{1,3}|x)\.(\d{1,3}|x)$/, 'an enhanced status code such as 4.2.2 or 4.7.x')
+const enhancedPattern = several(oneEnhanced, 'an enhanced status code such as 4.2.2 or 4.7.x, or a list of these')
 const phases = ['dns', 'connect', 'greeting', 'ehlo', 'tls', 'auth', 'mail', 'rcpt', 'data', 'dot', 'local'] as const
 const phase = several(z.enum(phases), `one of ${phases.join(', ')}, or a list of these`)
 const text = z.string().superRefine((source, context) => {

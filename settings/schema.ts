@@ -1,17 +1,21 @@
 // The settings: every key, its form, its default and its sentence in docs/settings.md. Nothing is read from disk here.
 
 import { z } from 'zod'
+import { canonicalDomain } from '../mail/address.ts'
 import { eventKinds } from '../mail/event-kinds.ts'
 import { reportTexts, reportTextsAbout } from '../mail/report-texts.ts'
-import { bound, count, duration, rate, section, size } from './forms.ts'
+import { bound, count, distinct, duration, grpcAddress, postgresUrl, rate, section, size } from './forms.ts'
 import { retry } from './retry.ts'
 import { domain, routes } from './routes.ts'
 
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
-const anyPort = z.int().min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one').default(0)
+const anyPort = z.int({ error: 'a port, or 0 for a free one' }).min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one')
 const address = z.string().min(1, 'an IP address or a host name')
 const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
 const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
+
+/** Two spellings of one domain would be one domain with two meanings. */
+const namedOnce = distinct<Record<string, unknown>>('a domain', (domains) => Object.keys(domains).map((name) => [name, canonicalDomain(name)] as const))
 
 const listener = z
   .strictObject({
@@ -19,7 +23,7 @@ const listener = z
       .enum(['smtp', 'submission', 'submissions', 'lmtp'])
       .describe('smtp: between MTAs, port 25; submission: STARTTLS and AUTH, port 587 (RFC 6409); submissions: TLS from the start and AUTH, port 465 (RFC 8314); lmtp: RFC 2033.'),
     address: address.default('127.0.0.1').describe('IP address or host name to listen on; `0.0.0.0` or `::` for all.'),
-    port: z.int().min(0).max(65535).optional().describe('0 takes a free one.'),
+    port: anyPort.optional().describe('0 takes a free one.'),
     path: z.string().min(1).optional().describe('A Unix socket instead of address and port. Its clients count as 127.0.0.1.'),
     proxyProtocol: z.boolean().default(false).describe('Connections from `trustedProxies` begin with a PROXY header, version 1 or 2.'),
   })
@@ -57,7 +61,7 @@ const localDomain = z.discriminatedUnion('deliver', [
     timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
     ...whoIsThere,
   }),
-])
+], { error: ({ code }) => (code === 'invalid_union' ? 'maildir, lmtp, pipe' : undefined) })
 
 /** Each text of a report may be replaced. */
 const { advice, ...plainTexts } = reportTextsAbout
@@ -89,6 +93,7 @@ export const settingsSchema = z.strictObject({
   state: z.string().default('./var').describe('Folder for what this machine keeps outside Postgres: in dev mode the database itself, downloads and certificates.'),
   listeners: z
     .array(listener)
+    .superRefine(distinct('a port or a path', (listeners) => listeners.flatMap(({ address, port, path }, i) => (port === 0 ? [] : [[i, path ?? `${address}:${port}`]]))))
     .default([
       { kind: 'smtp', address: '127.0.0.1', port: 2525, proxyProtocol: false },
       { kind: 'submission', address: '127.0.0.1', port: 2587, proxyProtocol: false },
@@ -98,7 +103,7 @@ export const settingsSchema = z.strictObject({
   http: z
     .strictObject({
       address: address.default('127.0.0.1').describe('IP address to listen on.'),
-      port: z.int().min(0).max(65535).default(8025).describe('0 takes a free one.'),
+      port: anyPort.default(8025).describe('0 takes a free one.'),
       metrics: z.enum(['token', 'open']).default('token').describe('Who may read `/metrics` (Prometheus): whoever has a token with the scope metrics, or everyone.'),
     })
     .prefault({})
@@ -138,11 +143,12 @@ export const settingsSchema = z.strictObject({
     .array(network)
     .default([])
     .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT.'),
-  localDomains: z.record(domain, localDomain).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
+  localDomains: z.record(domain, localDomain).superRefine(namedOnce).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
   relayDomains: z
     .record(domain, z.strictObject({
       recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.'),
     }))
+    .superRefine(namedOnce)
     .default({})
     .describe('Domains that we relay for, as their MX: everyone may send to them, and they go on to their next hop.'),
   aliases: z
@@ -250,18 +256,18 @@ export const settingsSchema = z.strictObject({
     activities: count(200).describe('Activities at a time.'),
   }).describe('The Temporal worker.'),
   database: section({
-    url: z.string().default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
+    url: postgresUrl.default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
     connections: count(10).describe('Connections of one process.'),
   }).describe('Postgres.'),
   temporal: section({
-    address: z.string().default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
+    address: grpcAddress.default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
     taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
   dev: section({
-    postgresPort: anyPort.describe('Port of the Postgres that dev mode runs.'),
-    temporalPort: anyPort.describe('Port of the Temporal that dev mode runs.'),
-    temporalUiPort: anyPort.describe("Port of Temporal's web page."),
+    postgresPort: anyPort.default(0).describe('Port of the Postgres that dev mode runs.'),
+    temporalPort: anyPort.default(0).describe('Port of the Temporal that dev mode runs.'),
+    temporalUiPort: anyPort.default(0).describe("Port of Temporal's web page."),
     temporalInMemory: z.boolean().default(false).describe('Temporal keeps nothing on disk: faster, and after a restart the queue is driven anew from Postgres; its histories are gone.'),
   }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
   log: section({

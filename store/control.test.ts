@@ -106,10 +106,13 @@ test('asked under one name it is done once, and answered alike: the activity may
 test('what is wrong is refused in words, and changes nothing', async () => {
   const id = await accepted('a@x.test')
   for (const [action, words, more] of [
-    ['release', /not on hold/, {}], ['retry', /none of the recipients named/, { recipients: [7] }],
+    ['release', /not on hold/, {}], ['retry', /none of its recipients named waits/, { recipients: [7] }],
   ] as const) {
     assert.match(((await ask(id, action, { ...more, recipients: 'recipients' in more ? [...more.recipients] : null })) as { refused: string }).refused, words)
   }
+  const underWay = await accepted('a@x.test')
+  await claim(underWay, [0])
+  assert.match(((await ask(underWay, 'retry')) as { refused: string }).refused, /none of its recipients waits: .*an attempt is under way/)
   assert.match(((await ask('000000000000000000', 'hold')) as { refused: string }).refused, /there is no message/)
   await ask(id, 'drop')
   assert.match(((await ask(id, 'hold')) as { refused: string }).refused, /finished/)

@@ -33,7 +33,9 @@ export async function controlMessage(
     const busy = breaksOff.has(action) ? await breakOff(tx, id, recipients) : []
     const changed = await actions[action](tx, { id, request, clock: new Date(clock), recipients })
     if (changed.length === 0) {
-      const why = busy.length > 0 ? `its reply to the final dot is awaited for ${busy.join(', ')}; look again later` : 'none of the recipients named is queued'
+      const why = busy.length > 0
+        ? `its reply to the final dot is awaited for ${busy.join(', ')}; look again later`
+        : `none of its recipients${recipients ? ' named' : ''} waits: it is settled, an attempt is under way, or a report is being sent`
       return { refused: why }
     }
     const told = changed.slice(0, pathsTold)

@@ -57,7 +57,7 @@ test('on hold a message is neither tried nor expired, also after Temporal was wi
     assert.deepEqual(await everpost.states(id), ['delivered'])
     const after = (await readMessage(sql, id))!
     assert.ok(after.expiresAt.getTime() > Date.now() + 50 * 60_000, 'the time on hold does not count')
-    assert.match((await everpost.command('release', id)).stderr, /nothing that is queued matches/)
+    assert.match((await everpost.command('release', id)).stderr, /release refused: it is finished/)
     assert.deepEqual((await readActions(sql, id)).map(({ action, why }) => [action, why]), [['hold', 'suspicious'], ['release', '']])
   } finally {
     await everpost.end()
@@ -95,11 +95,14 @@ test('retry, reroute, set-lifetime, expire, bounce and drop: each is done, recor
 
     await done('expire', rerouted)
     assert.deepEqual(await everpost.states(rerouted), ['delivered', 'expired'])
-    assert.match((await everpost.command('retry', rerouted)).stderr, /nothing that is queued matches/)
+    assert.match((await everpost.command('retry', rerouted)).stderr, /retry refused: it is finished/)
     const [first] = await until('the report', () => everpost.maildir('bob')[0] && everpost.maildir('bob'))
     assert.match(first!, /Final-Recipient: rfc822; b@partner\.test[\s\S]*Status: 4\.4\.7/)
 
     const bounced = await deferred('c@partner.test', 'd@partner.test')
+    const { code, stdout, stderr } = await everpost.command('set-lifetime', bounced, rerouted, '--lifetime', '9d')
+    assert.deepEqual([code, stdout], [1, 'set-lifetime: 1 message done, 1 refused.\n'])
+    assert.match(stderr, new RegExp(`^${rerouted}: set-lifetime refused: it is finished`))
     await done('bounce', bounced, '--recipient', 'c@*', '--why', 'no longer a customer')
     assert.deepEqual(await everpost.states(bounced, (states) => states[0] === 'bounced'), ['bounced', 'queued'])
     await until('the second report', () => everpost.maildir('bob').some((mail) => /returned by the operator: no longer a customer/.test(mail)))

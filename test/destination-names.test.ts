@@ -29,7 +29,29 @@ test('a destination goes by its name however it is typed; of one that nothing is
 
     await told('limit', 'google', '--concurrency', '4')
     assert.match((await told('limit', 'Google', '--rate', '60/m')).stdout, /google is limited to 4 attempts at a time and 60 attempts a minute/)
+    assert.match((await told('limit', 'google', '--rate', '1/h')).stdout, /and 1 attempt an hour, over/)
     assert.match((await told('limit', 'google', '--none')).stdout, /as the settings say/)
+  } finally {
+    await everpost.end()
+  }
+})
+
+test('what can be no name of a destination is refused, and of a domain that a route leads elsewhere the command says where', async () => {
+  const everpost = await prepareEverpost({
+    routes: [{ domain: '*.partner.test', nextHop: '[127.0.0.1]:2626' }, { domain: '*', nextHop: 'relay.test' }],
+    destinations: { providers: [{ name: 'Big Corp', hosts: ['*.big.test'] }] },
+  })
+  const suspend = (name: string) => everpost.command('destination', 'suspend', name)
+  try {
+    for (const wrong of ['', 'a b', '[127.0.0.1]:99999', '[x']) {
+      const { code, stdout, stderr } = await suspend(wrong)
+      assert.deepEqual([code, stdout, /is not a next hop|the port must be/.test(stderr)], [64, '', true], stderr)
+    }
+    assert.equal((await everpost.command('destination', 'limit', 'a b', '--concurrency', '1')).code, 64)
+    assert.equal((await readDestinations(everpost.sql)).length, 0)
+    await acceptMessage(everpost.sql, newMessage(['a@mx.partner.test', 'a@elsewhere.test']))
+    assert.match((await suspend('mx.partner.test')).stderr, /^everpost: mail for mx\.partner\.test goes to \[127\.0\.0\.1\]:2626, .*\n$/)
+    for (const right of ['Big Corp', 'elsewhere.test']) assert.deepEqual([(await suspend(right)).code, (await suspend(right)).stderr], [0, ''], right)
   } finally {
     await everpost.end()
   }

@@ -46,7 +46,7 @@ test('replayed twice, after a reset, to another next hop and to another recipien
     const moved = await everpost.send(['a+x@partner.test', 'b@partner.test'], 'bob@example.test')
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced'])
     const redirected = await everpost.command('replay', moved, '--to', 'carol@example.test')
-    assert.match(redirected.stdout, /queued again: a\+x@partner\.test, b@partner\.test/, redirected.stderr)
+    assert.match(redirected.stdout, /queued again: a\+x@partner\.test, b@partner\.test, as carol@example\.test\n/, redirected.stderr)
     assert.deepEqual(await everpost.states(moved), ['bounced', 'bounced', 'delivered'])
     assert.match((await everpost.command('replay', moved, '--to', 'carol@example.test')).stderr, /nothing to replay/)
     assert.match((await everpost.command('replay', moved)).stderr, /nothing to replay/)

@@ -33,7 +33,7 @@ test('neither passwords, right or wrong, nor tokens nor bodies are in the log, a
   )
   const sent = await send('wonderland-secret')
   assert.equal(sent.code, 0, sent.stderr)
-  assert.equal((await send('queen-secret')).code, 69)
+  assert.equal((await send('queen-secret')).code, 77)
   const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}/v1/messages`, {
     method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify({ from: 'alice@example.test', to: ['carol@example.test'], text: 'the body is private' }),

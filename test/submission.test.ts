@@ -35,7 +35,7 @@ for (const [kind, flags] of cases) {
     assert.match(mail, /\(using TLSv1\.3 with cipher TLS_AES_\w+\)/)
 
     const wrong = await send('--password', 'queen', '--insecure')
-    assert.deepEqual([wrong.code, /535 5\.7\.8/.test(wrong.stderr)], [69, true])
+    assert.deepEqual([wrong.code, /535 5\.7\.8/.test(wrong.stderr)], [77, true])
     const unverified = await send('--password', 'wonderland')
     assert.deepEqual([unverified.code, /self-signed certificate.*--insecure/.test(unverified.stderr)], [69, true])
   })
@@ -55,3 +55,26 @@ for (const [kind, flags] of cases) {
     assert.equal((await swaks('queen')).code, 28) // swaks' code for a failed AUTH
   })
 }
+
+test('everpost send refuses what is no address and a file that cannot be read, and says how the server would be spoken to', async () => {
+  const send = (...more: string[]) => everpost.command('send', '--user', 'alice@example.test', '--password', 'wonderland', '--insecure', ...more)
+  const at = (kind: string) => ['--to', 'carol@example.test', '--server', `127.0.0.1:${everpost.ports[kind]}`]
+  for (const [more, code, told] of [
+    [[...at('submission'), '--from', 'not an address'], 64, /--from not an address: the address is not well formed/],
+    [[...at('submission'), '--from', '<>'], 64, /--from <>: /],
+    [[...at('submission'), '--to', 'a b@example.test'], 64, /--to a b@example\.test: the address is not well formed/],
+    [[...at('submission'), '--to', 'a@b.test>,<c@d.test'], 64, /--to .*: write an address alone/],
+    [[...at('submission'), '--file', join(folder, 'missing')], 66, /^everpost: --file .*missing cannot be read \(ENOENT\)\n$/],
+    [[...at('submission'), '--file', folder], 66, /^everpost: --file .* cannot be read \(EISDIR\)\n$/],
+    [[...at('submission'), '--from', 'queen@example.test'], 65, /the server refused: 553 /],
+    [[...at('submission'), '--implicit-tls'], 69, /does not speak TLS from the start\. Try without --implicit-tls\.\n$/],
+    [at('submissions'), 69, /does not greet\. .* try --implicit-tls\.\n$/],
+    [['--to', 'carol@example.test', '--server', '127.0.0.1:1'], 69, /^everpost: nothing listens on 127\.0\.0\.1:1\.\n$/],
+  ] as const) {
+    const { code: ended, stderr, stdout } = await send(...more)
+    assert.match(stderr, told)
+    assert.deepEqual([ended, stdout], [code, ''])
+  }
+  const { code, stderr } = await everpost.command('send', '--to', 'carol@example.test')
+  assert.deepEqual([code, /submission needs a user: .*Start it with: npm start\n$/.test(stderr)], [64, true], stderr)
+})
