@@ -1,13 +1,14 @@
 // everpost config: checks the settings and prints them, secrets masked.
 
 import { stringify } from 'yaml'
-import { loadSettings, merge } from '../settings/load.ts'
+import { merge } from '../settings/load.ts'
 import { defaultSettings, differing } from '../settings/defaults.ts'
 import type { Settings } from '../settings/schema.ts'
 import { loadHopOptions, RouteError } from '../smtp/hop-options.ts'
+import { loadContext } from './context.ts'
 
 export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
-  const { settings, written } = loadSettings({ file })
+  const { settings, written } = loadContext(file)
   warnOfRoutes(settings)
   const chosen = masked(options.all ? merge(defaultSettings(), written) : differing(written))
   if (options.json) console.log(JSON.stringify(chosen, null, 2))
