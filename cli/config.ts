@@ -2,14 +2,15 @@
 
 import { stringify } from 'yaml'
 import { readCertificates } from '../ingress/tls.ts'
-import { loadSettings, merge } from '../settings/load.ts'
+import { merge } from '../settings/load.ts'
 import { defaultSettings, differing } from '../settings/defaults.ts'
 import type { Settings } from '../settings/schema.ts'
 import { masked } from '../settings/secrets.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
+import { loadContext } from './context.ts'
 
 export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
-  const { settings, written } = loadSettings({ file })
+  const { settings, written } = loadContext(file)
   warn(settings)
   const chosen = masked(options.all ? merge(defaultSettings(), written) : differing(written)) as object
   if (options.json) console.log(JSON.stringify(chosen, null, 2))

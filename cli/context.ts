@@ -1,24 +1,26 @@
-// What a command works with: the settings, completed by a running dev mode's note, and the database.
+// What a command works with: the settings, with what a running dev mode's note adds, and the database.
 
-import { loadSettings } from '../settings/load.ts'
-import type { Settings } from '../settings/schema.ts'
+import { loadSettings, type Loaded } from '../settings/load.ts'
+import type { Listener, Settings } from '../settings/schema.ts'
 import { openDatabase, type Sql } from '../store/database.ts'
 import { CommandError } from './errors.ts'
 import { type DevNote, readDevNote } from './state.ts'
 
-export interface CommandContext {
-  settings: Settings
+export interface CommandContext extends Loaded {
   dev: DevNote | null
+  /** Where the Everpost of this machine listens: what the settings say, with the ports that dev mode has in place of 0. */
+  listeners: Listener[]
+  http: { address: string; port: number }
 }
 
+/** The settings of the file; beside a running dev mode, those that it runs with. Throws SettingsError. */
 export function loadContext(file: string | undefined): CommandContext {
-  const { settings } = loadSettings({ file })
-  const dev = readDevNote(settings.state)
-  if (dev) {
-    settings.database.url ||= dev.databaseUrl
-    settings.temporal.address ||= dev.temporalAddress
-  }
-  return { settings, dev }
+  const alone = loadSettings({ file })
+  const dev = readDevNote(alone.settings.state)
+  if (!dev) return { ...alone, dev, listeners: alone.settings.listeners, http: alone.settings.http }
+  const { settings, written } = loadSettings({ file, base: dev.base })
+  settings.routes.push(...dev.routes)
+  return { settings, written: { ...written, routes: [...(written.routes ?? []), ...dev.routes] }, dev, listeners: dev.listeners, http: dev.http }
 }
 
 export function requireDatabaseUrl(settings: Settings): string {

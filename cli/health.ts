@@ -4,7 +4,7 @@ import { loadContext } from './context.ts'
 import { CommandError } from './errors.ts'
 
 export async function printHealth(file: string | undefined): Promise<void> {
-  const { address, port } = loadContext(file).settings.http
+  const { address, port } = loadContext(file).http
   const host = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '[::1]' : address.includes(':') ? `[${address}]` : address
   const url = `http://${host}:${port}/readyz`
   const answer = await fetch(url, { signal: AbortSignal.timeout(4000) }).catch((error: Error) => {

@@ -26,8 +26,8 @@ const greetingTimeout = 10_000
 export async function send(file: string | undefined, options: Options): Promise<void> {
   const context = loadContext(file)
   const { host, port } = serverOf(context, options)
-  const user = options.user ?? context.dev?.user
-  const pass = options.password ?? process.env['EVERPOST_PASSWORD'] ?? (options.user ? undefined : context.dev?.password)
+  const user = options.user ?? context.dev?.login?.user
+  const pass = options.password ?? process.env['EVERPOST_PASSWORD'] ?? (options.user ? undefined : context.dev?.login?.password)
   if (!user || !pass) {
     const dev = context.dev || options.server !== undefined ? '' : '. Dev mode brings one of its own; it does not run here. Start it with: npm start'
     throw new CommandError(`submission needs a user: give --user, and the password in EVERPOST_PASSWORD${dev}`, usage)
@@ -76,14 +76,14 @@ async function read(file: string): Promise<Buffer> {
   }
 }
 
-function serverOf({ settings }: CommandContext, options: Options): { host: string; port: number } {
+function serverOf({ listeners }: CommandContext, options: Options): { host: string; port: number } {
   if (options.server !== undefined) {
     const match = /^\[?([^\]]+?)\]?:(\d+)$/.exec(options.server)
     if (!match) throw new CommandError(`--server ${options.server}: write host:port`, usage)
     return { host: match[1]!, port: Number(match[2]) }
   }
   const kind = options.implicitTls ? 'submissions' : 'submission'
-  const listener = settings.listeners.find((listener) => listener.kind === kind)
+  const listener = listeners.find((listener) => listener.kind === kind)
   if (!listener) throw new CommandError(`the settings have no ${kind} listener. Give --server host:port.`, usage)
   return { host: listener.address, port: listener.port ?? 0 }
 }

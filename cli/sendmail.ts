@@ -7,16 +7,16 @@ import { connect, type Socket } from 'node:net'
 import { userInfo } from 'node:os'
 import { buffer } from 'node:stream/consumers'
 import { createTransport } from 'nodemailer'
-import { loadSettings } from '../settings/load.ts'
-import type { Settings } from '../settings/schema.ts'
+import type { Listener } from '../settings/schema.ts'
+import { loadContext } from './context.ts'
 import { CommandError } from './errors.ts'
 import { parseSendmailArguments } from './sendmail-arguments.ts'
 import { prepareMessage } from './sendmail-message.ts'
 
 export async function sendmail(file: string | undefined, words: string[]): Promise<void> {
   const options = parseSendmailArguments(words)
-  const { settings } = loadSettings({ file })
-  if (options.smtpOnStandardIo) return await passThrough(settings)
+  const { settings, listeners } = loadContext(file)
+  if (options.smtpOnStandardIo) return await passThrough(listeners)
   const domain = Object.keys(settings.localDomains)[0] ?? settings.hostname
   const sender = options.from ?? userInfo().username
   const from = sender === '' || sender.includes('@') ? sender : `${sender}@${domain}`
@@ -24,7 +24,7 @@ export async function sendmail(file: string | undefined, words: string[]): Promi
   const message = prepareMessage(await buffer(process.stdin), context)
   if (message.recipients.length === 0) throw new CommandError('nobody to send to. Name recipients, or give -t and a To field.', 64)
   // Mail of this machine's own programs needs no AUTH: see relayNetworks.
-  const transport = createTransport({ connection: await open(settings), ignoreTLS: true, name: settings.hostname })
+  const transport = createTransport({ connection: await open(listeners), ignoreTLS: true, name: settings.hostname })
   try {
     const notify = options.notify ? { dsn: { notify: options.notify } } : {}
     const sent = await transport.sendMail({ envelope: { from, to: message.recipients }, raw: message.octets, ...notify } as never)
@@ -40,8 +40,8 @@ export async function sendmail(file: string | undefined, words: string[]): Promi
 }
 
 /** -bs: the caller speaks SMTP itself, on standard input and output. */
-async function passThrough(settings: Settings): Promise<void> {
-  const socket = await open(settings)
+async function passThrough(listeners: Listener[]): Promise<void> {
+  const socket = await open(listeners)
   process.stdin.pipe(socket)
   socket.pipe(process.stdout)
   await once(socket, 'close')
@@ -50,7 +50,7 @@ async function passThrough(settings: Settings): Promise<void> {
 }
 
 /** A connection to the first smtp listener of the settings. */
-async function open({ listeners }: Settings): Promise<Socket> {
+async function open(listeners: Listener[]): Promise<Socket> {
   const listener = listeners.find(({ kind, proxyProtocol }) => kind === 'smtp' && !proxyProtocol)
   if (!listener) throw new CommandError('the settings have no smtp listener for local mail to go to', 78)
   const { address, port, path } = listener

@@ -14,7 +14,7 @@ export async function userAdd(file: string | undefined, name: string, options: {
   const wrong = addresses.find((address) => !/^[^\s@]*@[^\s@]+$/.test(address))
   if (wrong !== undefined) throw new CommandError(`--address ${wrong}: write an address, or @example.test for a whole domain`, 64)
   if (settings.users.some((user) => user.name.toLowerCase() === name.toLowerCase())) {
-    throw new CommandError(`${name} is a user of the settings file, which would win. Remove it there first.`)
+    throw new CommandError(`${name} is a user of the settings, which would win. Take it out of users there first.`)
   }
   const hash = await hashPassword(await readPassword())
   const added = await withDatabase(settings, (sql) => addUser(sql, name, hash, addresses))

@@ -1,10 +1,11 @@
 // Servers that dev mode runs as children: each in a process group of its own, so that the terminal's Ctrl-C reaches us alone
-// and we stop them in order; found again by a pid file when their parent was killed.
+// and we stop them in order; killed when we end otherwise, and found again by a pid file when we were killed ourselves.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { notedPid, notePid } from './pid-file.ts'
 
 export interface ChildOptions {
   command: string[]
@@ -14,69 +15,79 @@ export interface ChildOptions {
   /** The signal that stops it in good order. */
   stopSignal: NodeJS.Signals
   environment?: NodeJS.ProcessEnv
-  uid?: number
-  gid?: number
 }
 
 export interface Child {
   pid: number
   /** True once it has ended, wanted or not. */
   ended(): boolean
+  /** Waits until it has ended; gives its exit code, or null when a signal ended it. */
+  exited(): Promise<number | null>
   /** Stops it; resolves when it is gone. Killed when it takes longer than `deadline` milliseconds. */
   stop(deadline?: number): Promise<void>
 }
 
+/** Those that run, in the order of their start. */
+const children = new Set<Child>()
+const toKill = new Set<ChildProcess>()
+let stopping = false
+process.on('exit', () => {
+  for (const child of toKill) child.kill('SIGKILL')
+})
+
 export function startChild(options: ChildOptions): Child {
+  if (stopping) throw new Error('everything is being stopped')
   mkdirSync(dirname(options.logFile), { recursive: true })
   const log = openSync(options.logFile, 'a')
   const [program, ...args] = options.command
-  const child = spawn(program!, args, {
-    detached: true, stdio: ['ignore', log, log], env: options.environment ?? process.env,
-    ...(options.uid === undefined ? {} : { uid: options.uid }), ...(options.gid === undefined ? {} : { gid: options.gid }),
-  })
+  const spawned = spawn(program!, args, { detached: true, stdio: ['ignore', log, log], env: options.environment ?? process.env })
   closeSync(log)
-  if (child.pid === undefined) throw new Error(`${program} cannot be started`)
-  child.unref()
-  writeFileSync(options.pidFile, JSON.stringify({ pid: child.pid, program: options.command.at(-1) }))
-  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const ended = () => child.exitCode !== null || child.signalCode !== null
-  return { pid: child.pid, ended, stop: (deadline = 5000) => stopChild(child, exited, ended, options, deadline) }
+  if (spawned.pid === undefined) throw new Error(`${program} cannot be started`)
+  spawned.unref()
+  notePid(options.pidFile, spawned.pid)
+  const exited = new Promise<number | null>((resolve) => spawned.once('exit', resolve))
+  const child: Child = {
+    pid: spawned.pid,
+    ended: () => spawned.exitCode !== null || spawned.signalCode !== null,
+    exited: () => {
+      spawned.ref()
+      return exited
+    },
+    stop: (deadline = 5000) => stopChild(spawned, child, options, deadline),
+  }
+  children.add(child)
+  void exited.then(() => children.delete(child))
+  killedWithUs(spawned)
+  return child
 }
 
-async function stopChild(
-  child: ChildProcess, exited: Promise<void>, ended: () => boolean, options: ChildOptions, deadline: number,
-): Promise<void> {
-  if (!ended()) {
-    child.kill(options.stopSignal)
-    const timer = setTimeout(() => child.kill('SIGKILL'), deadline)
-    await exited
+/** Stops all that run, the last started first, and lets none start any more. */
+export async function stopChildren(): Promise<void> {
+  stopping = true
+  for (const child of [...children].reverse()) await child.stop()
+}
+
+/** A child that does not outlive us, however we end; only a kill -9 it does not notice. */
+export function killedWithUs(child: ChildProcess): void {
+  toKill.add(child)
+  child.once('exit', () => toKill.delete(child))
+}
+
+async function stopChild(spawned: ChildProcess, child: Child, options: ChildOptions, deadline: number): Promise<void> {
+  if (!child.ended()) {
+    spawned.kill(options.stopSignal)
+    const timer = setTimeout(() => spawned.kill('SIGKILL'), deadline)
+    await child.exited()
     clearTimeout(timer)
   }
   rmSync(options.pidFile, { force: true })
 }
 
-/**
- * Stops what an earlier run left behind, if the process with the noted pid still carries the noted argument in its
- * command line; a pid that has gone to another program is left alone.
- */
+/** Stops what an earlier run left behind, if it still runs. */
 export async function stopStale(pidFile: string, signal: NodeJS.Signals, deadline = 5000): Promise<void> {
-  let note: { pid: number; program: string }
-  try {
-    note = JSON.parse(readFileSync(pidFile, 'utf8')) as typeof note
-  } catch {
-    return
-  }
-  for (let waited = 0; isRunning(note.pid, note.program); waited += 100) {
-    if (waited === 0 || waited >= deadline) process.kill(note.pid, waited === 0 ? signal : 'SIGKILL')
+  for (let waited = 0, pid = notedPid(pidFile); pid !== null; waited += 100, pid = notedPid(pidFile)) {
+    if (waited === 0 || waited >= deadline) process.kill(pid, waited === 0 ? signal : 'SIGKILL')
     await sleep(100)
   }
   rmSync(pidFile, { force: true })
-}
-
-function isRunning(pid: number, argument: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(argument)
-  } catch {
-    return false
-  }
 }

