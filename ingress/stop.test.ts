@@ -32,7 +32,7 @@ test('ingress stops while a commit is under way: that client hears nothing rathe
     const idle = talk(['EHLO c.test\r\n'])
     const committing = talk(['EHLO c.test\r\n', 'MAIL FROM:<a@x.test>\r\n', 'RCPT TO:<b@x.test>\r\n', 'DATA\r\n', 'Subject: x\r\n\r\nx\r\n.\r\n'])
     await until('the INSERT waits for the lock', async () => (await sql`
-      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into messages%' and pid <> pg_backend_pid()`).length > 0)
+      select from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into body_chunks%' and pid <> pg_backend_pid()`).length > 0)
     await ingress.stop()
     await until('both connections are closed', () => idle.closed && committing.closed)
     assert.match(idle.heard, /\r\n421 /)
