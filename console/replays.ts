@@ -27,16 +27,20 @@ export function replayRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, findRecipi
     const messages = found.map(({ id, recipients, failedAt, released }) => ({ id, recipients, failedAt, released }))
     const ready = dryRun ? [] : found.filter((message) => !message.released)
     const begun = performance.now()
+    let replayed = 0
     for (const [i, message] of ready.entries()) {
       const due = perSecond === undefined ? 0 : (i * 1000) / perSecond
-      await replayMessage(sql, {
+      const queued = await replayMessage(sql, {
         ...filter, given: id !== undefined, id: message.id, who: `token:${context.get('token').name}`, why, nextHop, to: instead,
         after: Math.max(0, begun + due - performance.now()),
         lifetime: lifetimeOf(message.reversePath, message.user), retention,
       })
+      // Somebody else was faster.
+      if (queued.length === 0) continue
+      replayed++
       // What is due later is started by the outbox.
       if (due < 1000) wake(message.id)
     }
-    return context.json({ replayed: ready.length, messages, last: messages.at(-1)?.id ?? null }, 200) as never
+    return context.json({ replayed, messages, last: messages.at(-1)?.id ?? null }, 200) as never
   })
 }
