@@ -1,8 +1,8 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
-import { nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
+import { localNextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
-import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
 import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
@@ -43,8 +43,7 @@ export async function suspend(file: string | undefined, given: string, options: 
   const { settings } = loadContext(file)
   const name = await withDatabase(settings, async (sql) => {
     const name = await nameOf(sql, settings, given)
-    await suspendDestination(sql, name, options.for, options.who, options.why)
-    await releaseWaiting(sql, name, settings.destinations.resumeOver, options.for)
+    await suspendByWord(sql, name, { time: options.for, who: options.who, why: options.why, spread: settings.destinations.resumeOver })
     return name
   })
   console.log(`${name} is suspended until ${moment(new Date(Date.now() + options.for))}. Mail for it waits; everpost destination resume ${name} ends it.`)
@@ -81,9 +80,12 @@ export async function limit(file: string | undefined, given: string, options: { 
 }
 
 /** What was typed, as it is known; a word of warning where mail goes by another name, or may. Throws CommandError for what can be no name. */
-async function nameOf(sql: Sql, { routes, destinations }: Settings, given: string): Promise<string> {
+async function nameOf(sql: Sql, { routes, destinations, localDomains }: Settings, given: string): Promise<string> {
   const { name, known } = await canonicalName(sql, given)
-  const set = [...destinations.providers.map((provider) => provider.name), ...destinations.limits.map(({ destination }) => destination)]
+  const set = [
+    ...destinations.providers.map((provider) => provider.name), ...destinations.limits.map(({ destination }) => destination),
+    ...Object.entries(localDomains).map(([domain, agent]) => localNextHop(domain, agent)),
+  ]
   if (!known && set.includes(given)) return given
   if (!known) {
     refuseNoName(given)
@@ -96,7 +98,8 @@ async function nameOf(sql: Sql, { routes, destinations }: Settings, given: strin
 
 function refuseNoName(given: string): void {
   try {
-    parseNextHop(given)
+    // The hosts of several MX, as `list` names those that are reached by them.
+    for (const host of given.split(',')) parseNextHop(host)
   } catch (error) {
     throw new CommandError(`nothing is known of a destination of this name, and ${(error as Error).message}`, usage)
   }

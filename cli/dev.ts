@@ -32,7 +32,8 @@ async function devDefaults(): Promise<SettingsFile> {
 type Stops = (() => Promise<unknown>)[]
 
 export async function dev(file: string | undefined): Promise<void> {
-  const signalled = untilSignal()
+  // The terminal that was closed takes it along, and what it started.
+  const signalled = untilSignal('SIGHUP')
   const base = await devDefaults()
   const { settings } = loadSettings({ file, base })
   lockState(settings.state)

@@ -1,4 +1,4 @@
-// Reads a password: from the environment, from a pipe, or from a terminal, which does not show it.
+// Reads a password: from a pipe, or from a terminal, which does not show it.
 
 import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
@@ -7,8 +7,8 @@ import { CommandError, usage } from './errors.ts'
 
 /** Never from the arguments, which every user of the machine can see. Throws CommandError for one that is empty or broken off. */
 export async function readPassword(input: NodeJS.ReadableStream & { isTTY?: boolean } = process.stdin, output: NodeJS.WritableStream = process.stderr): Promise<string> {
-  const password = process.env['EVERPOST_PASSWORD'] || (input.isTTY ? await typed(input, output) : (await text(input)).replace(/\r?\n$/, ''))
-  if (password === '') throw new CommandError('the password is empty. Type it, pipe it in, or set EVERPOST_PASSWORD.', usage)
+  const password = input.isTTY ? await typed(input, output) : (await text(input)).replace(/\r?\n$/, '')
+  if (password === '') throw new CommandError('the password is empty. Type it, or pipe it in.', usage)
   return password
 }
 

@@ -32,6 +32,7 @@ export async function send(file: string | undefined, options: Options): Promise<
     const dev = context.dev || options.server !== undefined ? '' : '. Dev mode brings one of its own; it does not run here. Start it with: npm start'
     throw new CommandError(`submission needs a user: give --user, and the password in EVERPOST_PASSWORD${dev}`, usage)
   }
+  if (options.from === undefined && !user.includes('@')) throw new CommandError(`the user ${user} is no address: give --from`, usage)
   const from = addressOf('--from', options.from ?? user, options.file !== undefined)
   const to = options.to.map((each) => addressOf('--to', each))
   const raw = options.file === undefined ? undefined : await read(options.file)

@@ -1,7 +1,7 @@
 // /v1/destinations: what each next hop is owed, how it does, and an operator's word on it.
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
-import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-shares.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
@@ -30,8 +30,7 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
     const { name } = await canonicalName(sql, given)
     if (action === 'suspend') {
       if (time === undefined) return context.json({ error: 'suspend needs time, in milliseconds' }, 422) as never
-      await suspendDestination(sql, name, time, who, why)
-      await releaseWaiting(sql, name, resumeOver, time)
+      await suspendByWord(sql, name, { time, who, why, spread: resumeOver })
       return context.json({ woken: 0 }, 200) as never
     }
     if (action === 'limit') {

@@ -32,7 +32,7 @@ const text = z.string().max(10_000_000).regex(/^[^\x00]*$/, 'text without NUL')
 const moment = z.iso.datetime({ offset: true, error: 'a time such as 2026-11-24T05:00:00Z' })
 
 /** Milliseconds: mail is planned no further ahead, nor kept longer. */
-const year = 366 * 86_400_000
+export const year = 366 * 86_400_000
 
 const lifetime = z.int().min(60_000).max(year).openapi({
   description: 'Milliseconds until it is returned undelivered; left out, and at most, as the settings say (retry.maximalQueueLifetime, retry.lifetimes).',

@@ -13,7 +13,7 @@ import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
 import { composeMessage, withCrlf } from './compose.ts'
 import { answers, jsonBody } from './routes.ts'
-import { acceptedSchema, keySchema, rawQuerySchema, submissionSchema } from './schemas.ts'
+import { acceptedSchema, keySchema, rawQuerySchema, submissionSchema, year } from './schemas.ts'
 
 export interface Submission {
   content: Uint8Array
@@ -39,7 +39,6 @@ export type Submit = (sql: Sql, submission: Submission) => Promise<string>
 /** Recipients of the envelope, for the addresses that were given: aliases are followed, as at RCPT. Throws as Submit does. */
 export type FindRecipients = (addresses: string[]) => Promise<Recipient[]>
 
-const year = 366 * 86_400_000
 const given = { 200: { description: 'Accepted before under this key.', content: { 'application/json': { schema: acceptedSchema } } } }
 const taken = { 201: { description: 'The message is committed: it is ours.', content: { 'application/json': { schema: acceptedSchema } } } }
 const problems = answers(400, 401, 403, 409, 413, 415, 422, 503)

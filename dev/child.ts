@@ -67,7 +67,7 @@ export async function stopChildren(): Promise<void> {
   for (const child of [...children].reverse()) await child.stop()
 }
 
-/** A child that does not outlive us, however we end; only a kill -9 it does not notice. */
+/** A child that is killed when we exit; what ends us without that (a kill -9, SIGQUIT) it does not notice. */
 export function killedWithUs(child: ChildProcess): void {
   toKill.add(child)
   child.once('exit', () => toKill.delete(child))

@@ -18,7 +18,8 @@ export function notePid(file: string, pid: number): void {
 export function notedPid(file: string): number | null {
   try {
     const { pid, started } = JSON.parse(readFileSync(file, 'utf8')) as Note
-    return startOf(pid) === started ? pid : null
+    // Where nobody tells when a process started, one that runs is taken for the one that was noted.
+    return (started === '' ? isAlive(pid) : startOf(pid) === started) ? pid : null
   } catch {
     return null
   }
@@ -60,6 +61,14 @@ function tryLink(from: string, to: string): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     return false
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 

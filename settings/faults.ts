@@ -15,7 +15,9 @@ export function faultsOf(issue: z.core.$ZodIssue, written: unknown, where: (path
     if (meant) return meant.flatMap((inner) => faultsOf({ ...inner, path: [...issue.path, ...inner.path] }, written, where))
   }
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
-  const is = value === undefined ? 'is missing' : `is ${JSON.stringify(masked(value, issue.path.at(-1))).slice(0, 80)}`
+  // Of what has another shape than it should nobody knows whether it holds a secret.
+  const misshapen = typeof value === 'string' && issue.code === 'invalid_type'
+  const is = value === undefined ? 'is missing' : misshapen ? 'is a text' : `is ${JSON.stringify(masked(value, issue.path.at(-1))).slice(0, 80)}`
   return [`${where(issue.path)}: ${dotted(issue.path)} ${is}; allowed: ${allowedBy(issue)}`]
 }
 

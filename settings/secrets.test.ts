@@ -21,6 +21,10 @@ test('of a URL the password is hidden, whatever it is made of and wherever it st
     const { database } = masked({ database: { url } }) as { database: { url: string } }
     assert.equal(database.url, shown)
   }
+  const misplaced = { database: 'postgres://u:secret@h/db', users: { alice: 'scrypt$1$secret' }, auth: { password: 'secret', passwordFile: '/run/x', passwordEnv: 'X' }, webhooks: [{ secret: 7 }] }
+  assert.deepEqual(masked(misplaced), {
+    database: 'postgres://u:***@h/db', users: { alice: 'scrypt$***' }, auth: { password: '***', passwordFile: '/run/x', passwordEnv: 'X' }, webhooks: [{ secret: '***' }],
+  })
   const all = { users: [{ name: 'a', passwordHash: 'scrypt$1$secret' }, { name: 'b', passwordHash: 'secret' }], webhooks: [{ secret: 'a"secret', url: '' }], n: 1, none: null }
   assert.deepEqual(masked(all), { users: [{ name: 'a', passwordHash: 'scrypt$***' }, { name: 'b', passwordHash: '***' }], webhooks: [{ secret: '***', url: '' }], n: 1, none: null })
 })

@@ -6,10 +6,12 @@ import { isMapping } from './defaults.ts'
 export function masked(value: unknown, key?: PropertyKey): unknown {
   if (Array.isArray(value)) return value.map((each) => masked(each, key))
   if (isMapping(value)) return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, masked(each, name)]))
-  if (typeof value !== 'string' || value === '') return value
-  if (key === 'passwordHash') return value.startsWith('scrypt$') ? 'scrypt$***' : '***'
-  if (key === 'secret') return '***'
-  return key === 'url' ? maskedUrl(value) : value
+  if (value === '' || value === null || value === undefined) return value
+  // By the name, and by the value as well: who is at fault may have put a secret under another name.
+  if (/pass|secret|token/i.test(String(key)) && !/(Hash|File|Env)$/.test(String(key))) return '***'
+  if (key === 'passwordHash') return String(value).startsWith('scrypt$') ? 'scrypt$***' : '***'
+  if (typeof value !== 'string') return value
+  return key === 'url' || value.includes('://') ? maskedUrl(value) : value.replace(/scrypt\$.*/, 'scrypt$***')
 }
 
 /** The password may stand before the `@`, with any characters in it, or among the parameters. A URL that can be read in two ways is hidden as a whole. */

@@ -46,10 +46,13 @@ export async function canonicalName(sql: Sql, given: string): Promise<{ name: st
   return { name: row?.name ?? lower, known: row !== undefined }
 }
 
-/**
- * `time`: milliseconds. What has been put off to the end of a suspension that lasted longer comes back when it is told to: releaseWaiting.
- * `lengthen`: one that lasts longer stays as it is, since it is another's word.
- */
+/** An operator's suspension, for `time` milliseconds: what waits for the end of a longer one comes back after this one, spread over `spread` milliseconds. */
+export async function suspendByWord(sql: Sql, name: string, { time, who, why, spread }: { time: number; who: string; why: string; spread: number }): Promise<void> {
+  await suspendDestination(sql, name, time, who, why)
+  await releaseWaiting(sql, name, spread, time)
+}
+
+/** `time`: milliseconds. `lengthen`: a suspension that lasts longer stays as it is, since it is another's word. */
 export async function suspendDestination(sql: Sql, name: string, time: number, by: string, why: string, lengthen = false): Promise<void> {
   await sql`
     with changed as (
