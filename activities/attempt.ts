@@ -62,8 +62,9 @@ async function tryOnce(deps: ActivityDeps, argument: AttemptArgument, deliver: D
   let outcomes: Outcome[] | null = null
   try {
     if (first && entered.slow) return null
-    const claiming = createClaiming(deps, argument, first?.message.trace ?? null)
-    if (!first?.untried && !(await claiming.take())) return { attempt: null, progress: await readProgress(deps.sql, id) }
+    const unclaimed = first?.untried ?? false
+    const claiming = createClaiming(deps, argument, first?.message.trace ?? null, unclaimed)
+    if (!unclaimed && !(await claiming.take())) return { attempt: null, progress: await readProgress(deps.sql, id) }
     return await tryEntered(deps, argument, claiming, first, async (delivery) => {
       const result = await deliver(delivery)
       outcomes = Object.values(result.outcomes)

@@ -20,15 +20,15 @@ export interface Claiming {
   release(tries: HostTry[], noDot?: boolean): Promise<void>
 }
 
-/** `trace`: in the first pass, the header fields to prepend, kept with the claim. */
-export function createClaiming(deps: ActivityDeps, { id, clock, group }: AttemptArgument, trace: Buffer | null): Claiming {
+/** `trace`: in the first pass, the header fields to prepend, kept with the claim. `unclaimed`: the attempt begins without a claim. */
+export function createClaiming(deps: ActivityDeps, { id, clock, group }: AttemptArgument, trace: Buffer | null, unclaimed: boolean): Claiming {
   const { sql, worker, settings: { worker: { lease } } } = deps
   const { nextHop, recipients } = group
   const begunAt = new Date(postgresTime())
   let claim: Claim | null = null
   let dotted = false
 
-  const claimAll = (dot: boolean) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, dot })
+  const claimAll = (dot: boolean) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, unclaimed, dot })
 
   async function claimAtDot(): Promise<boolean> {
     claim = await claimAll(true)

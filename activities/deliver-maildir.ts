@@ -47,6 +47,7 @@ export async function deliverMaildir(request: MaildirRequest): Promise<Outcome> 
     const { code } = error as NodeJS.ErrnoException
     // Only a fault of the file system is an outcome; the content comes from the database, and its faults are thrown.
     if (code === undefined || (error as NodeJS.ErrnoException).syscall === undefined) throw error
+    if (code === 'ENAMETOOLONG') return local('bounced', '5.1.3', `the address is too long for a folder: ${path}`)
     const enhanced = code === 'ENOSPC' || code === 'EDQUOT' ? '4.2.2' : '4.3.0'
     return local('deferred', enhanced, `cannot deliver to ${path}: ${(error as Error).message}. Check the folder, its owner and its space.`)
   }

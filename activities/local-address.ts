@@ -1,10 +1,15 @@
 // Templates with {localpart}, {domain} and {sender}: what a stranger wrote in an address must stay one harmless piece.
 
+import { createHash } from 'node:crypto'
+
 export interface AddressValues {
   localpart: string
   domain: string
   sender: string
 }
+
+/** Characters of a path segment: no file system takes more than 255, and a template may put its own beside it. */
+const longest = 200
 
 const placeholder = /\{(localpart|domain|sender)\}/g
 
@@ -17,7 +22,9 @@ function segment(value: string): string {
   const octets = Buffer.from(value.toLowerCase())
   const safe = [...octets].map((octet) => (/[a-z0-9._+=@-]/.test(String.fromCharCode(octet)) ? String.fromCharCode(octet) : hex(octet))).join('')
   const named = safe === '' ? hex(0) : safe.startsWith('.') ? hex(46) + safe.slice(1) : safe
-  return named.slice(0, 200)
+  if (named.length <= longest) return named
+  // Cut, it would be another's as well.
+  return `${named.slice(0, longest - 33).replace(/%.?$/, '')}~${createHash('sha256').update(named).digest('hex').slice(0, 32)}`
 }
 
 function hex(octet: number): string {

@@ -93,6 +93,15 @@ test('a fault of the content is thrown, not taken for a delivery', async () => {
   assert.deepEqual([readdirSync(join(folder, 'b/new')), readdirSync(join(folder, 'b/tmp'))], [[], []])
 })
 
+test('long addresses have folders of their own, and one that is too long for any comes back', async () => {
+  const folders = ['a'.repeat(200) + '1', 'a'.repeat(200) + '2', 'a'.repeat(254), 'あ'.repeat(23) + 'x', 'あ'.repeat(23) + 'y', 'あ'.repeat(85)]
+    .map((localpart) => expandPath('/{localpart}', { localpart, domain: 'x', sender: '' }))
+  assert.equal(new Set(folders).size, folders.length)
+  for (const path of folders) assert.match(path, /^\/(?:[^/%]|%[0-9A-F]{2}){1,200}$/)
+  const outcome = await deliverMaildir({ path: join(folder, 'c'.repeat(300)), id: 'ID', n: 0, acceptedAt: new Date(), hostname: 'h', again: false, content: content() })
+  assert.deepEqual([outcome.status, outcome.enhanced], ['bounced', '5.1.3'])
+})
+
 test('an address never leaves its folder and never becomes an option', () => {
   fc.assert(fc.property(fc.string({ unit: 'binary' }), (localpart) => {
     const path = expandPath('/var/mail/{localpart}', { localpart, domain: 'x', sender: '' })

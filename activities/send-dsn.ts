@@ -16,7 +16,7 @@ import type { DsnArgument, DsnSent } from './types.ts'
 /** Octets of the original's header section that are returned. */
 const headersReturned = 64 * 1024
 
-export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }: DsnArgument): Promise<DsnSent> {
+export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, busy }: DsnArgument): Promise<DsnSent> {
   const message = await readMessage(deps.sql, id)
   if (!message) throw new Error(`there is no message ${id}`)
   // A body that is gone or damaged must not keep the sender from being told.
@@ -29,6 +29,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed }
   const settle = (message: MessageRow) => settleReports(deps.sql, {
     id,
     expire,
+    busy,
     delayed,
     at,
     retention: deps.settings.retention,

@@ -96,6 +96,8 @@ export interface DsnArgument extends MessageArgument {
   expire: boolean
   /** It is time for the delay report. */
   delayed: boolean
+  /** Recipients with attempts under way, which do not expire; left out: none. */
+  busy?: number[]
 }
 
 export interface DsnSent {

@@ -100,6 +100,8 @@ test('postmaster and the catch-all stand in where the LMTP server says that nobo
   const postmaster = { postmaster: 'ops@elsewhere.test' }
   for (const path of ['postmaster', 'PostMaster@lmtp.test', 'abuse@lmtp.test', 'postmaster@caught.test']) assert.equal(await ask(path, postmaster), 'ops@elsewhere.test', path)
   assert.equal(await ask('eve@lmtp.test', postmaster), '550 5.1.1')
+  for (const path of ['postmaster', 'postmaster@lmtp.test']) assert.equal(await ask(path, { postmaster: 'postmaster@lmtp.test' }), '550 5.1.1', 'nobody stands in for themselves')
+  assert.equal(await ask('eve@caught.test', {}, reply(550, '5.2.2', 'full')), '550 5.2.2', 'a full mailbox is there')
   assert.equal(await ask('postmaster@lmtp.test', {}), '550 5.1.1', 'to take it would be to return it')
   for (const path of ['eve@caught.test', 'postmaster@caught.test']) assert.equal(await ask(path, {}), 'all@lmtp.test', path)
   assert.equal(await ask('postmaster@lmtp.test', postmaster, null), 'postmaster@lmtp.test', 'the mailbox that is there')

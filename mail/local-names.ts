@@ -40,11 +40,13 @@ export function localNames({ localDomains, subaddressDelimiter, postmaster }: Na
     if (targetsOf(address)) return follow(address)
     const name = nameIn(address)
     const isListed = !home.listed || home.listed.has(name) || home.listed.has(withoutTag(name, subaddressDelimiter))
-    return isListed || (always.includes(name) && postmaster === undefined) ? { addresses: [address] } : instead(address)
+    const isItself = always.includes(name) && (postmaster === undefined || comparable(postmaster) === comparable(address))
+    return isListed || isItself ? { addresses: [address] } : instead(address)
   }
 
   function instead(address: string): Behind {
-    const target = (always.includes(nameIn(address)) ? postmaster : undefined) ?? local.get(domainOf(address))?.catchAll
+    const targets = [always.includes(nameIn(address)) ? postmaster : undefined, local.get(domainOf(address))?.catchAll]
+    const target = targets.find((each) => each !== undefined && comparable(each) !== comparable(address))
     return target === undefined ? { problem: 'unknown' } : follow(target)
   }
 

@@ -17,15 +17,18 @@ const phaseNames: Partial<Record<Phase, string>> = {
 }
 
 /** Words of a reply to RCPT that find no fault but with the address: senders of lists strike out who has 5.1.1. */
-const noSuchAddress = /no such|unknown|unrouteable|invalid|not (exist|found|known|here)|n.t (exist|have)/i
-const otherFault = /sender|client|helo|your|spam|block|polic/i
+const noSuchAddress = /no (such|mailbox|user|account)|unknown|unrouteable|invalid|not (exist|found|known|here)|n.t (exist|have)/i
+const otherFault = /sender|client|helo|ehlo|auth|relay|your|spam|block|polic|\b(dns|ptr)\b|(no such|unknown|invalid) (host|domain)/i
+const mayRefuseAddress = [550, 551, 553, 554]
 
 /** Subject and detail of the enhanced code of a reply that carries none (RFC 3463): as Postfix and Exim, "other" unless the reply says more. */
 function detailOf({ code, text }: Reply, phase: Phase): string {
   if (phase === 'auth') return '7.8' // RFC 4954 section 6
   if (phase === 'rcpt' && code === 552) return '2.2' // RFC 5321 section 4.2.3: storage allocation
   if (phase === 'mail' && code === 552) return '3.4' // RFC 1870 section 6.1; behind the dot it may be a size, a full mailbox or an attachment
-  return phase === 'rcpt' && code >= 500 && noSuchAddress.test(text) && !otherFault.test(text) ? '1.1' : '0.0'
+  // What the address itself happens to be made of says nothing.
+  const words = text.replace(/\S+@\S+/g, '')
+  return phase === 'rcpt' && mayRefuseAddress.includes(code) && noSuchAddress.test(words) && !otherFault.test(words) ? '1.1' : '0.0'
 }
 
 /** What a reply means, at the phase in which it came. */

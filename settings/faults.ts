@@ -16,7 +16,7 @@ export function faultsOf(issue: z.core.$ZodIssue, written: unknown, where: (path
   }
   const value = issue.path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], written)
   // Of what has another shape than it should nobody knows whether it holds a secret.
-  const misshapen = typeof value === 'string' && issue.code === 'invalid_type'
+  const misshapen = typeof value === 'string' && issue.code === 'invalid_type' && ['object', 'record', 'array'].includes(issue.expected)
   const is = value === undefined ? 'is missing' : misshapen ? 'is a text' : `is ${JSON.stringify(masked(value, issue.path.at(-1))).slice(0, 80)}`
   return [`${where(issue.path)}: ${dotted(issue.path)} ${is}; allowed: ${allowedBy(issue)}`]
 }

@@ -34,7 +34,7 @@ const whoIsThere = {
   recipients: z
     .array(z.string().min(1))
     .optional()
-    .describe('Local parts that there are; others are refused with 550 5.1.1. Left out: every one is taken. `postmaster` and `abuse` always are.'),
+    .describe('Local parts that there are; others are refused with 550 5.1.1. Left out: every one is taken. `postmaster` and `abuse` are, listed or not.'),
   catchAll: mailbox.optional().describe('Address that takes the mail for every local part that is not in `recipients`.'),
 }
 

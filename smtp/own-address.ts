@@ -19,6 +19,8 @@ export function leadsToUs(address: string, port: number, listeners: { address: s
     const wild = address === '::' ? ['IPv4', 'IPv6'] : address === '0.0.0.0' ? ['IPv4'] : []
     if (wild.length === 0) add(address)
     else own.addSubnet('127.0.0.0', 8)
+    // Whoever names localhost means this machine, in one family or the other.
+    if (wild.length > 0 || address === '127.0.0.1' || address === '::1') for (const each of ['127.0.0.1', '::1']) add(each)
     for (const each of Object.values(networkInterfaces()).flatMap((of) => of ?? [])) if (wild.includes(each.family)) add(each.address)
   }
   // An IPv4 address in the clothes of IPv6 is looked up as what it is.

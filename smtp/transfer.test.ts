@@ -40,6 +40,16 @@ test('each recipient has its own outcome', async () => {
   assert.deepEqual(brief, ['bounced rcpt 5.1.1', 'delivered dot 2.0.0'])
 })
 
+test('addresses of our own are passed over, wherever they stand; with no other it is a loop', async () => {
+  const isOurs = (address: string) => address === '127.0.0.2'
+  for (const hosts of [['127.0.0.1', '127.0.0.2'], ['127.0.0.2', '127.0.0.1']]) {
+    const { brief } = await run({}, { hosts, isOurs })
+    assert.deepEqual(brief, ['delivered dot 2.0.0', 'delivered dot 2.0.0'], hosts.join())
+  }
+  assert.deepEqual((await run({}, { hosts: ['127.0.0.2'], isOurs })).brief, ['bounced dns 5.4.6', 'bounced dns 5.4.6'])
+  assert.deepEqual((await run({ mail: '451 4.3.0 later' }, { hosts: ['127.0.0.1', '127.0.0.2'], isOurs })).brief, ['deferred mail 4.3.0', 'deferred mail 4.3.0'])
+})
+
 const cases: [string, Script, string, boolean][] = [
   ['MAIL 4xx', { mail: '451 4.3.0 later' }, 'deferred mail 4.3.0', false],
   ['MAIL 5xx', { mail: '550 no' }, 'bounced mail 5.0.0', false],

@@ -62,16 +62,16 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
       passOver(host, null, problem)
       continue
     }
-    const own = request.isOurs && found.records.find(request.isOurs)
-    if (own !== undefined) {
-      // As if it bore our name: neither it nor the hosts behind it, which are no better, are asked (RFC 5321 section 5.1).
-      const loop = onDns.ourselves(host, own)
+    const addresses = found.records.filter((address) => !request.isOurs?.(address))
+    if (addresses.length === 0) {
+      // Another host may be there; who hears of none has mail that goes round in a circle.
+      const loop = onDns.ourselves(host, found.records[0]!)
       for (const { n } of remaining) if (!outcomes.has(n)) outcomes.set(n, loop)
-      passOver(host, own, loop)
-      break
+      passOver(host, found.records[0]!, loop)
+      continue
     }
     const asked = await request.tls(host)
-    for (const address of found.records.slice(0, addressesOfHost)) {
+    for (const address of addresses.slice(0, addressesOfHost)) {
       for (const level of asked.level === 'may' ? (['may', 'none'] as const) : [asked.level]) {
         if (request.signal.aborted) for (const { n } of remaining) outcomes.set(n, brokenOff('broken off before the final dot'))
         if (request.signal.aborted || remaining.length === 0) return result()

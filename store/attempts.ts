@@ -35,7 +35,9 @@ export interface ClaimRequest {
   trace: Buffer | null
   /** When it began, perhaps before its claim. */
   begunAt: Date
-  /** The final dot is about to be sent, with `trace` in front: so a dot mark at once, and no claim where an operator chose another way or another trace was kept meanwhile. */
+  /** The attempt is under way already: no claim where an operator chose another way, or another trace was kept, meanwhile. */
+  unclaimed: boolean
+  /** The final dot is about to be sent: the dot mark is made at once. */
   dot: boolean
 }
 
@@ -48,7 +50,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
     with message as (
       update messages set attempts = attempts + 1, trace = coalesce(trace, ${request.trace}), started_at = coalesce(started_at, now()),
         drive_at = case when ${request.trace !== null} then now() + interval '2 minutes' else drive_at end
-      where id = ${request.id} and state = 'queued' and held_at is null and (not ${request.dot} or coalesce(trace, ${request.trace}) = ${request.trace})
+      where id = ${request.id} and state = 'queued' and held_at is null and (not ${request.unclaimed} or coalesce(trace, ${request.trace}) = ${request.trace})
       returning attempts as number, reverse_path, accepted_at, expires_at
     ),
     claimed as (
@@ -56,7 +58,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-        and (not ${request.dot} or r.route is null)
+        and (not ${request.unclaimed} or r.route is null)
       returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.ruled
     ),
     lost as (

@@ -24,7 +24,7 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[], leased = lease) =>
-  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), dot: false })
+  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
   const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
   return 'refused' in done ? done : done.result

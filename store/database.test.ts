@@ -32,12 +32,14 @@ test('what must be done is repeated while the host of Postgres has no address, a
   })
   assert.deepEqual([done, tries], ['done', away.length + 1])
   await assert.rejects(whenBack(() => sql`select 1 / 0`), /division by zero/)
+  // Node's own: a fault of ours.
+  await assert.rejects(whenBack(async () => Buffer.from(null as never)), { code: 'ERR_INVALID_ARG_TYPE' })
 })
 
 test('a connection that ends under a statement leaves it open whether it was done; one that was never had does not', async () => {
   for (const code of ['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']) assert.equal(leavesOpen({ code }), true, code)
   for (const code of ['57P01', '57P02', '08006', '08P01']) assert.equal(leavesOpen({ code, severity: 'FATAL' }), true, code)
-  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'UNDEFINED_VALUE']) assert.equal(leavesOpen({ code }), false, code)
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'UNDEFINED_VALUE', 'ERR_INVALID_ARG_TYPE']) assert.equal(leavesOpen({ code }), false, code)
   for (const code of ['57P03', '53100', '23505']) assert.equal(leavesOpen({ code, severity: 'ERROR' }), false, code)
 })
 

@@ -40,7 +40,7 @@ const passing = /^(08|25006|40|53|57|58|XX)/
 function isPassing(error: unknown): boolean {
   const { code = '', severity } = error as { code?: string; severity?: string }
   // CONNECTION_ENDED is ours: the pool was closed, since the process stops.
-  return severity === undefined ? /^(CONNECT|E[A-Z_]+$)/.test(code) && code !== 'CONNECTION_ENDED' : passing.test(code)
+  return severity === undefined ? /^(CONNECT|E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/.test(code) && code !== 'CONNECTION_ENDED' : passing.test(code)
 }
 
 /** Whether it is the database that failed, rather than what was done with its answer. */
@@ -62,7 +62,7 @@ const unsent = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'CO
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
   const { code = '', severity } = error as { code?: string; severity?: string }
-  return severity === undefined ? /^(CONNECTION_|E)[A-Z_]+$/.test(code) && !unsent.includes(code) : /^(08|57P0[12])/.test(code)
+  return severity === undefined ? /^(CONNECTION_|E(?!RR_))[A-Z_]+$/.test(code) && !unsent.includes(code) : /^(08|57P0[12])/.test(code)
 }
 
 /** Whether what was to be stored is at fault, whatever the server's state: SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */

@@ -101,7 +101,7 @@ test('a message returned in full is copied inside the database, octet for octet,
 
 test('a worker that wakes up while its recipient expires may not send the dot: nobody gets the message and its report', async () => {
   const id = await accepted('a@x.test')
-  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), dot: false }))!
+  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false }))!
   await sleep(20)
   const dsn = report({ parent: id })
   let settling: ReturnType<typeof settleReports>
@@ -118,6 +118,13 @@ test('a worker that wakes up while its recipient expires may not send the dot: n
   assert.equal((await settling!).reports.length, 1)
   assert.equal(await marked!, false)
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'expired')
+})
+
+test('who is being attempted does not expire, though the lease has lapsed: the dot may be out', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  await sql`update recipients set leased_until = now() - interval '1 second' where message_id = ${id} and n = 0`
+  await settleReports(sql, request(id, { expire: true, busy: [0] }))
+  assert.deepEqual((await readRecipients(sql, id, 2)).map(({ state }) => state), ['queued', 'expired'])
 })
 
 test('what was given up by a rule and is replayed begins anew: it is not given up again before it is tried', async () => {

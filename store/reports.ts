@@ -25,8 +25,9 @@ export interface NewReport {
 
 export interface ReportRequest {
   id: string
-  /** Also settle, as expired, every recipient that is still queued and not held by a live attempt. */
+  /** Also settle, as expired, every recipient that is still queued, not held by a live attempt, and not among `busy`. */
   expire: boolean
+  busy?: number[] | undefined
   /** Also report, once, on those that are still queued; an attempt may be under way for them. */
   delayed: boolean
   /** By this time, or by the database's if that is later, the lifetime must be over for `expire`. */
@@ -84,7 +85,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 }
 
 /** The recipients that may be reported on, in envelope order. Those that expire are held: a dot that is being marked is waited for, and a later one refused. */
-async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise<ReportedRow[]> {
+async function decided(tx: Sql, { id, expire, delayed, busy = [] }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
            leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits, gives_up_at as "givesUpAt",
@@ -92,7 +93,7 @@ async function decided(tx: Sql, { id, expire, delayed }: ReportRequest): Promise
     from recipients r
     where message_id = ${id}
       and (state in ('bouncing', 'notifying')
-        or (${expire || delayed} and state = 'queued' and (leased_until is null or leased_until <= now() or ${!expire})))
+        or (${expire || delayed} and state = 'queued' and (${!expire} or ((leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])))))
     order by n ${expire ? tx`for no key update of r` : tx``}`
 }
 

@@ -136,9 +136,12 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   async function report(due: { expire: boolean; delayed: boolean }): Promise<void> {
     const before = landed
     status.next = { what: 'a report is sent', at: null }
-    const sent = await sendDsn({ id, clock: Date.now(), ...due })
+    // Their attempts may be past the dot, whatever their leases say.
+    const busy = [...inFlight].flatMap((group) => group.recipients)
+    const sent = await sendDsn({ id, clock: Date.now(), ...due, ...(busy.length > 0 ? { busy } : {}) })
     progress = sent.progress
-    seen.unreported = null
+    // Who is left has the same time again.
+    seen.unreported = seen.expired = null
     steered++
     look ||= landed !== before
     if (due.delayed) delayAt = null

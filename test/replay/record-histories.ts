@@ -25,13 +25,14 @@ const suggested = 60
 
 test('record', { timeout: 240_000 }, async () => {
   const script = { rcpt: { 'later@partner.test': '451 4.3.0 later', 'never@partner.test': '451 4.3.0 later', 'gone@partner.test': '550 5.1.1 no such user' } as Record<string, string> }
-  const [peer, tarpit] = [await startPeer(script), await startPeer({ dot: 'silent' })]
+  const [peer, tarpit, mute] = [await startPeer(script), await startPeer({ dot: 'silent' }), await startPeer({ greeting: 'silent' })]
   const certificates = mkdtempSync(join(tmpdir(), 'everpost-record-'))
   const everpost = await prepareEverpost({
     listeners: (['smtp', 'submission'] as const).map((kind) => ({ kind, address: '127.0.0.1', port: 0 })), tls: await ensureCertificate(certificates, 'mx.example.test'),
     users: [{ name: 'alice@example.test', passwordHash: await hashPassword('wonderland') }],
-    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }, { domain: 'tarpit.test', nextHop: `[127.0.0.1]:${tarpit.port}` }, { domain: 'suspended.test', nextHop: '[127.0.0.1]:1' }],
-    transfer: { fastLane: '500ms', dotTimeout: '3s' }, reports: { delayAfter: '2s' }, worker: { lease: '5s' },
+    routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }, { domain: 'tarpit.test', nextHop: `[127.0.0.1]:${tarpit.port}` },
+      { domain: 'mute.test', nextHop: `[127.0.0.1]:${mute.port}` }, { domain: 'suspended.test', nextHop: '[127.0.0.1]:1' }],
+    transfer: { fastLane: '500ms', greetingTimeout: '3s', dotTimeout: '3s' }, reports: { delayAfter: '2s' }, worker: { lease: '5s' },
     retry: { minimalBackoffTime: '500ms', maximalBackoffTime: '2s', lifetimes: [{ from: 'brief@example.test', lifetime: '6s' }] }, destinations: { resumeOver: '1s' },
   })
   const connection = await Connection.connect({ address: everpost.temporal })
@@ -43,6 +44,7 @@ test('record', { timeout: 240_000 }, async () => {
     courses['delivered-locally'] = await everpost.send(['bob@example.test', 'alice@example.test'])
     courses['several-next-hops'] = await everpost.send(['friend@partner.test', 'bob@example.test', 'gone@partner.test', 'x@tarpit.test'], 'brief@example.test')
     courses['bounced'] = await everpost.send(['gone@partner.test', 'friend@partner.test', 'bob@example.test'], 'brief@example.test')
+    courses['refused-beside-a-slow-one'] = await everpost.send(['gone@partner.test', 'x@mute.test'], 'brief@example.test')
     courses['dead-letter'] = await everpost.send('gone@partner.test', '')
     courses['delayed-then-expired'] = await everpost.send(['never@partner.test', 'friend@partner.test'], 'brief@example.test')
     courses['scheduled'] = await submitLater(everpost, 'friend@partner.test', 4)
@@ -68,7 +70,7 @@ test('record', { timeout: 240_000 }, async () => {
   } finally {
     await connection.close()
     await everpost.end()
-    await Promise.all([peer.close(), tarpit.close()])
+    await Promise.all([peer.close(), tarpit.close(), mute.close()])
     rmSync(certificates, { recursive: true, force: true })
   }
 })
