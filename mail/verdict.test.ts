@@ -13,9 +13,11 @@ test('a reply without an enhanced code gets one that claims no more than it says
   }
   for (const text of [
     'Service unavailable; Client host [192.0.2.7] blocked using zen.spamhaus.org', 'relay not permitted', 'Sender address rejected: Domain not found', 'Access denied',
-    'SPF check failed', 'no', 'Your address is unknown to us', 'unknown@x.test: relay denied', 'Invalid EHLO', 'Reverse DNS record not found for 192.0.2.7', 'No such domain at this location',
+    'SPF check failed', 'no', 'Your address is unknown to us',
+    'unknown@x.test: relay denied', 'Invalid EHLO', 'Reverse DNS record not found for 192.0.2.7', 'No such domain at this location',
   ]) for (const code of [550, 553, 554]) assert.equal(codeOf('rcpt', code, text), '5.0.0', text)
-  for (const [code, text] of [[500, 'Unknown command'], [555, 'Invalid parameter NOTIFY'], [530, 'Authentication required: invalid session']] as const) assert.equal(codeOf('rcpt', code, text), '5.0.0', text)
+  for (const [code, text] of [[500, 'Unknown command'], [555, 'Invalid parameter NOTIFY'], [530, 'Authentication required: invalid session']] as const)
+    assert.equal(codeOf('rcpt', code, text), '5.0.0', text)
   assert.equal(codeOf('rcpt', 451, 'lookup failure: user unknown'), '4.0.0')
   assert.equal(codeOf('rcpt', 552, 'Mailbox full'), '5.2.2')
   assert.equal(codeOf('mail', 550, 'unknown user'), '5.0.0')

@@ -86,7 +86,8 @@ const words: Record<string, string> = {
 
 async function stage(use: (scene: Scene) => Promise<void>): Promise<void> {
   let asked = 0
-  const peer = await startPeer({ rcpt: { 'refused@partner.test': '550 5.1.1 no such user', get 'later@partner.test'() { return asked++ === 0 ? '451 4.3.0 later' : '250 2.1.5 ok' } } })
+  const rcpt = { 'refused@partner.test': '550 5.1.1 no such user', get 'later@partner.test'() { return asked++ === 0 ? '451 4.3.0 later' : '250 2.1.5 ok' } }
+  const peer = await startPeer({ rcpt })
   const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
   try {
     await use({ everpost, peer, id: null })
