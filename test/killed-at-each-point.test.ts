@@ -81,7 +81,8 @@ const table: [point: Point, passage: number, to: string, expected: Expected][] =
 ]
 
 const words: Record<string, string> = {
-  nothing: 'nothing, and the client knows', once: 'the message, once', retaken: 'the message, once, though a later attempt had claimed it', attributed: 'the message, and every copy has its record', reported: 'one report',
+  nothing: 'nothing, and the client knows', once: 'the message, once',
+  retaken: 'the message, once, though a later attempt had claimed it', attributed: 'the message, and every copy has its record', reported: 'one report',
 }
 
 async function stage(use: (scene: Scene) => Promise<void>): Promise<void> {
