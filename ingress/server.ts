@@ -1,6 +1,7 @@
 // The inbound edge as a whole: its listeners, started and stopped together, and what they share.
 
 import type { Logger } from 'pino'
+import { SettingsError } from '../settings/load.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import type { JustAccepted } from '../store/just-accepted.ts'
@@ -88,7 +89,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   try {
     for (const listener of settings.listeners) {
       if (listener.kind === 'submissions' && !certificates) {
-        throw new Error(`The submissions listener on port ${listener.port} needs tls.cert and tls.key in the settings.`)
+        throw new SettingsError(`The submissions listener on port ${listener.port} needs tls.cert and tls.key in the settings.`)
       }
       const submission = listener.kind === 'submission' || listener.kind === 'submissions'
       const started = await startListener({ ...shared, listener, submission }, certificates, isTrustedProxy)

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
+import { SettingsError } from '../settings/load.ts'
 import type { Settings } from '../settings/schema.ts'
 
 /** As the listeners take them. `sniOptions`: by the name that a client asks for. */
@@ -11,7 +12,7 @@ export interface Certificates {
   sniOptions: Record<string, { cert: Buffer; key: Buffer; minVersion: 'TLSv1.2' }>
 }
 
-/** Throws an Error of one line that names the file, or the pair, that is no good. */
+/** Throws a SettingsError of one line that names the file, or the pair, that is no good. */
 export function readCertificates({ tls }: Settings): Certificates | null {
   if (!tls) return null
   const pair = ({ cert, key }: { cert: string; key: string }) => {
@@ -19,7 +20,7 @@ export function readCertificates({ tls }: Settings): Certificates | null {
     try {
       createSecureContext(found)
     } catch (error) {
-      throw new Error(`${cert} and ${key} are no certificate and its key (${(error as Error).message}). Check tls in the settings.`)
+      throw new SettingsError(`${cert} and ${key} are no certificate and its key (${(error as Error).message}). Check tls in the settings.`)
     }
     return found
   }
@@ -31,7 +32,7 @@ function read(path: string): Buffer {
   try {
     return readFileSync(path)
   } catch (error) {
-    throw new Error(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}). Check tls.cert and tls.key in the settings.`)
+    throw new SettingsError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}). Check tls.cert and tls.key in the settings.`)
   }
 }
 

@@ -22,8 +22,9 @@ test('a Postgres that would forget what it committed is refused at start, by nam
     for (const name of ['fsync', 'full_page_writes', 'synchronous_commit']) {
       await set(name, 'off')
       await assert.rejects(everpost.start(), /ended with exit code [1-9]/)
-      const { stderr } = await everpost.command('ingress')
-      assert.match(stderr, new RegExp(`Postgres would lose accepted mail: ${name} is off\\. Turn it on`))
+      const { code, stderr } = await everpost.command('ingress')
+      assert.equal(code, 78)
+      assert.match(stderr, new RegExp(`^everpost: Postgres would lose accepted mail: ${name} is off\\. Turn it on.*\n$`))
       await set(name, 'on')
     }
     await everpost.start()
