@@ -28,12 +28,24 @@ export function requireDatabaseUrl(settings: Settings): string {
   throw new CommandError('no database is set. Set DATABASE_URL, or start dev mode here with: npm start', 78)
 }
 
-/** Runs a command on the database and closes it. */
+/** Milliseconds for Postgres to answer at all: what listens there may be something else, which the driver would try for ever. */
+const patience = 12_000
+
+/** Runs a command on the database and closes it. Throws CommandError when nothing answers there. */
 export async function withDatabase<T>(settings: Settings, use: (sql: Sql) => Promise<T>): Promise<T> {
   const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli', true)
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const { host, port } = sql.options
+    const hosts = host.map((each, i) => `${each}:${port[i]}`).join(', ')
+    timer = setTimeout(() => reject(new CommandError(`no Postgres answers at ${hosts}. Is DATABASE_URL right?`, 69)), patience)
+  })
   try {
+    await Promise.race([sql`select 1`, late])
+    clearTimeout(timer)
     return await use(sql)
   } finally {
+    clearTimeout(timer)
     await sql.end({ timeout: 1 })
   }
 }

@@ -109,14 +109,15 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
 
 /** Waits half a minute for a database that is just starting, then says what is wrong. */
 async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
-  for (let waited = 0; ; waited++) {
+  const begun = performance.now()
+  for (let told = false; ; told = true) {
     try {
       await checkDurability(sql)
       break
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      if (waited >= 30 || !(code === 'ECONNREFUSED' || code === '57P03' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')) throw error
-      if (waited === 0) log.warn('Postgres does not answer yet; waiting up to 30 s')
+      if (performance.now() - begun > 30_000 || !(code === 'ECONNREFUSED' || code === '57P03' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')) throw error
+      if (!told) log.warn('Postgres does not answer yet; waiting up to 30 s')
       await sleep(1000)
     }
   }

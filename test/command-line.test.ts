@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { after, test } from 'node:test'
 import { acceptMessage } from '../store/accept.ts'
 import { testDatabase } from './support/database.ts'
@@ -117,4 +117,18 @@ test('listings say what they found nothing for, and take an address as replies w
   assert.deepEqual([code, stderr], [1, 'everpost: there is no message abc. everpost queue lists what is queued.\n'])
   assert.match(await told('sendmail', '--help'), /^Usage: everpost sendmail /)
   assert.match(await told('destination', 'suspend', '--help'), /--for <time> +how long \(default: 1h\)/)
+})
+
+test('what listens where Postgres should be and is none is found out in time', async () => {
+  const server = createServer((socket) => socket.on('error', () => {}).on('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))).listen(0, '127.0.0.1')
+  await until('it listens', () => server.listening)
+  const { port } = server.address() as AddressInfo
+  const other = await prepareEverpost({ database: { url: `postgres://127.0.0.1:${port}/everpost` } })
+  try {
+    const { code, stderr } = await other.command('queue')
+    assert.deepEqual([code, stderr], [69, `everpost: no Postgres answers at 127.0.0.1:${port}. Is DATABASE_URL right?\n`])
+  } finally {
+    await other.end()
+    server.close()
+  }
 })
