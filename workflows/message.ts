@@ -140,8 +140,9 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const busy = [...inFlight].flatMap((group) => group.recipients)
     const sent = await sendDsn({ id, clock: Date.now(), ...due, ...(busy.length > 0 ? { busy } : {}) })
     progress = sent.progress
+    seen.unreported = null
     // Who is left has the same time again.
-    seen.unreported = seen.expired = null
+    if (due.expire) seen.expired = null
     steered++
     look ||= landed !== before
     if (due.delayed) delayAt = null
