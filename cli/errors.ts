@@ -2,7 +2,7 @@
 
 import { SettingsError } from '../settings/load.ts'
 import { RouteError } from '../smtp/hop-options.ts'
-import { DurabilityError, isDatabaseError } from '../store/database.ts'
+import { isDatabaseError, UnfitDatabase } from '../store/database.ts'
 
 /** EX_USAGE: the command was called in a way that it cannot be. */
 export const usage = 64
@@ -32,7 +32,7 @@ const hints: Record<string, string> = {
 
 function known_(error: unknown): { text: string; code: number } | null {
   if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: 78 }
-  if (error instanceof DurabilityError) return { text: error.message, code: 78 }
+  if (error instanceof UnfitDatabase) return { text: error.message, code: 78 }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
   const { name, code, message, cause } = (error ?? {}) as NodeJS.ErrnoException
   if (name === 'PostgresError') {

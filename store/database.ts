@@ -20,19 +20,19 @@ export function openDatabase(url: string, connections: number, application = 'ev
   })
 }
 
-/** The settings of the server break the promise. */
-export class DurabilityError extends Error {}
+/** The database is not one that this program may work with; the message says why, and what to do. */
+export class UnfitDatabase extends Error {}
 
 /**
  * Refuses a server whose settings break the promise that a message answered 250 is never lost.
- * Throws a DurabilityError that names each setting and what it must be.
+ * Throws an UnfitDatabase that names each setting and what it must be.
  */
 export async function checkDurability(sql: Sql): Promise<void> {
   const rows = await sql<{ name: string; setting: string }[]>`
     select name, setting from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit')`
   const faults = rows.filter((row) => row.setting === 'off').map((row) => `${row.name} is off`)
   if (faults.length > 0) {
-    throw new DurabilityError(`Postgres would lose accepted mail: ${faults.join(', ')}. Turn it on in postgresql.conf and start again.`)
+    throw new UnfitDatabase(`Postgres would lose accepted mail: ${faults.join(', ')}. Turn it on in postgresql.conf and start again.`)
   }
 }
 
