@@ -42,7 +42,6 @@ export async function withDatabase<T>(settings: Settings, use: (sql: Sql) => Pro
   })
   try {
     await Promise.race([sql`select 1`, late])
-    clearTimeout(timer)
     return await use(sql)
   } finally {
     clearTimeout(timer)

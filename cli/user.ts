@@ -16,7 +16,7 @@ export async function userAdd(file: string | undefined, name: string, options: {
   if (settings.users.some((user) => user.name.toLowerCase() === name.toLowerCase())) {
     throw new CommandError(`${name} is a user of the settings, which would win. Take it out of users there first.`)
   }
-  const hash = await hashPassword(process.env['EVERPOST_PASSWORD'] || (await readPassword()))
+  const hash = await newHash()
   const added = await withDatabase(settings, (sql) => addUser(sql, name, hash, addresses))
   if (!added) throw new CommandError(`there is a user ${name} already. Change its password with: everpost user passwd ${name}`)
   console.log(`added ${name}`)
@@ -29,7 +29,7 @@ export async function userRemove(file: string | undefined, name: string): Promis
 }
 
 export async function userPasswd(file: string | undefined, name: string): Promise<void> {
-  const hash = await hashPassword(process.env['EVERPOST_PASSWORD'] || (await readPassword()))
+  const hash = await newHash()
   const changed = await withDatabase(loadContext(file).settings, (sql) => changePassword(sql, name, hash))
   if (!changed) throw unknownUser(name)
   console.log(`changed the password of ${name}`)
@@ -46,6 +46,11 @@ export async function userList(file: string | undefined, options: { json?: boole
   else if (users.length === 0) console.log('There are no users. Add one with: everpost user add alice@example.test')
   else console.log(table([['NAME', 'FROM', 'CREATED', 'ADDRESSES'],
     ...users.map(({ name, from, createdAt, addresses }) => [name, from, createdAt ? moment(createdAt) : '', addresses.join(' ')])]))
+}
+
+/** Of the password in EVERPOST_PASSWORD, else of one that is typed or piped in. */
+async function newHash(): Promise<string> {
+  return await hashPassword(process.env['EVERPOST_PASSWORD'] || (await readPassword()))
 }
 
 function unknownUser(name: string): CommandError {

@@ -2,7 +2,7 @@
 
 import { z } from '@hono/zod-openapi'
 import { parsePath } from '../mail/address.ts'
-import { controlActions } from '../mail/control.ts'
+import { controlActions, year } from '../mail/control.ts'
 import { eventKinds } from '../mail/event-kinds.ts'
 import { queueIdPattern } from '../mail/queue-id.ts'
 import { queueStatuses } from '../store/filter.ts'
@@ -30,9 +30,6 @@ const line = z.string().max(900).regex(/^[^\x00-\x1f\x7f]*$/, 'one line, without
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping it out is the point
 const text = z.string().max(10_000_000).regex(/^[^\x00]*$/, 'text without NUL')
 const moment = z.iso.datetime({ offset: true, error: 'a time such as 2026-11-24T05:00:00Z' })
-
-/** Milliseconds: mail is planned no further ahead, nor kept longer. */
-export const year = 366 * 86_400_000
 
 const lifetime = z.int().min(60_000).max(year).openapi({
   description: 'Milliseconds until it is returned undelivered; left out, and at most, as the settings say (retry.maximalQueueLifetime, retry.lifetimes).',

@@ -5,6 +5,7 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import type { Context } from 'hono'
 import { isAscii } from '../mail/address.ts'
+import { year } from '../mail/control.ts'
 import type { Envelope, Origin, Recipient } from '../mail/envelope.ts'
 import { postgresTime } from '../store/clock.ts'
 import type { Sql } from '../store/database.ts'
@@ -13,7 +14,7 @@ import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
 import { composeMessage, withCrlf } from './compose.ts'
 import { answers, jsonBody } from './routes.ts'
-import { acceptedSchema, keySchema, rawQuerySchema, submissionSchema, year } from './schemas.ts'
+import { acceptedSchema, keySchema, rawQuerySchema, submissionSchema } from './schemas.ts'
 
 export interface Submission {
   content: Uint8Array

@@ -43,7 +43,8 @@ export function byRecipient(action: ControlAction): boolean {
   return action === 'retry' || action === 'reroute' || action === 'bounce' || action === 'drop'
 }
 
-const day = 86_400_000
+/** Milliseconds: mail is planned no further ahead, nor kept longer. */
+export const year = 366 * 86_400_000
 /** No envelope is as long. */
 const highest = 1_000_000
 
@@ -67,7 +68,7 @@ export function refusalOf(request: ControlRequest, held?: boolean): string | nul
     if (nextHop === undefined) return 'reroute needs a next hop, or null to go back to the settings and DNS'
     if (nextHop !== null) return nextHopFault(nextHop)
   }
-  if (action === 'set-lifetime' && !(Number.isInteger(lifetime) && lifetime! >= 60_000 && lifetime! <= 366 * day)) {
+  if (action === 'set-lifetime' && !(Number.isInteger(lifetime) && lifetime! >= 60_000 && lifetime! <= year)) {
     return 'a queue lifetime is from one minute to 366 days'
   }
   return held === undefined ? null : faultOf({ state: 'queued', held }, action)

@@ -95,8 +95,13 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     }
   }
 
+  /** Recipients that attempts of this run are under way for. */
+  function underWay(): number[] {
+    return [...inFlight].flatMap((group) => group.recipients)
+  }
+
   async function launchDue(): Promise<void> {
-    const busy = [...inFlight].flatMap((group) => group.recipients)
+    const busy = underWay()
     const before = landed
     look = false
     const plan = await resolveNextHop({ id, clock: Date.now(), busy })
@@ -137,7 +142,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     const before = landed
     status.next = { what: 'a report is sent', at: null }
     // Their attempts may be past the dot, whatever their leases say.
-    const busy = [...inFlight].flatMap((group) => group.recipients)
+    const busy = underWay()
     const sent = await sendDsn({ id, clock: Date.now(), ...due, ...(busy.length > 0 ? { busy } : {}) })
     progress = sent.progress
     seen.unreported = null
