@@ -19,29 +19,34 @@ test(`${count} messages queued: no listing takes longer than five times what cou
         select string_agg(substr('0123456789ABCDEFGHJKMNPQRSTVWXYZ', ((ms >> (5 * k)) % 32)::int + 1, 1), '' order by k desc) || '00000000' from generate_series(0, 9) k
       $$`
     const [span, filled] = [2 * 86_400_000, Date.now()]
-    await sql`alter table messages disable trigger user`
-    await sql`alter table attempts disable trigger user`
-    const replyIndex = (await sql<{ make: string }[]>`select pg_get_indexdef('recipients_reply'::regclass) as make`)[0]!.make
-    await sql`drop index recipients_reply`
-    await sql`
-      insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, accepted_at, expires_at, started_at, held_at)
-      select test_id(ms), 'mail', 'u' || i % 1000 || '@d' || i % 50 || '.test', '7BIT', false, false, i % 50000, '{}',
-             to_timestamp(ms / 1000.0), now() + interval '5 days', now(), case when i % 100000 = 7 then now() end
-      from (select i, (extract(epoch from now()) * 1000)::bigint - i::bigint * ${span} / ${count} - 1000 as ms from generate_series(1, ${count}::int) i) n`
-    await sql`
-      insert into recipients (message_id, n, forward_path, domain, notify, next_attempt_at, outcome)
-      select id, 0, 'r' || i % 100000 || '@' || d, d, '{}', now() + i % 14400 * interval '1 second',
-             jsonb_build_object('status', 'deferred', 'text', case
-               when i % 20000 = 9 then 'host mx' || i || ' said: 452 4.2.2 mailbox full' when i % 10 = 3 then 'connection to mx' || i % 700 || ' timed out'
-               else 'host mx' || i % 1000 || ' said: 451 4.7.1 greylisted' end)
-      from (select id, row_number() over () as i from messages) m, lateral (select case when i % 4 = 0 then 'big.test' else 'd' || i % 5000 || '.test' end as d) d`
-    await sql`
-      insert into attempts (message_id, number, next_hop, recipients, worker, ended_at, tries, outcomes)
-      select id, 1, 'mx.test', '{0}', 'w', now(), '[]', '{}' from messages`
-    await sql`
-      update recipients set leased_until = now() + interval '1 hour', attempt = 2
-      where message_id in (select message_id from recipients where domain = 'd7.test' limit 20)`
-    await sql.unsafe(replyIndex)
+    await sql.begin(async (sql) => {
+      // A million rows come faster without what looks at each.
+      await sql`set local session_replication_role = replica`
+      const indexes = await sql<{ name: string; make: string }[]>`
+        select c.relname as name, pg_get_indexdef(c.oid) as make
+        from pg_index i join pg_class c on c.oid = i.indexrelid
+        where i.indrelid in ('messages'::regclass, 'recipients'::regclass, 'attempts'::regclass) and not i.indisunique`
+      for (const { name } of indexes) await sql`drop index ${sql(name)}`
+      await sql`
+        insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, accepted_at, expires_at, started_at, held_at)
+        select test_id(ms), 'mail', 'u' || i % 1000 || '@d' || i % 50 || '.test', '7BIT', false, false, i % 50000, '{}',
+               to_timestamp(ms / 1000.0), now() + interval '5 days', now(), case when i % 100000 = 7 then now() end
+        from (select i, (extract(epoch from now()) * 1000)::bigint - i::bigint * ${span} / ${count} - 1000 as ms from generate_series(1, ${count}::int) i) n`
+      await sql`
+        insert into recipients (message_id, n, forward_path, domain, notify, next_attempt_at, outcome)
+        select id, 0, 'r' || i % 100000 || '@' || d, d, '{}', now() + i % 14400 * interval '1 second',
+               jsonb_build_object('status', 'deferred', 'text', case
+                 when i % 20000 = 9 then 'host mx' || i || ' said: 452 4.2.2 mailbox full' when i % 10 = 3 then 'connection to mx' || i % 700 || ' timed out'
+                 else 'host mx' || i % 1000 || ' said: 451 4.7.1 greylisted' end)
+        from (select id, row_number() over () as i from messages) m, lateral (select case when i % 4 = 0 then 'big.test' else 'd' || i % 5000 || '.test' end as d) d`
+      await sql`
+        insert into attempts (message_id, number, next_hop, recipients, worker, ended_at, tries, outcomes)
+        select id, 1, 'mx.test', '{0}', 'w', now(), '[]', '{}' from messages`
+      await sql`
+        update recipients set leased_until = now() + interval '1 hour', attempt = 2
+        where message_id in (select message_id from recipients where domain = 'd7.test' limit 20)`
+      for (const { make } of indexes) await sql.unsafe(make)
+    })
     await sql`vacuum analyze`
 
     const timed = async (what: string, ask: () => Promise<unknown>) => {

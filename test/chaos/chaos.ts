@@ -1,11 +1,11 @@
 // A chaos run: load and nemesis side by side, then peace until the queue is empty, then the verdict.
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openDatabase } from '../../store/database.ts'
 import { type Cluster, roles, startCluster } from './cluster.ts'
 import { drained } from './drain.ts'
+import { readMaildirs } from './maildirs.ts'
 import { lacking } from './means.ts'
 import type { LedgerEntry } from './client.ts'
 import { createNemesis, type Sabotage, type Target } from './nemesis.ts'
@@ -62,35 +62,29 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const acts: Record<string, number> = {}
   const struck: Record<string, number> = {}
   const count = (in_: Record<string, number>, name: string) => { in_[name] = (in_[name] ?? 0) + 1 }
-  let work = 0 // messages answered, and messages taken
   const cluster = await startCluster({
     seed, sabotage: sabotage ?? '', patient: options.patient, onPostgres: options.onPostgres ?? false, other: options.other ?? null,
     died: (role, signal) => { if (signal === 'SIGKILL') count(kills, role) },
     reached: (what) => count(struck, what),
-    taken: () => { work++ },
   })
-  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, sabotage })
+  const nemesis = createNemesis(cluster, { seed, wipes: options.wipes, sabotage, each: options.messages / options.kills })
   let armed = true
-  const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
+  let sent = 0
   const total = () => Object.values(kills).reduce((a, b) => a + b, 0)
+  // Kills keep step with messages: on a machine of any speed as much is under way when they strike.
+  const ahead = () => total() / options.kills > sent / options.messages
+  const supervisor = setInterval(() => { for (const role of roles) cluster.startEverpost(role, armed ? nemesis.arm(role) : '') }, 400)
   try {
     await sleep(3000)
-    let sent = 0
     const begun = Date.now()
     // As many a second as are needed while the kills last.
     const rate = Math.max(5, options.messages / ((options.kills * perKill) / 1000))
-    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => {
-      sent = count
-      work++
-    })
-    const share = options.messages / options.kills / 2
+    const client = cluster.startClient({ seed, clients: 12, rate }, (count) => { sent = count })
     const enough = () => (total() >= options.kills && sent >= options.messages) || Date.now() - begun >= (options.limit ?? Number.POSITIVE_INFINITY)
     const lane = async (on: Target) => {
       for (const dice = randomOf(seed, `pace of ${on}`); !enough();) {
-        const before = work
         await sleep(dice.between(pace[on] / 5, pace[on]))
-        // A busy machine gets as much done between two faults as an idle one, or nothing would be under way when they strike.
-        for (let waited = 0; work < before + share && waited < longestPause && !enough(); waited += 100) await sleep(100)
+        for (let waited = 0; ahead() && waited < longestPause && !enough(); waited += 100) await sleep(100)
         const done = await nemesis.act(on)
         if (done) count(acts, done.name)
         if (done?.killed) count(kills, done.killed)
@@ -125,7 +119,7 @@ async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
              array(select key::int from jsonb_each(outcomes) where value -> 'reply' <> 'null' or value ->> 'phase' = 'local') as replied,
              ended_at is not null and not lost and outcomes = '{}' as "givenUp"
       from attempts`
-    return judge({ seed, ledger: lines<LedgerEntry>(cluster.ledger), takings: lines<Taking>(cluster.takings), maildirs: maildirs(cluster.maildir), recipients, attempts })
+    return judge({ seed, ledger: lines<LedgerEntry>(cluster.ledger), takings: lines<Taking>(cluster.takings), maildirs: readMaildirs(cluster.maildir), recipients, attempts })
   } finally {
     await sql.end()
   }
@@ -133,12 +127,4 @@ async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
 
 function lines<T>(path: string): T[] {
   return readFileSync(path, 'utf8').split('\n').filter(Boolean).map((line) => JSON.parse(line) as T)
-}
-
-function maildirs(folder: string): Map<string, string[]> {
-  // The power may have gone between the making of two folders.
-  return new Map(!existsSync(folder) ? [] : readdirSync(folder).map((name) => {
-    const arrived = join(folder, name, 'new')
-    return [name, existsSync(arrived) ? readdirSync(arrived).map((file) => readFileSync(join(arrived, file), 'latin1')) : []]
-  }))
 }

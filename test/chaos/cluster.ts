@@ -79,11 +79,9 @@ export interface ClusterOptions {
   died: (role: Role, signal: string) => void
   /** Told of every point at which a process was struck. */
   reached: (what: string) => void
-  /** Told of every message that the sink takes. */
-  taken: () => void
 }
 
-export async function startCluster({ seed, sabotage, patient, onPostgres, other, died, reached, taken }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({ seed, sabotage, patient, onPostgres, other, died, reached }: ClusterOptions): Promise<Cluster> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-chaos-'))
   const at = (name: string) => join(folder, name)
   const postgresPort = await freePort()
@@ -117,7 +115,6 @@ export async function startCluster({ seed, sabotage, patient, onPostgres, other,
   const listening = new Promise<{ dns: string }>((resolve) => sink.once('message', (message) => resolve(message as { dns: string })))
   sink.send({ seed, port: sinkPort, takings: at('takings') } satisfies SinkOrders)
   const { dns } = await listening
-  sink.on('message', taken)
   const cluster: Cluster = {
     folder, sink, sinkPort, means, patient, disk, postgres, connections, temporal, everposts: { ingress: null, serve: null, worker: null },
     ledger: at('ledger'), takings: at('takings'), maildir: join(kept, 'mail'),

@@ -1,5 +1,6 @@
 // The adversary: at moments and in an order that the seed decides, kills, pauses and starves what a cluster is made of.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Acts } from './acts/act.ts'
 import { clockActs } from './acts/clock.ts'
 import { diskActs, powerGoes } from './acts/disk.ts'
@@ -9,10 +10,20 @@ import { processActs } from './acts/processes.ts'
 import { temporalActs, wipe } from './acts/temporal.ts'
 import { type Cluster, DiskGone, type Role } from './cluster.ts'
 import { type Point, points } from './faults/points.ts'
+import { readMaildirs } from './maildirs.ts'
 import { randomOf } from './random.ts'
 
 /** How Everpost is broken on purpose: 250 before COMMIT; the dot not marked; Maildirs not synced. */
 export type Sabotage = 'early-250' | 'forget-dot' | 'no-sync'
+
+/** What is to find each out: acts against ours and theirs, and points; other faults would only hide it. */
+const controls: Record<Sabotage, { acts: (name: string) => boolean; points: Point[] }> = {
+  'early-250': { acts: (name) => /^kill -9 (ingress|serve|all)/.test(name), points: [] },
+  'forget-dot': { acts: () => false, points: ['W4', 'W5'] },
+  'no-sync': { acts: (name) => name === powerGoes, points: [] },
+}
+/** Deliveries into Maildirs that there must be before the power goes, where these are not synced. */
+const toBeLost = 5
 
 export type Target = 'ours' | 'theirs'
 
@@ -35,22 +46,30 @@ interface Options {
   seed: number
   /** Among the acts is the loss of Temporal's database. */
   wipes: boolean
-  /** A negative control: only kill -9 of ours, and losses of power where these are to find it. */
+  /** A negative control. */
   sabotage: Sabotage | undefined
+  /** Messages for each kill. */
+  each: number
 }
 
-export function createNemesis(cluster: Cluster, { seed, wipes, sabotage }: Options): Nemesis {
+export function createNemesis(cluster: Cluster, { seed, wipes, sabotage, each }: Options): Nemesis {
   const { means } = cluster
   const theirs: Acts = {
     ...postgresActs, ...temporalActs, ...networkActs, ...(means.packets ? packetActs : {}), ...(means.disk ? diskActs : {}),
     ...(means.faketime ? clockActs : {}), ...(wipes ? wipe : {}),
   }
   const tables = {
-    ours: Object.entries(processActs).filter(([name]) => !sabotage || name.startsWith('kill -9')),
-    theirs: Object.entries(theirs).filter(([name]) => !sabotage || (sabotage === 'no-sync' && name === powerGoes)),
+    ours: Object.entries(processActs).filter(([name]) => !sabotage || controls[sabotage].acts(name)),
+    theirs: Object.entries(theirs).filter(([name]) => !sabotage || controls[sabotage].acts(name)),
   }
   const dice = { ours: randomOf(seed, 'ours'), theirs: randomOf(seed, 'theirs'), points: randomOf(seed, 'points') }
-  const due: Point[] = [...points]
+  const all = sabotage ? controls[sabotage].points : points
+  const due: Point[] = [...all]
+  let mails = 0
+  /** A loss of power that has nothing to lose tells nothing. */
+  const somethingToLose = async () => {
+    for (let waited = 0; waited < 20_000 && readMaildirs(cluster.maildir).size < mails + toBeLost; waited += 100) await sleep(100)
+  }
   return {
     async act(on) {
       let at = dice[on].next() * tables[on].reduce((sum, [, { weight }]) => sum + weight, 0)
@@ -60,9 +79,11 @@ export function createNemesis(cluster: Cluster, { seed, wipes, sabotage }: Optio
       })
       if (!found) return null
       const [name, act] = found
+      if (sabotage === 'no-sync') await somethingToLose()
       cluster.note(name)
       try {
         await act.do(cluster, dice[on])
+        if (sabotage === 'no-sync') mails = readMaildirs(cluster.maildir).size
         return { name, killed: act.kills }
       } catch (error) {
         if (error instanceof DiskGone) throw error
@@ -75,14 +96,15 @@ export function createNemesis(cluster: Cluster, { seed, wipes, sabotage }: Optio
     },
     arm(role) {
       const random = dice.points
-      if (random.next() < 0.25) return ''
       const mine = (point: Point) => role === 'serve' || point.startsWith(role === 'ingress' ? 'I' : 'W')
+      // With half of them armed, points strike as often as acts do.
+      if (!all.some(mine) || (!sabotage && random.next() < 0.5)) return ''
       // Every point has its turn before one comes again.
-      if (!due.some(mine)) due.push(...points.filter((point) => !due.includes(point)))
+      if (!due.some(mine)) due.push(...all.filter((point) => !due.includes(point)))
       const point = random.pick(due.filter(mine))
       due.splice(due.indexOf(point), 1)
       const rare = point === 'I2' || point === 'W7'
-      return `${point}:${random.next() < 0.15 ? 'SIGSTOP' : 'SIGKILL'}:${random.between(1, rare ? 1 : 5)}`
+      return `${point}:${!sabotage && random.next() < 0.15 ? 'SIGSTOP' : 'SIGKILL'}:${random.between(1, rare || sabotage ? 1 : Math.ceil(each / 2))}`
     },
     async relent() {
       cluster.tellSink({ do: 'dns', answer: 'right' })

@@ -1,8 +1,8 @@
 // npm run chaos -- --kills N --messages M --seed S: a chaos run by hand. --minutes: an end to the load. --patience: seconds without
 // progress that make a stall. --wipes: Temporal's database is lost, too. --patient: faults last up to a minute. --other CHECKOUT: half of the
 // processes are of another version, built there. --temporal-on-postgres: Temporal's real server on the Postgres of the cluster, as operators
-// run it (EVERPOST_TEMPORAL_BIN: docs/performance.md). --sabotage early-250, forget-dot or no-sync: a negative control, which must find loss or
-// unattributed duplicates. --json FILE: the result, with twenty of the duplicates and all of them
+// run it (EVERPOST_TEMPORAL_BIN: docs/performance.md). --sabotage early-250, forget-dot or no-sync: a negative control, which must find loss,
+// spoilt files or unattributed duplicates. --json FILE: the result, with twenty of the duplicates and all of them
 // by cause. Exit code 1: the promise was broken, or the control was blind.
 
 import { execFileSync } from 'node:child_process'
@@ -42,7 +42,7 @@ if (values.json) {
   const short = { ...result, verdict: { ...verdict, duplicates: verdict.duplicates.slice(0, 20) } }
   writeFileSync(values.json, `${JSON.stringify({ at: new Date().toISOString(), commit: commit(), seed, ...short }, null, 2)}\n`)
 }
-const good = values.sabotage === undefined ? kept(verdict) : verdict.lost.length + verdict.unattributed.length > 0
+const good = values.sabotage === undefined ? kept(verdict) : verdict.lost.length + verdict.unattributed.length + verdict.corrupt.length > 0
 console.log(good ? 'kept' : 'BROKEN')
 process.exit(good ? 0 : 1)
 

@@ -127,7 +127,6 @@ async function converse(socket: Socket, sink: Sink): Promise<void> {
       // Refused is not taken; broken off without a word, it is.
       if (!replied && (bad?.how === '421' || bad?.how === '451')) return void (await spoil('dot'))
       appendFileSync(sink.takings, `${JSON.stringify(takingOf(sink.seed, recipients, text, replied))}\n`)
-      process.send!('taken')
       if (await spoil('dot')) return
       say('250 2.0.0 Taken')
     } else if (verb === 'QUIT') return void say('221 2.0.0 Bye')

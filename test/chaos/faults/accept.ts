@@ -5,9 +5,12 @@ import { reach, sabotage } from './points.ts'
 
 export * from '../../../store/accept.ts'
 
+/** Milliseconds. */
+const late = 500
+
 export async function acceptMessage(...args: Parameters<typeof real.acceptMessage>): Promise<void> {
   reach('I3')
-  if (sabotage === 'early-250' && args[1].kind === 'mail') return void setTimeout(() => real.acceptMessage(...args).catch(() => {}), 50)
+  if (sabotage === 'early-250' && args[1].kind === 'mail') return void setTimeout(() => real.acceptMessage(...args).catch(() => {}), late)
   await real.acceptMessage(...args)
   reach('I4')
 }
@@ -15,7 +18,7 @@ export async function acceptMessage(...args: Parameters<typeof real.acceptMessag
 export async function acceptMessages(...args: Parameters<typeof real.acceptMessages>): Promise<Date> {
   reach('I3')
   if (sabotage === 'early-250') {
-    setTimeout(() => real.acceptMessages(...args).catch(() => {}), 50)
+    setTimeout(() => real.acceptMessages(...args).catch(() => {}), late)
     return new Date()
   }
   const at = await real.acceptMessages(...args)
