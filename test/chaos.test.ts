@@ -47,7 +47,7 @@ test('negative control: a 250 before COMMIT is found out', { timeout: 300_000 },
 })
 
 test('negative control: attempts whose dot is not recorded are found out', { timeout: 300_000 }, async () => {
-  const { verdict } = await run('--kills', '8', '--messages', '100', '--minutes', '1', '--patience', '20', '--sabotage', 'forget-dot')
+  const { verdict } = await run('--kills', '8', '--messages', '100', '--minutes', '2', '--patience', '60', '--sabotage', 'forget-dot')
   assert.ok(verdict.unattributed.length > 0)
 })
 
