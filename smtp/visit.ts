@@ -49,7 +49,7 @@ export async function visit(request: TransferRequest, host: string, address: str
           tried.tls = outcome.tls
           tried.phase = opened.phase
           if (outcome.status === 'bounced') leaveToOthers(left)
-          return end(outcome, opened.phase === 'tls' && tls.level === 'may' && !broken)
+          return end(outcome, opened.phase === 'tls' && mayGoInClear(request, tls) && !broken)
         }
         session = opened.session
       }
@@ -146,6 +146,11 @@ function restOf({ ending, phase }: TransactionResult, { peer }: Session): Outcom
 function mayGoOn({ state, phase, outcomes }: TransactionResult): boolean {
   if (state === 'broken') return false
   return phase === 'rcpt' || (phase === 'dot' && [...outcomes.values()].some((outcome) => outcome.phase === 'dot' && outcome.status !== 'deferred'))
+}
+
+/** Not where a secret that needs TLS is to be shown first: what went wrong with TLS is then the reason. */
+function mayGoInClear({ auth }: TransferRequest, { level }: HostTls): boolean {
+  return level === 'may' && (auth === null || auth.clearText)
 }
 
 /** RFC 8689 section 4.2.1: without TLS that can be trusted a message that asks for REQUIRETLS goes back. */
