@@ -125,10 +125,21 @@ async function sayHello(connection: Connection, request: SessionRequest): Promis
   const limit = request.timeouts.mail
   const reply = await command(connection, `${request.protocol === 'lmtp' ? 'LHLO' : 'EHLO'} ${request.helo}`, limit)
   if (reply.code === 250) {
-    const lines = reply.text.split('\n').slice(1)
-    return { extensions: new Map(lines.map((line) => [line.split(/[ =]/, 1)[0]!.toUpperCase(), line.replace(/^[^ =]+[ =]?/, '')])) }
+    return { extensions: extensionsIn(reply.text.split('\n').slice(1)) }
   }
   if (request.protocol === 'lmtp' || ![500, 501, 502, 504, 550].includes(reply.code)) return { reply }
   const older = await command(connection, `HELO ${request.helo}`, limit)
   return older.code === 250 ? { extensions: new Map() } : { reply: older }
+}
+
+/** A keyword that comes twice, such as `AUTH PLAIN` with the older `AUTH=LOGIN` beside it, has the parameters of both. */
+function extensionsIn(lines: string[]): Map<string, string> {
+  const extensions = new Map<string, string>()
+  for (const line of lines) {
+    const keyword = line.split(/[ =]/, 1)[0]!.toUpperCase()
+    const parameters = line.replace(/^[^ =]+[ =]?/, '')
+    const before = extensions.get(keyword)
+    extensions.set(keyword, before ? `${before} ${parameters}` : parameters)
+  }
+  return extensions
 }

@@ -19,7 +19,7 @@ export interface Terms {
 /** Reads the content only when the host offers less than the envelope declares. */
 export async function agreeTerms(request: TransferRequest, extensions: Extensions): Promise<Terms | Outcome> {
   const { envelope, size } = request
-  const most = Number(extensions.get('SIZE') ?? 0)
+  const most = Number.parseInt(extensions.get('SIZE') ?? '', 10)
   if (most > 0 && size > most) return refuse('5.3.4', `the host takes at most ${most} octets, the message has ${size}`)
   // RFC 8689 section 4.2.1. LMTP is final delivery, by a way that the operator chose.
   if (envelope.requireTls && request.protocol === 'smtp' && !extensions.has('REQUIRETLS')) {

@@ -141,6 +141,10 @@ test('AUTH PLAIN and LOGIN, as the host offers, after STARTTLS only', async () =
   assert.deepEqual([plain.brief, plain.peer.commands[3]], ['delivered dot 2.0.0', `AUTH PLAIN ${base64(`\0u@relay.test\0${secret}`)}`])
   const login = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions: ['AUTH LOGIN'], auth: ['334 VXNlcm5hbWU6', '334 UGFzc3dvcmQ6', '235 2.7.0 ok'] } })
   assert.deepEqual([login.brief, login.peer.commands.slice(3, 6)], ['delivered dot 2.0.0', ['AUTH LOGIN', base64('u@relay.test'), base64(secret)]])
+  for (const secureExtensions of [['AUTH LOGIN PLAIN', 'AUTH=LOGIN'], ['AUTH=PLAIN', 'AUTH LOGIN'], ['AUTH PLAIN', 'AUTH LOGIN']]) {
+    const twice = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions } })
+    assert.deepEqual([twice.brief, twice.peer.commands[3]], [plain.brief, plain.peer.commands[3]], secureExtensions.join())
+  }
   const environment = await run({
     tls: tlsOf({}), auth: { user: 'u', passwordEnv: 'RELAY', clearText: false, mechanism: 'login' }, environment: { RELAY: 'p' },
     script: { secureExtensions: ['AUTH LOGIN PLAIN'], auth: ['334 ', '334 ', '235 ok'] },
