@@ -5,8 +5,10 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
 import { createDns } from './dns.ts'
+import { loadHopOptions, type RouteOptions } from './hop-options.ts'
 import { createPool, type PoolLimits } from './pool.ts'
 import { type Answer, type Peer, recipientsOf, type Script, startPeer, testRequest } from './testing.ts'
+import { makeTestCa } from './testing-ca.ts'
 import { plainTls } from './tls.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
 
@@ -143,6 +145,21 @@ test('what makes connections different keeps them apart', async () => {
     await send({ helo: 'other.test' })
     await send({ tls: async () => ({ ...plainTls('may'), id: '[relay]:587' }) })
     assert.equal(peer.connections, 4)
+  })
+})
+
+test('mail of a route that asks for TLS 1.3 does not go by a connection of TLS 1.2 that another route has left', async () => {
+  const route = (nextHop: string, minVersion: 'TLSv1.2' | 'TLSv1.3', servername?: string): RouteOptions =>
+    ({ domain: nextHop, nextHop, tls: { level: 'encrypt', implicit: false, minVersion, servername } })
+  const routes = [route('[relay.test]', 'TLSv1.2'), route('relay.test', 'TLSv1.3'), route('named.test', 'TLSv1.2', 'named.test')]
+  const hopOptions = loadHopOptions(routes)
+  const pair = await (await makeTestCa()).issue('relay.test')
+  await bench({ extensions: ['STARTTLS'], tls: { ...pair, maxVersion: 'TLSv1.2' } }, async ({ peer, send }) => {
+    const sendBy = (nextHop: string) => send({ tls: async () => hopOptions(nextHop).tls })
+    assert.deepEqual(await sendBy('[relay.test]'), delivered)
+    assert.deepEqual(await sendBy('relay.test'), ['deferred tls 4.7.5'])
+    assert.deepEqual([await sendBy('named.test'), peer.servername], [delivered, 'named.test'])
+    assert.deepEqual([await sendBy('[relay.test]'), peer.connections], [delivered, 3])
   })
 })
 

@@ -27,7 +27,8 @@ const mostRecipients = 500
 /** Throws what `beforeDot`, `partly` and `content` throw. There is at least one recipient. */
 export async function visit(request: TransferRequest, host: string, address: string, tls: HostTls, recipients: Recipient[], pool: Pool): Promise<Visit> {
   const begun = performance.now()
-  const key = JSON.stringify([request.protocol, host, address, request.port, request.helo, tls.level, tls.id, request.auth?.id ?? ''])
+  const { context: _, ...tlsKey } = tls // its id stands for it
+  const key = JSON.stringify([request.protocol, host, address, request.port, request.helo, tlsKey, request.auth?.id ?? ''])
   const tried: HostTry = {
     host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'connect', dotSent: false, problem: null,
   }
