@@ -104,6 +104,8 @@ const deaths: [string, (peer: Peer, mail: Answer[]) => void][] = [
   ['421 while it waited', (peer) => peer.each('421 4.4.2 idle too long')],
   ['something unasked while it waited', (peer) => peer.each('250 2.0.0 what')],
   ['421 in reply to MAIL', (_, mail) => mail.push('421 4.4.2 bye')],
+  ['a refusal for good in reply to MAIL', (_, mail) => mail.push('554 5.7.0 too many mails in one session')],
+  ['a refusal for now in reply to MAIL', (_, mail) => mail.push('450 4.7.1 too many mails in one session')],
   ['loss in reply to MAIL', (_, mail) => mail.push('close')],
   ['silence in reply to MAIL', (_, mail) => mail.push('silent')],
 ]
@@ -126,6 +128,25 @@ test('a new connection that dies is no such case: the attempt fails', async () =
     assert.deepEqual(await send(), ['deferred mail 4.4.2'])
     assert.equal(peer.connections, 1)
   })
+})
+
+test('MAIL refused on a connection that is used again: a new one is asked, once, and its answer counts', async () => {
+  for (const extensions of [[], ['PIPELINING']]) {
+    const script: Script = { extensions }
+    await bench(script, async ({ peer, send, verbs }) => {
+      await send()
+      script.mail = '550 5.7.1 not you'
+      assert.deepEqual(await send(), ['bounced mail 5.7.1'])
+      assert.deepEqual([peer.connections, verbs().filter((verb) => verb === 'MAIL').length], [2, 3])
+    })
+    // The same between two transactions of one attempt.
+    const mail = ['250 2.1.0 ok', '554 5.7.0 one mail in one session']
+    await bench({ extensions: [...extensions, 'LIMITS RCPTMAX=2'], get mail() { return mail.shift() ?? '250 2.1.0 ok' } }, async ({ peer, send }) => {
+      const four = recipientsOf('a@x.test', 'b@x.test', 'c@x.test', 'd@x.test')
+      assert.deepEqual(await send({ recipients: four }), Array.from({ length: 4 }, () => delivered[0]))
+      assert.deepEqual([peer.connections, peer.taken], [2, four.map(({ forwardPath }) => forwardPath)])
+    })
+  }
 })
 
 test('after the dot nothing is sent again on a new connection, waited or not', async () => {

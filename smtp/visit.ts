@@ -5,7 +5,7 @@ import type { Recipient } from '../mail/envelope.ts'
 import type { HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
 import { limitOf, type Pool, settle } from './pool.ts'
-import { openSession, type Session } from './session.ts'
+import { leave, openSession, type Session } from './session.ts'
 import { agreeTerms, type Terms, unsayable } from './terms.ts'
 import type { HostTls } from './tls.ts'
 import { runTransaction, type TransactionResult } from './transaction.ts'
@@ -70,12 +70,12 @@ export async function visit(request: TransferRequest, host: string, address: str
       }
       const batch = batchOf(left, session)
       const done: TransactionResult = await runTransaction(waited ? impatient(request) : request, session, terms, batch)
-      if (waited && done.cutOff) {
-        // The host had closed it, or forgotten it, and no dot was sent. A new one, and this time it counts.
-        session.connection.close()
+      if (session.transactions > 1 && done.cutOff) {
+        // The host has closed it, forgotten it, or had enough of it, and no dot was sent. A new one, and this time it counts.
+        leave(session.connection)
         session = terms = null
+        if (waited) delete tried.reused
         waited = false
-        delete tried.reused
         continue
       }
       waited = false
