@@ -42,7 +42,8 @@ export async function agreeTerms(request: TransferRequest, extensions: Extension
     if ((await holds()).binary) return refuse('5.6.3', 'the message is binary, and the host does not offer BINARYMIME')
   }
   if (extensions.has('8BITMIME')) return { body: '8BITMIME', smtpUtf8, dsn }
-  if ((await holds()).eightBit) return refuse('5.6.3', 'the message holds 8-bit octets, and the host does not offer 8BITMIME')
+  // RFC 6152 speaks of what was declared. What was not goes on as it came, as with most others.
+  if (envelope.body !== '8BIT' && (await holds()).eightBit) return refuse('5.6.3', 'the message holds 8-bit octets, and the host does not offer 8BITMIME')
   return { body: '', smtpUtf8, dsn }
 }
 
