@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { comparable, domainOf } from '../mail/address.ts'
 import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/dsn.ts'
+import type { ShorterReport } from '../mail/dsn-shorter.ts'
 import type { Notify } from '../mail/envelope.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { textsFor } from '../mail/report-texts.ts'
@@ -17,6 +18,8 @@ export interface ReportOn {
   original: Uint8Array
   recipients: ReportedRow[]
   at: Date
+  /** Where the message itself is a report that returns a whole one: the same with its header fields alone. */
+  shorter: ShorterReport | null
 }
 
 const asked: Record<ReportEvent, Notify> = { failed: 'FAILURE', delayed: 'DELAY', succeeded: 'SUCCESS' }
@@ -34,9 +37,15 @@ export function hasExpired({ state, outcome }: Pick<ReportedRow, 'state' | 'outc
 /**
  * One for each reverse-path; none when nobody is to be told. A report is never sent about a report (RFC 5321 section 6.1): failures of mail with the null
  * reverse-path go to the postmaster, where the settings name one, and nowhere if that very mail was on its way there.
- * An address of ours gets it as it would get any mail: by its aliases.
+ * An address of ours gets it as it would get any mail: by its aliases. What returned more than a host takes is no report on a report: it goes out
+ * again, shorter.
  */
 export function makeReports(deps: ActivityDeps, on: ReportOn): NewReport[] {
+  const tooMuch = on.event === 'failed' && on.shorter ? on.recipients.filter(({ outcome }) => outcome && refusesContent.includes(outcome.enhanced)) : []
+  if (tooMuch.length > 0) {
+    const others = on.recipients.filter((recipient) => !tooMuch.includes(recipient))
+    return [sendShorter(deps, on.message, on.shorter!, tooMuch), ...makeReports(deps, { ...on, recipients: others })]
+  }
   const wanted = on.recipients.filter((recipient) => wants(recipient, on.event))
   // VERP: who keeps the list reads from the address alone whom a report is about.
   const byPath = new Map<string, ReportedRow[]>()
@@ -67,7 +76,7 @@ function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
     tail,
     whole,
     toPostmaster,
-    recipients: recipients.length,
+    recipients: on.recipients.map(({ n }) => n),
     message: {
       id: dsnId,
       kind: 'dsn',
@@ -79,6 +88,31 @@ function makeReport(deps: ActivityDeps, on: ReportOn): NewReport | null {
       origin: { protocol: '', helo: '', clientAddress: '', clientName: null, tls: null, user: null },
       size: head.length + trace.length + (whole ? message.size : 0) + tail.length,
       lifetime: retry.bounceQueueLifetime,
+    },
+  }
+}
+
+/** RFC 3463: too big for the host, too big for the mailbox, conversion needed and not to be had. */
+const refusesContent = ['5.3.4', '5.2.3', '5.6.3']
+
+function sendShorter(deps: ActivityDeps, { parent, requireTls, origin }: MessageRow, { head, body, smtpUtf8 }: ShorterReport, recipients: ReportedRow[]): NewReport {
+  return {
+    head,
+    tail: Buffer.alloc(0),
+    whole: false,
+    toPostmaster: false,
+    recipients: recipients.map(({ n }) => n),
+    message: {
+      id: makeQueueId(Date.now(), randomBytes(8)),
+      kind: 'dsn',
+      parent,
+      envelope: {
+        reversePath: '', recipients: recipients.map(({ forwardPath }, n) => ({ n, forwardPath, notify: [], orcpt: null })),
+        body, smtpUtf8, requireTls, ret: null, envid: null,
+      },
+      origin,
+      size: head.length,
+      lifetime: deps.settings.retry.bounceQueueLifetime,
     },
   }
 }

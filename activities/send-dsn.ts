@@ -1,6 +1,8 @@
 // sendDsn: settles the recipients that failed, and those who wanted to know of their delivery, with the reports on them (RFC 3461,
-// RFC 3464) committed in the same transaction as messages of their own; where nobody can be told, failures stay as dead letters.
+// RFC 3464) committed in the same transaction as messages of their own; where nobody can be told, failures stay as dead letters. A report
+// that was itself too much for a host goes out again, shorter.
 
+import { withHeadersOnly } from '../mail/dsn-shorter.ts'
 import { headerSection } from '../mail/headers.ts'
 import { readBody } from '../store/bodies.ts'
 import { postgresTime } from '../store/clock.ts'
@@ -20,11 +22,14 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, 
   const message = await readMessage(deps.sql, id)
   if (!message) throw new Error(`there is no message ${id}`)
   // A body that is gone or damaged must not keep the sender from being told.
-  const original = await headerSection(readBody(deps.sql, id, message.size), headersReturned).catch((error) => {
+  const unreadable = <T>(otherwise: T) => (error: unknown) => {
     if (isDatabaseError(error)) throw error
     deps.log.error({ id, error: String(error) }, 'the header section cannot be returned with the report')
-    return Buffer.alloc(0)
-  })
+    return otherwise
+  }
+  const body = () => readBody(deps.sql, id, message.size)
+  const original = await headerSection(body(), headersReturned).catch(unreadable(Buffer.alloc(0)))
+  const shorter = message.kind === 'dsn' ? await withHeadersOnly(body(), id, headersReturned).catch(unreadable(null)) : null
   const at = new Date(Math.max(postgresTime(), clock))
   const settle = (message: MessageRow) => settleReports(deps.sql, {
     id,
@@ -33,7 +38,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, 
     delayed,
     at,
     retention: deps.settings.retention,
-    make: (event, recipients) => makeReports(deps, { event, message, original, recipients, at }),
+    make: (event, recipients) => makeReports(deps, { event, message, original, recipients, at, shorter }),
     isDeadLetter: (recipient) => wants(recipient, 'failed'),
   })
   const { progress, reports, settled, failed } = await settle(message).catch((error) => {

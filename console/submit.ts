@@ -88,7 +88,7 @@ export function submitRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, submit, fi
     const recipients = await findRecipients(to)
     const content = await compose()
     const envelope: Envelope = {
-      reversePath: from, recipients, body: content.some((octet) => octet > 127) ? '8BITMIME' : '7BIT',
+      reversePath: from, recipients, body: content.some((octet) => octet > 127) ? '8BIT' : '7BIT',
       // RFC 6531: such addresses stand in the envelope, and in the header fields that are made of them.
       smtpUtf8: ![from, replyTo, ...to, ...recipients.map(({ forwardPath }) => forwardPath)].every(isAscii),
       requireTls: false, ret: null, envid: null,

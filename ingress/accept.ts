@@ -107,8 +107,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
         const body = uploaded > 0 ? 'uploaded' as const : take()
         const stored = await certain({ sql, log, store }, {
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
-          // What is 8-bit goes on as such, whatever the client declared.
-          envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
+          envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BIT' } : envelope, settings.reports.verp),
           lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
         })
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }

@@ -1,7 +1,7 @@
 // The parameters of MAIL and RCPT: read, checked, and made values of. What was not offered is not known (RFC 5321 section 4.1.1.11).
 
 import { isAscii } from '../mail/address.ts'
-import type { BodyType, Notify, Ret } from '../mail/envelope.ts'
+import type { DeclaredBody, Notify, Ret } from '../mail/envelope.ts'
 import { type Reply, reply, syntaxError } from './reply.ts'
 
 /** What a session offers, and so takes. */
@@ -18,7 +18,7 @@ export interface Offered {
 
 export interface MailParameters {
   size: number | null
-  body: BodyType
+  body: DeclaredBody
   smtpUtf8: boolean
   requireTls: boolean
   ret: Ret | null
@@ -45,7 +45,7 @@ export function mailParameters(text: string, offered: Offered, now: number): Res
         return found.size > offered.messageSize ? reply(552, '5.3.4', `The message is larger than ${offered.messageSize} octets`) : null
       case 'BODY':
         if (!/^(7BIT|8BITMIME|BINARYMIME)$/i.test(value)) return bad(name)
-        found.body = value.toUpperCase() as BodyType
+        found.body = value.toUpperCase() as DeclaredBody
         return null
       case 'SMTPUTF8':
         found.smtpUtf8 = true

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { bounceParser, readReport } from '../test/support/bounce-parser.ts'
 import { composeReport, type Report, type ReportRecipient } from './dsn.ts'
+import { withHeadersOnly } from './dsn-shorter.ts'
 import { makeReply } from './reply.ts'
 import { textsFor } from './report-texts.ts'
 import { receivedField } from './trace.ts'
@@ -123,6 +124,29 @@ test('a message returned in full comes back octet for octet', () => {
   assert.deepEqual([found.types[2], found.encodings[2], found.headers['Content-Transfer-Encoding']], ['message/rfc822', '8bit', '8bit'])
   assert.equal(found.returned, `${body}\r\n`)
   assert.deepEqual(found.defects, [])
+})
+
+test('a report that returned the whole is made again with header fields alone, as if it had never been longer', async () => {
+  const recipients = [{ ...recipient, forwardPath: 'jürgen@bücher.test' }]
+  for (const [header, body, change] of [
+    ['Message-ID: <m@a.test>\r\nSubject: x\r\n', '\r\nHello ä.\r\n', {}],
+    ['Subject: Grüße\r\n', '\r\nHello.\r\n', {}],
+    ['Subject: Grüße\r\n', `\r\n${'x'.repeat(70)}\r\n`.repeat(2000), { smtpUtf8: true, recipients }],
+    ['Subject: without a body\r\n', '', {}],
+    ['Subject: without a line end', '', {}],
+  ] as const) {
+    for (const eightBit of [true, false]) {
+      const original = Buffer.from(header)
+      const { head, tail } = composeReport({ ...report, ...change, recipients: [...recipients], original, full: { eightBit } } as Report)
+      const whole = Buffer.concat([head, original, Buffer.from(body), tail])
+      const pieces = async function* () { for (let from = 0; from < whole.length; from += 700) yield whole.subarray(from, from + 700) }
+      const shorter = (await withHeadersOnly(pieces(), report.dsnId, 1024))!
+      const never = composeReport({ ...report, ...change, recipients: [...recipients], original: header.endsWith('\n') ? original : Buffer.from(`${header}\r\n`) } as Report)
+      assert.deepEqual([shorter.body, shorter.smtpUtf8], [never.body, never.smtpUtf8])
+      assert.equal(Buffer.from(shorter.head).toString(), Buffer.concat([never.head, never.tail]).toString())
+      assert.equal(await withHeadersOnly((async function* () { yield shorter.head })(), report.dsnId, 1024), null)
+    }
+  }
 })
 
 test('a hostile HELO cannot break the Received field', () => {

@@ -112,8 +112,11 @@ function fullPart(global: boolean, eightBit: boolean): string[] {
   ]
 }
 
-/** In base64 what lines cannot carry, such as a bare LF that came by BINARYMIME: sent as it is, the next host might see in it the end of the message. */
-function headerPart(original: Uint8Array, global: boolean): string[] {
+/**
+ * The last part, where the header fields alone go back. In base64 what lines cannot carry, such as a bare LF that came by BINARYMIME: sent
+ * as it is, the next host might see in it the end of the message.
+ */
+export function headerPart(original: Uint8Array, global: boolean): string[] {
   const description = 'Content-Description: Undelivered message headers'
   const text = utf8(original)
   const isLines = !/\0|\r(?!\n)|(?<!\r)\n/.test(text) && text.split('\r\n').every((line) => Buffer.byteLength(line) <= 998)

@@ -1,7 +1,9 @@
 // The envelope: what SMTP says about a message, apart from its bytes (RFC 5321 section 2.3.1).
 
-/** RFC 6152 and RFC 3030. */
-export type BodyType = '7BIT' | '8BITMIME' | 'BINARYMIME'
+/** As declared (RFC 6152, RFC 3030). */
+export type DeclaredBody = '7BIT' | '8BITMIME' | 'BINARYMIME'
+/** 8BIT: there are octets above 127, which nobody declared. */
+export type BodyType = DeclaredBody | '8BIT'
 /** RFC 3461 section 4.1. */
 export type Notify = 'NEVER' | 'SUCCESS' | 'FAILURE' | 'DELAY'
 /** RFC 3461 section 4.3. */

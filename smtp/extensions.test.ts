@@ -50,13 +50,19 @@ test('DSN (RFC 3461): each recipient has its own NOTIFY and ORCPT, the message i
   assert.equal(not.result.outcomes[0]?.dsnPassedOn, false)
 })
 
-test('8BITMIME (RFC 6152): declared where offered; without it only what is 7-bit in truth goes out', async () => {
+test('8BITMIME (RFC 6152): declared where offered; without it only what is 7-bit in truth goes out, or was not declared', async () => {
   const eight = { envelope: { ...envelope, body: '8BITMIME' as const } }
   assert.equal((await run({ extensions: ['8BITMIME'] }, eight)).mail, 'MAIL FROM:<s@a.test> BODY=8BITMIME')
   const seven = await run({}, eight)
   assert.deepEqual([seven.brief, seven.mail], [['delivered 2.0.0'], 'MAIL FROM:<s@a.test>'])
   const refused = await run({}, { ...eight, content: text('Subject: x\r\n\r\nschön\r\n') })
   assert.deepEqual([refused.brief, refused.mail, refused.result.dotSent], [['bounced 5.6.3'], undefined, false])
+  const undeclared = { envelope: { ...envelope, body: '8BIT' as const }, content: text('Subject: x\r\n\r\nschön\r\n') }
+  assert.equal((await run({ extensions: ['8BITMIME'] }, undeclared)).mail, 'MAIL FROM:<s@a.test> BODY=8BITMIME')
+  for (const script of [{}, { ehlo: '500 5.5.1 what' }]) {
+    const { brief, mail, peer } = await run(script, undeclared)
+    assert.deepEqual([brief, mail, peer.messages], [['delivered 2.0.0'], 'MAIL FROM:<s@a.test>', [Buffer.from('Subject: x\r\n\r\nschön\r\n').toString('latin1')]])
+  }
 })
 
 test('BINARYMIME and CHUNKING (RFC 3030): octets as they are, in chunks, or 5.6.3', async () => {

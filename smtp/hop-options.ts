@@ -53,8 +53,8 @@ export function loadHopOptions(routes: RouteOptions[], environment: NodeJS.Proce
 
 function loadTls(tls: NonNullable<RouteOptions['tls']>, key: string, where: string): HostTls {
   const { level, implicit, minVersion, servername = null } = tls
-  const plain = !tls.ca && !tls.cert && !tls.key && servername === null
-  return { id: plain ? '' : key, level, implicit, servername, minVersion, context: tls.ca || tls.cert || tls.key ? secureContext(tls, where) : null }
+  const context = tls.ca || tls.cert || tls.key ? secureContext(tls, where) : null
+  return { id: context ? key : '', level, implicit, servername, minVersion, context }
 }
 
 function secureContext({ ca, cert, key, minVersion }: NonNullable<RouteOptions['tls']>, where: string): SecureContext {

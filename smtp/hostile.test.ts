@@ -97,6 +97,26 @@ test('a reply counts, whatever nonsense follows it in the same breath', async ()
   assert.deepEqual([early.brief, early.result.dotSent], [['bounced data 5.3.4', 'bounced data 5.3.4'], false])
 })
 
+test('a reply of loose form is understood as it is meant, by the code of its last line; what begins without a code is none', async () => {
+  const dots: [string, string][] = [
+    ['250-2.0.0 queued\r\n251 ok', 'delivered dot 2.0.0'],
+    ['250-2.0.0 queued\r\n  as 123\r\n\r\n250 ok', 'delivered dot 2.0.0'],
+    ['250\tqueued', 'delivered dot 2.0.0'],
+    ['250-2.0.0 queued\r\n554 5.6.0 no, not after all', 'bounced dot 5.6.0'],
+    ['451-4.3.0 a line\r\n100 lines\r\n451 4.3.0 later', 'deferred dot 4.3.0'],
+    ['queued\r\n250 ok', 'deferred dot 4.4.2'],
+    ['250queued', 'deferred dot 4.4.2'],
+  ]
+  for (const [dot, expected] of dots) assert.deepEqual((await run({ dot }, { timeouts })).brief, [expected, expected], dot)
+  const refused = await run({ rcpt: { 'a@x.test': '550-5.1.1 no such user\r\n554 bye' } }, { timeouts })
+  assert.deepEqual(refused.brief, ['bounced rcpt 5.1.1', 'delivered dot 2.0.0'])
+  assert.deepEqual(refused.result.outcomes[0]!.reply, { code: 554, enhanced: '5.1.1', text: 'no such user\nbye' })
+  const greeted = await run({ greeting: '220-hello\r\n\r\n220 hi' }, { timeouts })
+  assert.deepEqual(greeted.brief, ['delivered dot 2.0.0', 'delivered dot 2.0.0'])
+  const endless = await run({ dot: `250-2.0.0 queued\r\n${'and on\r\n'.repeat(150)}250 ok` }, { timeouts })
+  assert.match(endless.result.outcomes[0]!.text, /delivery is unknown/)
+})
+
 test('a host that closes while we ask whether the dot may be sent has not got it', async () => {
   const script: Script = {}
   const peer = await startPeer(script)
@@ -125,7 +145,7 @@ test('a text cut at its limit is still well-formed: half a character cannot be s
 })
 
 test('any octets in any pieces make the same replies, and the same refusal after them', () => {
-  const known = fc.constantFrom('250 ok\r\n', '250-a\r\n', '550 5.1.1 no\r\n', '\r\n', '\n', '250', '-', ' ', '\0', '999 x\r\n', '250-a\r\n251 b\r\n')
+  const known = fc.constantFrom('250 ok\r\n', '250-a\r\n', '550 5.1.1 no\r\n', '\r\n', '\n', '250', '-', ' ', '\0', '999 x\r\n', '250-a\r\n251 b\r\n', '250-a\r\n b\r\n', '250\tok\r\n')
   const piece = fc.oneof(known, fc.string({ unit: 'binary', maxLength: 20 }))
   const read = (chunks: Buffer[]) => {
     const replies: Reply[] = []

@@ -5,8 +5,10 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
 import { createDns } from './dns.ts'
+import { loadHopOptions, type RouteOptions } from './hop-options.ts'
 import { createPool, type PoolLimits } from './pool.ts'
 import { type Answer, type Peer, recipientsOf, type Script, startPeer, testRequest } from './testing.ts'
+import { makeTestCa } from './testing-ca.ts'
 import { plainTls } from './tls.ts'
 import { transfer, type TransferRequest } from './transfer.ts'
 
@@ -102,6 +104,8 @@ const deaths: [string, (peer: Peer, mail: Answer[]) => void][] = [
   ['421 while it waited', (peer) => peer.each('421 4.4.2 idle too long')],
   ['something unasked while it waited', (peer) => peer.each('250 2.0.0 what')],
   ['421 in reply to MAIL', (_, mail) => mail.push('421 4.4.2 bye')],
+  ['a refusal for good in reply to MAIL', (_, mail) => mail.push('554 5.7.0 too many mails in one session')],
+  ['a refusal for now in reply to MAIL', (_, mail) => mail.push('450 4.7.1 too many mails in one session')],
   ['loss in reply to MAIL', (_, mail) => mail.push('close')],
   ['silence in reply to MAIL', (_, mail) => mail.push('silent')],
 ]
@@ -126,6 +130,25 @@ test('a new connection that dies is no such case: the attempt fails', async () =
   })
 })
 
+test('MAIL refused on a connection that is used again: a new one is asked, once, and its answer counts', async () => {
+  for (const extensions of [[], ['PIPELINING']]) {
+    const script: Script = { extensions }
+    await bench(script, async ({ peer, send, verbs }) => {
+      await send()
+      script.mail = '550 5.7.1 not you'
+      assert.deepEqual(await send(), ['bounced mail 5.7.1'])
+      assert.deepEqual([peer.connections, verbs().filter((verb) => verb === 'MAIL').length], [2, 3])
+    })
+    // The same between two transactions of one attempt.
+    const mail = ['250 2.1.0 ok', '554 5.7.0 one mail in one session']
+    await bench({ extensions: [...extensions, 'LIMITS RCPTMAX=2'], get mail() { return mail.shift() ?? '250 2.1.0 ok' } }, async ({ peer, send }) => {
+      const four = recipientsOf('a@x.test', 'b@x.test', 'c@x.test', 'd@x.test')
+      assert.deepEqual(await send({ recipients: four }), Array.from({ length: 4 }, () => delivered[0]))
+      assert.deepEqual([peer.connections, peer.taken], [2, four.map(({ forwardPath }) => forwardPath)])
+    })
+  }
+})
+
 test('after the dot nothing is sent again on a new connection, waited or not', async () => {
   const script: Script = {}
   await bench(script, async ({ peer, send }) => {
@@ -143,6 +166,21 @@ test('what makes connections different keeps them apart', async () => {
     await send({ helo: 'other.test' })
     await send({ tls: async () => ({ ...plainTls('may'), id: '[relay]:587' }) })
     assert.equal(peer.connections, 4)
+  })
+})
+
+test('mail of a route that asks for TLS 1.3 does not go by a connection of TLS 1.2 that another route has left', async () => {
+  const route = (nextHop: string, minVersion: 'TLSv1.2' | 'TLSv1.3', servername?: string): RouteOptions =>
+    ({ domain: nextHop, nextHop, tls: { level: 'encrypt', implicit: false, minVersion, servername } })
+  const routes = [route('[relay.test]', 'TLSv1.2'), route('relay.test', 'TLSv1.3'), route('named.test', 'TLSv1.2', 'named.test')]
+  const hopOptions = loadHopOptions(routes)
+  const pair = await (await makeTestCa()).issue('relay.test')
+  await bench({ extensions: ['STARTTLS'], tls: { ...pair, maxVersion: 'TLSv1.2' } }, async ({ peer, send }) => {
+    const sendBy = (nextHop: string) => send({ tls: async () => hopOptions(nextHop).tls })
+    assert.deepEqual(await sendBy('[relay.test]'), delivered)
+    assert.deepEqual(await sendBy('relay.test'), ['deferred tls 4.7.5'])
+    assert.deepEqual([await sendBy('named.test'), peer.servername], [delivered, 'named.test'])
+    assert.deepEqual([await sendBy('[relay.test]'), peer.connections], [delivered, 3])
   })
 })
 

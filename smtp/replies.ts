@@ -23,20 +23,19 @@ export function createReplyReader(take: (reply: Reply) => void): ReplyReader {
   let line = '' // as latin1, until its end is seen
   let length = 0
   let texts: string[] = []
-  let code = ''
 
   function endLine(): void {
-    const match = /^([2-5]\d\d)(?:([ -])(.*))?$/s.exec(Buffer.from(line.replace(/\r$/, ''), 'latin1').toString('utf8'))
+    const whole = Buffer.from(line.replace(/\r$/, ''), 'latin1').toString('utf8')
     line = ''
     length = 0
-    if (!match || (code !== '' && match[1] !== code)) throw new ReplySyntaxError('an answer that is no SMTP reply')
-    code = match[1]!
-    texts.push(match[3] ?? '')
+    const [, code, sign, text = ''] = /^([2-5]\d\d)(?:([ \t-])(.*))?$/s.exec(whole) ?? []
+    // A reply that has begun takes any line as its text: to break off over its form after the dot would send the message again and again.
+    if (!code && texts.length === 0) throw new ReplySyntaxError('an answer that is no SMTP reply')
+    texts.push(code ? text : whole)
     if (texts.length > linesLimit) throw new ReplySyntaxError(`a reply of more than ${linesLimit} lines`)
-    if (match[2] === '-') return
+    if (!code || sign === '-') return
     const reply = makeReply(Number(code), texts)
     texts = []
-    code = ''
     take(reply)
   }
 

@@ -43,7 +43,7 @@ export interface Session {
 
 export type Opened =
   | { kind: 'open'; session: Session }
-  | { kind: 'failed'; outcome: Outcome; phase: Phase; /** The host said no to TLS, or its certificate was not accepted. */ noTls: boolean }
+  | { kind: 'failed'; outcome: Outcome; phase: Phase; /** The host said no to TLS for good, or its certificate was not accepted. */ noTls: boolean }
 
 export async function openSession(request: SessionRequest): Promise<Opened> {
   const { host, address, port, tls, timeouts, signal } = request
@@ -54,7 +54,7 @@ export async function openSession(request: SessionRequest): Promise<Opened> {
   signal.addEventListener('abort', breakOff, { once: true })
   const failed = (outcome: Outcome): Opened => {
     if (connection) leave(connection)
-    return { kind: 'failed', outcome, phase, noTls: phase === 'tls' }
+    return { kind: 'failed', outcome, phase, noTls: phase === 'tls' && outcome.reply!.code >= 500 }
   }
   try {
     connection = await openConnection(address, port, timeouts.connect)
@@ -76,8 +76,9 @@ export async function openSession(request: SessionRequest): Promise<Opened> {
       const reply = await command(connection, 'STARTTLS', timeouts.mail)
       if (reply.code !== 220) return failed(onReply(reply, phase, peer))
       await shakeHands()
-      phase = 'ehlo'
+      // With TLS 1.3 a server refuses what we show it, or do not show, only after the handshake has ended for us: lost before its first word is TLS that failed.
       hello = await sayHello(connection, request)
+      phase = 'ehlo'
       if ('reply' in hello) return failed(onReply(hello.reply, phase, peer))
     }
     if (request.auth) {
@@ -124,10 +125,21 @@ async function sayHello(connection: Connection, request: SessionRequest): Promis
   const limit = request.timeouts.mail
   const reply = await command(connection, `${request.protocol === 'lmtp' ? 'LHLO' : 'EHLO'} ${request.helo}`, limit)
   if (reply.code === 250) {
-    const lines = reply.text.split('\n').slice(1)
-    return { extensions: new Map(lines.map((line) => [line.split(/[ =]/, 1)[0]!.toUpperCase(), line.replace(/^[^ =]+[ =]?/, '')])) }
+    return { extensions: extensionsIn(reply.text.split('\n').slice(1)) }
   }
   if (request.protocol === 'lmtp' || ![500, 501, 502, 504, 550].includes(reply.code)) return { reply }
   const older = await command(connection, `HELO ${request.helo}`, limit)
   return older.code === 250 ? { extensions: new Map() } : { reply: older }
+}
+
+/** A keyword that comes twice, such as `AUTH PLAIN` with the older `AUTH=LOGIN` beside it, has the parameters of both. */
+function extensionsIn(lines: string[]): Map<string, string> {
+  const extensions = new Map<string, string>()
+  for (const line of lines) {
+    const keyword = line.split(/[ =]/, 1)[0]!.toUpperCase()
+    const parameters = line.replace(/^[^ =]+[ =]?/, '')
+    const before = extensions.get(keyword)
+    extensions.set(keyword, before ? `${before} ${parameters}` : parameters)
+  }
+  return extensions
 }

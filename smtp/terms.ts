@@ -19,7 +19,7 @@ export interface Terms {
 /** Reads the content only when the host offers less than the envelope declares. */
 export async function agreeTerms(request: TransferRequest, extensions: Extensions): Promise<Terms | Outcome> {
   const { envelope, size } = request
-  const most = Number(extensions.get('SIZE') ?? 0)
+  const most = Number.parseInt(extensions.get('SIZE') ?? '', 10)
   if (most > 0 && size > most) return refuse('5.3.4', `the host takes at most ${most} octets, the message has ${size}`)
   // RFC 8689 section 4.2.1. LMTP is final delivery, by a way that the operator chose.
   if (envelope.requireTls && request.protocol === 'smtp' && !extensions.has('REQUIRETLS')) {
@@ -42,7 +42,8 @@ export async function agreeTerms(request: TransferRequest, extensions: Extension
     if ((await holds()).binary) return refuse('5.6.3', 'the message is binary, and the host does not offer BINARYMIME')
   }
   if (extensions.has('8BITMIME')) return { body: '8BITMIME', smtpUtf8, dsn }
-  if ((await holds()).eightBit) return refuse('5.6.3', 'the message holds 8-bit octets, and the host does not offer 8BITMIME')
+  // RFC 6152 speaks of what was declared. What was not goes on as it came, as with most others.
+  if (envelope.body !== '8BIT' && (await holds()).eightBit) return refuse('5.6.3', 'the message holds 8-bit octets, and the host does not offer 8BITMIME')
   return { body: '', smtpUtf8, dsn }
 }
 

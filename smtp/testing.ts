@@ -15,6 +15,8 @@ export interface Script {
   /** The same once TLS is on; without it `extensions` still. */
   secureExtensions?: string[]
   ehlo?: Answer
+  /** To EHLO once TLS is on. */
+  secureEhlo?: Answer
   mail?: Answer
   /** By address; `*` for the others. */
   rcpt?: Record<string, Answer>
@@ -159,6 +161,7 @@ function converse(clear: Socket, script: Script, peer: Peer): (answer: Answer) =
       return answer
     }
     lmtp ||= verb === 'LHLO'
+    if (verb === 'EHLO' && socket !== clear && script.secureEhlo) return script.secureEhlo
     if (verb === 'EHLO' || verb === 'LHLO') return script.ehlo ?? lines(['peer.test', ...((socket !== clear && script.secureExtensions) || script.extensions || [])])
     if (verb === 'STARTTLS') return script.starttls ?? '220 go ahead'
     if (verb === 'MAIL') {

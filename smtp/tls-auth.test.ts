@@ -65,6 +65,22 @@ test('may: any certificate, and the result is recorded; none: in the clear thoug
   assert.deepEqual([none.brief, none.tls], ['delivered dot 2.0.0', null])
 })
 
+test('may: TLS that fails goes on in the clear, also where the host says so only after the handshake; a refused EHLO is no such failure', async () => {
+  // It asks for a certificate that we do not have: with TLS 1.3 its alert comes when we think the handshake done.
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const strict: Script = { tls: { ...relay, ca: ca.cert, rejectUnauthorized: true, maxVersion } }
+    const may = await run({ tls: tlsOf({ level: 'may' }), script: strict })
+    assert.deepEqual([may.brief, may.tls, may.result.tries.map(({ phase }) => phase)], ['delivered dot 2.0.0', null, ['tls', 'dot']], maxVersion)
+    const encrypt = await run({ tls: tlsOf({ level: 'encrypt' }), script: strict })
+    assert.deepEqual([encrypt.brief, encrypt.peer.connections], ['deferred tls 4.7.5', 1], maxVersion)
+    // A secret that needs TLS keeps its message from the clear, and the reason is the handshake.
+    const secret = await run({ tls: tlsOf({ level: 'may' }), auth: auth(), script: strict })
+    assert.deepEqual([secret.brief, secret.peer.connections], ['deferred tls 4.7.5', 1], maxVersion)
+  }
+  const refused = await run({ tls: tlsOf({ level: 'may' }), script: { secureEhlo: '451 4.3.0 not now' } })
+  assert.deepEqual([refused.brief, refused.peer.connections], ['deferred ehlo 4.3.0', 1])
+})
+
 test('encrypt: never in the clear, with any certificate', async () => {
   const encrypt = await run({ tls: { ...tlsOf({ level: 'encrypt' }), ca: undefined } })
   assert.deepEqual([encrypt.brief, encrypt.tls?.verified], ['delivered dot 2.0.0', false])
@@ -111,6 +127,9 @@ test('REQUIRETLS (RFC 8689): a verified certificate and the extension after STAR
   assert.deepEqual([not.brief, not.peer.messages], ['bounced mail 5.7.30', []])
   const untrusted = await run({ tls: { ...tlsOf({}), ca: undefined }, script: { secureExtensions: ['REQUIRETLS'] }, change: { envelope } })
   assert.deepEqual([untrusted.brief, untrusted.peer.messages], ['bounced tls 5.7.30', []])
+  // RFC 3207 section 4: 454 says that TLS is not to be had now.
+  const later = await run({ tls: tlsOf({}), script: { starttls: '454 4.7.0 TLS not available due to a temporary reason' }, change: { envelope } })
+  assert.deepEqual([later.brief, later.peer.messages], ['deferred tls 4.7.0', []])
 })
 
 const secret = 'hunter2-très-secret'
@@ -122,6 +141,10 @@ test('AUTH PLAIN and LOGIN, as the host offers, after STARTTLS only', async () =
   assert.deepEqual([plain.brief, plain.peer.commands[3]], ['delivered dot 2.0.0', `AUTH PLAIN ${base64(`\0u@relay.test\0${secret}`)}`])
   const login = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions: ['AUTH LOGIN'], auth: ['334 VXNlcm5hbWU6', '334 UGFzc3dvcmQ6', '235 2.7.0 ok'] } })
   assert.deepEqual([login.brief, login.peer.commands.slice(3, 6)], ['delivered dot 2.0.0', ['AUTH LOGIN', base64('u@relay.test'), base64(secret)]])
+  for (const secureExtensions of [['AUTH LOGIN PLAIN', 'AUTH=LOGIN'], ['AUTH=PLAIN', 'AUTH LOGIN'], ['AUTH PLAIN', 'AUTH LOGIN']]) {
+    const twice = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions } })
+    assert.deepEqual([twice.brief, twice.peer.commands[3]], [plain.brief, plain.peer.commands[3]], secureExtensions.join())
+  }
   const environment = await run({
     tls: tlsOf({}), auth: { user: 'u', passwordEnv: 'RELAY', clearText: false, mechanism: 'login' }, environment: { RELAY: 'p' },
     script: { secureExtensions: ['AUTH LOGIN PLAIN'], auth: ['334 ', '334 ', '235 ok'] },

@@ -4,7 +4,7 @@ import type { SecureContext } from 'node:tls'
 import type { TlsPolicy } from '../mail/route.ts'
 
 export interface HostTls {
-  /** Tells two of them apart in the pool; "" for one that only the level decides. */
+  /** Tells two contexts apart in the pool; "" where there is none. */
   id: string
   level: TlsPolicy
   /** TLS from the first octet, without STARTTLS (RFC 8314 section 3.3). */

@@ -22,7 +22,7 @@ export interface TransactionResult {
   /** clean: ready for MAIL; unsettled: after `owed` more replies and RSET; broken: of no more use. */
   state: 'clean' | 'unsettled' | 'broken'
   owed: number
-  /** Lost before the dot, or 421 in reply to MAIL: on a connection that had waited, this says nothing about the message. */
+  /** Lost before the dot, or MAIL refused: on a connection that has carried others ("too many mails in one session") this says nothing about the message. */
   cutOff: boolean
 }
 
@@ -39,7 +39,7 @@ export async function runTransaction(request: TransferRequest, session: Session,
   /** The reply ends the transaction. */
   const stop = (reply: Reply) => {
     result.state = reply.code === 421 ? 'broken' : 'unsettled'
-    result.cutOff = reply.code === 421 && result.phase === 'mail'
+    result.cutOff = result.phase === 'mail'
     return settle(onReply(reply, result.phase, peer))
   }
 

@@ -5,7 +5,7 @@ import type { Recipient } from '../mail/envelope.ts'
 import type { HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
 import { limitOf, type Pool, settle } from './pool.ts'
-import { openSession, type Session } from './session.ts'
+import { leave, openSession, type Session } from './session.ts'
 import { agreeTerms, type Terms, unsayable } from './terms.ts'
 import type { HostTls } from './tls.ts'
 import { runTransaction, type TransactionResult } from './transaction.ts'
@@ -27,7 +27,8 @@ const mostRecipients = 500
 /** Throws what `beforeDot`, `partly` and `content` throw. There is at least one recipient. */
 export async function visit(request: TransferRequest, host: string, address: string, tls: HostTls, recipients: Recipient[], pool: Pool): Promise<Visit> {
   const begun = performance.now()
-  const key = JSON.stringify([request.protocol, host, address, request.port, request.helo, tls.level, tls.id, request.auth?.id ?? ''])
+  const { context: _, ...tlsKey } = tls // its id stands for it
+  const key = JSON.stringify([request.protocol, host, address, request.port, request.helo, tlsKey, request.auth?.id ?? ''])
   const tried: HostTry = {
     host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'connect', dotSent: false, problem: null,
   }
@@ -49,7 +50,7 @@ export async function visit(request: TransferRequest, host: string, address: str
           tried.tls = outcome.tls
           tried.phase = opened.phase
           if (outcome.status === 'bounced') leaveToOthers(left)
-          return end(outcome, opened.phase === 'tls' && tls.level === 'may' && !broken)
+          return end(outcome, opened.phase === 'tls' && mayGoInClear(request, tls) && !broken)
         }
         session = opened.session
       }
@@ -69,12 +70,12 @@ export async function visit(request: TransferRequest, host: string, address: str
       }
       const batch = batchOf(left, session)
       const done: TransactionResult = await runTransaction(waited ? impatient(request) : request, session, terms, batch)
-      if (waited && done.cutOff) {
-        // The host had closed it, or forgotten it, and no dot was sent. A new one, and this time it counts.
-        session.connection.close()
+      if (session.transactions > 1 && done.cutOff) {
+        // The host has closed it, forgotten it, or had enough of it, and no dot was sent. A new one, and this time it counts.
+        leave(session.connection)
         session = terms = null
+        if (waited) delete tried.reused
         waited = false
-        delete tried.reused
         continue
       }
       waited = false
@@ -146,6 +147,11 @@ function restOf({ ending, phase }: TransactionResult, { peer }: Session): Outcom
 function mayGoOn({ state, phase, outcomes }: TransactionResult): boolean {
   if (state === 'broken') return false
   return phase === 'rcpt' || (phase === 'dot' && [...outcomes.values()].some((outcome) => outcome.phase === 'dot' && outcome.status !== 'deferred'))
+}
+
+/** Not where a secret that needs TLS is to be shown first: what went wrong with TLS is then the reason. */
+function mayGoInClear({ auth }: TransferRequest, { level }: HostTls): boolean {
+  return level === 'may' && (auth === null || auth.clearText)
 }
 
 /** RFC 8689 section 4.2.1: without TLS that can be trusted a message that asks for REQUIRETLS goes back. */

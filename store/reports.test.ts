@@ -32,7 +32,7 @@ const request = (id: string, change: Partial<ReportRequest> = {}): ReportRequest
 function report(change: Parameters<typeof newMessage>[1] = {}, whole = false, extra = 0): NewReport {
   const message = newMessage(['sender@example.test'], { kind: 'dsn', ...change })
   const [head, tail] = [Buffer.from('head\r\n'), Buffer.from('tail\r\n')]
-  return { message: { ...message, size: head.length + tail.length + extra }, head, tail, whole, recipients: 1, toPostmaster: false }
+  return { message: { ...message, size: head.length + tail.length + extra }, head, tail, whole, recipients: [0], toPostmaster: false }
 }
 
 test('settling commits the report in the same transaction', async () => {
@@ -150,6 +150,12 @@ test('what only the postmaster is told of stays a dead letter', async () => {
   const id = await accepted('gone@x.test')
   await settleReports(sql, request(id, { expire: true, make: () => [{ ...report(), toPostmaster: true }] }))
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', true]])
+})
+
+test('whom no report speaks of is a dead letter, though others are told', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  await settleReports(sql, request(id, { expire: true, make: () => [report()] }))
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['expired', false], ['expired', true]])
 })
 
 test('a stale look expires nobody whose lifetime has been made longer, nor one on hold', async () => {

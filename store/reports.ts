@@ -17,8 +17,8 @@ export interface NewReport {
   head: Uint8Array
   tail: Uint8Array
   whole: boolean
-  /** How many it speaks of. */
-  recipients: number
+  /** Positions of those that it speaks of. */
+  recipients: number[]
   /** The sender is not told, so the failures are dead letters all the same. */
   toPostmaster: boolean
 }
@@ -71,8 +71,9 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
     for (const [event, recipients] of [['failed', failed], ['delayed', delayed], ['succeeded', succeeded]] as const) {
       const reports = recipients.length > 0 ? request.make(event, recipients) : []
       for (const report of reports) await acceptReport(tx, id, report)
-      if (event === 'failed' && !reports.some((report) => !report.toPostmaster)) dead = recipients.filter(request.isDeadLetter).map((row) => row.n)
-      for (const report of reports) result.reports.push({ event, recipients: report.recipients, dsn: report.message.id })
+      const told = new Set(reports.flatMap((report) => (report.toPostmaster ? [] : report.recipients)))
+      if (event === 'failed') dead = recipients.filter((row) => request.isDeadLetter(row) && !told.has(row.n)).map((row) => row.n)
+      for (const report of reports) result.reports.push({ event, recipients: report.recipients.length, dsn: report.message.id })
       if (reports.length === 0 && recipients.length > 0) result.settled.push({ event, recipients: recipients.length, dsn: null })
     }
     await tx`

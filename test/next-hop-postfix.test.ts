@@ -62,7 +62,7 @@ test('Postfix as next hop takes everything, empty to 50 MiB, 8-bit and dots, on 
   }
 })
 
-test('Postfix refuses one recipient and takes the other; without 8BITMIME it gets only what is 7-bit', { skip }, async () => {
+test('Postfix refuses one recipient and takes the other; without 8BITMIME it gets only what is 7-bit, or was not declared', { skip }, async () => {
   const postfix = await startPostfix(['good'], { smtpd_discard_ehlo_keywords: '8bitmime, smtputf8' })
   const everpost = await prepareEverpost({ routes: [{ domain: 'post.test', nextHop: `[127.0.0.1]:${postfix.port}` }] })
   try {
@@ -79,6 +79,8 @@ test('Postfix refuses one recipient and takes the other; without 8BITMIME it get
     assert.deepEqual(await everpost.states(eight), ['bounced'])
     const [refused] = await readAttempts(everpost.sql, eight, 1)
     assert.deepEqual([refused!.outcomes['0']!.enhanced, refused!.tries[0]!.dotSent], ['5.6.3', false])
+    const undeclared = await submit('EHLO c.test', 'MAIL FROM:<>', 'RCPT TO:<good@post.test>', 'DATA', 'Subject: schön\r\n\r\nschön\r\n.')
+    assert.deepEqual(await everpost.states(undeclared), ['delivered'])
   } finally {
     await everpost.end()
     await postfix.stop()

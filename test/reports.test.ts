@@ -239,3 +239,54 @@ test('what is larger than the bound comes back as header fields, even with RET=F
     await peer.close()
   }
 })
+
+test('a report that returns more than a host takes goes out again with the header fields alone, instead of becoming a dead letter', async () => {
+  const peer = await startPeer({ rcpt: { 'x@partner.test': '550 5.1.1 no such user' } })
+  const narrow = await startPeer({ extensions: ['SIZE 4000'] })
+  const tiny = await startPeer({ extensions: ['SIZE 500'] })
+  const everpost = await prepareEverpost({
+    reports: { postmaster: 'postmaster@example.test' },
+    routes: Object.entries({ partner: peer, narrow, tiny }).map(([name, { port }]) => ({ domain: `${name}.test`, nextHop: `[127.0.0.1]:${port}` })),
+  })
+  const send = (from: string, to: string, text: string) => dialogue(everpost.ports['smtp']!, `
+    > EHLO client.test
+    < 250
+    > MAIL FROM:<${from}> RET=FULL
+    < 250
+    > RCPT TO:<${to}>
+    < 250
+    > DATA
+    < 354
+    > Subject: returned
+    >
+    > ${text}
+    > .
+    < 250`)
+  try {
+    await everpost.start()
+    // A host without 8BITMIME: what nobody declared goes on to it, but the report is ours, and declared.
+    await send('s@partner.test', 'x@partner.test', 'sch\xf6n')
+    // One that takes little.
+    await send('s@narrow.test', 'x@partner.test', 'x'.repeat(900).concat('\n    > ').repeat(6))
+    for (const host of [peer, narrow]) {
+      const report = readReport(Buffer.from(await until('the report arrives', () => host.messages[0]), 'latin1'))
+      assert.deepEqual([report.defects, report.types[2], report.groups[1]!['Final-Recipient']], [[], 'text/rfc822-headers', 'rfc822; x@partner.test'])
+      assert.match(report.returned, /^Received: from client\.test[\s\S]*Subject: returned\r\n$/)
+    }
+    const first = await everpost.sql<{ parent: string; state: string; outcome: { enhanced: string }; dead: boolean }[]>`
+      select parent, r.state, outcome, dead_letter as dead from messages m join recipients r on r.message_id = id where kind = 'dsn' order by id`
+    assert.deepEqual(first.map(({ state, outcome, dead }) => [state, outcome.enhanced, dead]).sort(), [
+      ['bounced', '5.3.4', false], ['bounced', '5.6.3', false], ['delivered', '2.0.0', false], ['delivered', '2.0.0', false],
+    ])
+    assert.equal(new Set(first.map(({ parent }) => parent)).size, 2)
+    // What is still too much is a dead letter.
+    await send('s@tiny.test', 'x@partner.test', 'short')
+    await until('the copy arrives', () => everpost.maildir('postmaster')[0])
+    const last = await everpost.sql`select dead_letter as dead from recipients where forward_path = 's@tiny.test' order by message_id`
+    assert.deepEqual(last.map(({ dead }) => dead), [false, true])
+    assert.equal(everpost.maildir('postmaster').length, 1)
+  } finally {
+    await everpost.end()
+    await Promise.all([peer.close(), narrow.close(), tiny.close()])
+  }
+})
