@@ -76,8 +76,9 @@ test('built-in rules: greylisting soon, what somebody must mend slowly, all boun
   assert.equal(named(said(421, '4.7.28 unusual rate', 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
   assert.equal(named(said(421, '4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred', 'mail', 'mta5.am0.yahoodns.net'))?.name, 'yahoo deferral')
   assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).outcome.status, 'bounced')
+  const short = { ...schedule, maximalBackoffTime: 3_600_000 } // some pause of theirs is longer
   for (const rule of builtInRules) {
-    for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times })) <= schedule.maximalBackoffTime, rule.name)
+    for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times, schedule: short })) <= short.maximalBackoffTime, rule.name)
   }
 })
 
