@@ -55,7 +55,8 @@ test('a report that cannot be stored settles nobody', async () => {
 test('what nobody can be told of is a dead letter, and can be replayed; the body stays', async () => {
   const id = await accepted('a@x.test', 'b@y.test')
   await settleReports(sql, request(id, { expire: true }))
-  assert.equal((await readMessage(sql, id))?.state, 'finished')
+  const message = (await readMessage(sql, id))!
+  assert.deepEqual([message.state, message.bodyReleaseAt! > new Date(Date.now() + retention.failed / 2)], ['finished', true])
   assert.deepEqual((await findFailed(sql, { domain: 'y.test' }, { id }))[0]?.recipients, ['b@y.test'])
   const replayed = await replayMessage(sql, { id, domain: 'y.test', who: 'test', why: '', lifetime: 1000, retention })
   assert.deepEqual(replayed, ['b@y.test'])
