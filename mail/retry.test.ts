@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { builtInProviders } from './destination.ts'
 import type { Outcome } from './outcome.ts'
 import { makeReply } from './reply.ts'
 import { type Deferral, findRule, givesUpAt, nextAttemptAt, queueLifetime, type RetryRule, ruled } from './retry.ts'
@@ -80,6 +81,16 @@ test('built-in rules: greylisting soon, what somebody must mend slowly, all boun
   for (const rule of builtInRules) {
     for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times, schedule: short })) <= short.maximalBackoffTime, rule.name)
   }
+})
+
+test('a provider is the same hosts for its retry rules as for its circuit', () => {
+  const rules = builtInRules.filter(({ match }) => match.nextHop)
+  assert.equal(rules.length, 9)
+  for (const { name, match } of rules) {
+    const { hosts } = builtInProviders.find((provider) => name.startsWith(`${provider.name} `))!
+    assert.deepEqual(hosts.filter((host) => !match.nextHop!.includes(host)), [], name)
+  }
+  assert.equal(findRule(said(451, '4.7.650 The mail server has been temporarily rate limited', 'mail', 'x-test.a-v1.mx.microsoft'), to, builtInRules)?.name, 'microsoft block')
 })
 
 test('the queue lifetime goes by the sender: the first class that fits', () => {
