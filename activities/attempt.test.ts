@@ -26,6 +26,7 @@ import { type Deliver, makeAttempt } from './attempt.ts'
 import { createClaiming } from './claiming.ts'
 import { firstHandOff } from './hand-off.ts'
 import type { ActivityDeps } from './index.ts'
+import { sendDsn } from './send-dsn.ts'
 import type { Attempted, Group } from './types.ts'
 
 const { sql, drop } = await testDatabase()
@@ -141,4 +142,11 @@ test('mail with REQUIRETLS (RFC 8689) does not go to a host without a good certi
   } finally {
     await peer.close()
   }
+})
+
+test('failures that the sender did not want to hear of (NOTIFY=NEVER) are no dead letters; others that nobody can be told of are', async () => {
+  const id = await accepted(['a@x.test', 'b@x.test'], { reversePath: '' })
+  await sql`update recipients set state = 'bouncing', notify = case n when 0 then array['NEVER'] else '{}' end where message_id = ${id}`
+  await environment().run(() => sendDsn(depsWith({}), { id, clock: Date.now(), expire: false, delayed: false }))
+  assert.deepEqual((await readRecipients(sql, id, 2)).map(({ state, deadLetter }) => [state, deadLetter]), [['bounced', false], ['bounced', true]])
 })

@@ -200,6 +200,13 @@ test('a delivery is recorded in the order of locks that all keep to: the message
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
 })
 
+test('a delivery recorded while the attempt goes on counts, though an operator has returned the mail meanwhile', async () => {
+  const id = await accepted('a@x.test')
+  await sql`update recipients set state = 'bouncing' where message_id = ${id}`
+  await recordDelivered(sql, id, [verdict(0, 'delivered')])
+  assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
+})
+
 test('a released attempt leaves its recipients due', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!

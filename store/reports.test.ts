@@ -147,6 +147,13 @@ test('a held message that owes a report is still driven after its workflow has s
   assert.ok((await readMessage(sql, id))!.driveAt)
 })
 
+test('who is given up by a rule has expired, and whose sender wanted to hear of no failure is no dead letter', async () => {
+  const id = await accepted('given-up@x.test', 'unwanted@x.test')
+  await sql`update recipients set state = 'bouncing', outcome = case n when 0 then '{"givenUp": true}'::jsonb else '{}' end where message_id = ${id}`
+  await settleReports(sql, request(id, { isDeadLetter: ({ n }) => n === 0 }))
+  assert.deepEqual((await readRecipients(sql, id, 2)).map(({ state, deadLetter }) => [state, deadLetter]), [['expired', true], ['bounced', false]])
+})
+
 test('what only the postmaster is told of stays a dead letter', async () => {
   const id = await accepted('gone@x.test')
   await settleReports(sql, request(id, { expire: true, make: () => [{ ...report(), toPostmaster: true }] }))
