@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
+import type { Outcome } from '../mail/outcome.ts'
 import { settingsSchema } from '../settings/schema.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import { createGate, type GateLink, type Pass, type Refusal } from './gate.ts'
@@ -16,8 +17,12 @@ function startGate(row?: Partial<DestinationRow> & { name: string }) {
     circuitUntil: null, circuitStep: 1, circuitSince: null, circuitWhy: 'no greeting', probeUntil: null, ...row,
   }
   const rows = new Map(row ? [[row.name, whole]] : [])
-  const link = { rows: () => rows, part: () => null, freed() {}, count() {} } as Partial<GateLink> as GateLink
-  return { row: whole, gate: createGate({ settings, fastLane, inLine: 5, slowest: 8, link, log: pino({ level: 'silent' }) }) }
+  const told: string[] = []
+  const link = {
+    rows: () => rows, part: () => null, freed() {}, count() {}, claimProbe: async () => true,
+    releaseProbe: () => told.push('release'), openCircuit: () => told.push('open'), closeCircuit: () => told.push('close'),
+  } as Partial<GateLink> as GateLink
+  return { row: whole, told, gate: createGate({ settings, fastLane, inLine: 5, slowest: 8, link, log: pino({ level: 'silent' }) }) }
 }
 
 /** How many of so many messages come back in the second in which most do, and when the first does. */
@@ -73,4 +78,28 @@ test('slow destinations leave room for the others, however many they are', async
   // One that ends makes room for any of them.
   under[0]!.leave(null)
   assert.equal((await pass('c.test')).kind, 'pass')
+})
+
+function outcome(status: Outcome['status'], phase: Outcome['phase'], code: number | null): Outcome {
+  return { status, phase, enhanced: '4.0.0', reply: code === null ? null : { code, enhanced: null, text: '' }, text: '', host: null, address: null, tls: null }
+}
+const failures = [outcome('deferred', 'connect', null), outcome('deferred', 'greeting', 554), outcome('deferred', 'auth', 535), outcome('deferred', 'rcpt', 421), outcome('deferred', 'dns', null)]
+const answers = [outcome('delivered', 'dot', 250), outcome('bounced', 'rcpt', 550), outcome('deferred', 'dot', 451), outcome('deferred', 'local', null)]
+const brief = ({ phase, reply }: Outcome) => `${phase} ${reply?.code}`
+
+test('a circuit opens for failures of the host: no answer, 421, a refused greeting or login; not for refused mail, nor for what never came there', async () => {
+  for (const each of [...failures, ...answers, outcome('deferred', 'policy', null), outcome('bounced', 'dns', null)]) {
+    const { gate, told } = startGate()
+    for (let i = 0; i < 5; i++) ((await gate.enter(entry(`m${i}`, 'x.test'), null)) as Pass).leave([each])
+    assert.deepEqual(told, failures.includes(each) ? ['open'] : [], brief(each))
+  }
+})
+
+test('a probe that fails opens the circuit again, one that is answered closes it, and one without a verdict leaves it to the next', async () => {
+  const cases = [...failures.map((each) => [[each], 'open'] as const), ...answers.map((each) => [[each], 'close'] as const), [null, 'release'] as const]
+  for (const [outcomes, wanted] of cases) {
+    const { gate, told } = startGate({ name: 'x.test', circuitUntil: new Date(Date.now() - 1000) })
+    ;((await gate.enter(entry('m', 'x.test'), null)) as Pass).leave(outcomes && [...outcomes])
+    assert.deepEqual(told, [wanted], outcomes ? brief(outcomes[0]) : '')
+  }
 })

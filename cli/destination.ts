@@ -24,7 +24,7 @@ export async function listDestinations(file: string | undefined, options: { json
   const { settings } = loadContext(file)
   const views = await withDatabase(settings, async (sql) => join(await summariseDestinations(sql), await readDestinations(sql)))
   if (options.json) console.log(JSON.stringify(views, null, 2))
-  else if (views.length === 0) console.log('No destination is waited for, and none had traffic in the last hour.')
+  else if (views.length === 0) console.log('No destination is waited for, and none had traffic in this hour or the one before.')
   else console.log(table([['DESTINATION', 'STATE', 'QUEUED', 'OLDEST', 'SUCCESS', 'LAST'], ...views.map(line)]))
 }
 
@@ -149,7 +149,7 @@ function describe(view: ShownDestination): string {
     `Destination ${view.name}  ${view.state}`,
     `Queued      ${view.queued} recipient${view.queued === 1 ? '' : 's'}${view.oldest ? `, the oldest message accepted ${moment(view.oldest)}` : ''}`,
     `Waiting     ${view.waiting} of them for a suspension, a circuit or a limit`,
-    `Last hour   ${view.delivered} delivered, ${view.deferred} deferred, ${view.bounced} bounced; success ${percent(view.success)}`,
+    `Traffic     ${view.delivered} delivered, ${view.deferred} deferred, ${view.bounced} bounced in this hour and the one before; success ${percent(view.success)}`,
     ...(view.lastAt ? [`Last        ${moment(view.lastAt)}: ${view.lastText}`] : []),
     ...view.replies.map(({ text, recipients }, i) => `${i === 0 ? 'Told' : '    '}        ${recipients} of those queued: ${text}`),
     ...(control?.suspendedUntil && view.state === 'suspended'

@@ -35,7 +35,7 @@ export async function checkDatabase(sql: Sql, { findings, notes }: Examination):
   }
   const hasSchema = await checkSchema(sql, { findings, notes })
   // It may be on another machine, in a container, or this role may not know where.
-  if (server.dataDirectory && existsSync(server.dataDirectory)) await checkDisk('the data of Postgres', server.dataDirectory, { findings, notes })
+  if (server.dataDirectory && existsSync(server.dataDirectory)) await checkDisk('the data of Postgres', server.dataDirectory, 'all mail is deferred with 452', { findings, notes })
   else notes.push('The disk of Postgres cannot be seen from here: watch its free space where it runs.')
   return hasSchema
 }
@@ -49,21 +49,22 @@ async function checkSchema(sql: Sql, { findings }: Examination): Promise<boolean
 
 /** The folders that this machine writes mail and state to. */
 export async function checkDisks(settings: Settings, examination: Examination): Promise<void> {
-  const folders = new Map([['the state folder', settings.state]])
+  const folders: [what: string, folder: string, full: string][] = [['the state folder', settings.state, 'dev mode, whose database is there, defers all mail']]
   for (const [domain, agent] of Object.entries(settings.localDomains)) {
-    if (agent.deliver === 'maildir') folders.set(`the Maildirs of ${domain}`, agent.path.slice(0, Math.max(1, agent.path.search(/[^/]*\{|$/))))
+    if (agent.deliver === 'maildir') folders.push([`the Maildirs of ${domain}`, agent.path.slice(0, Math.max(1, agent.path.search(/[^/]*\{|$/))), `mail for ${domain} waits`])
   }
-  for (const [what, folder] of folders) if (existsSync(folder)) await checkDisk(what, folder, examination)
+  for (const [what, folder, full] of folders) if (existsSync(folder)) await checkDisk(what, folder, full, examination)
 }
 
-async function checkDisk(what: string, folder: string, { findings, notes }: Examination): Promise<void> {
+/** `full`: what happens while there is no room. */
+async function checkDisk(what: string, folder: string, full: string, { findings, notes }: Examination): Promise<void> {
   const { bavail, blocks, bsize, ffree, files } = await statfs(folder)
   const [free, size] = [bavail * bsize, blocks * bsize]
   const text = `${(free / 1024 ** 3).toFixed(1)} GiB of ${(size / 1024 ** 3).toFixed(1)} free under ${folder} (${what})`
   if (free < Math.min(size * 0.05, 1024 ** 3)) {
-    findings.push({ check: 'disk', what: `only ${text}`, todo: 'Free some, or enlarge it: a full disk defers all mail with 452.' })
+    findings.push({ check: 'disk', what: `only ${text}`, todo: `Free some, or enlarge it: while it is full ${full}.` })
   } else if (files > 0 && ffree < files * 0.02) {
-    const todo = 'Remove small files: without inodes no mail is delivered there.'
+    const todo = `Remove small files: without inodes ${full}.`
     findings.push({ check: 'disk', what: `only ${ffree} of ${files} inodes free under ${folder} (${what})`, todo })
   } else notes.push(`${text[0]!.toUpperCase()}${text.slice(1)}.`)
 }

@@ -237,7 +237,7 @@ const destination = program.command('destination').description('what next hops a
 
 destination
   .command('list', { isDefault: true })
-  .description('destinations that mail waits for, or that had traffic in the last hour')
+  .description('destinations that mail waits for, or that had traffic in this hour or the one before')
   .addOption(json)
   .action(async (options) => (await import('./destination.ts')).listDestinations(config(), options))
 

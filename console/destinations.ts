@@ -10,7 +10,7 @@ import { destinationActedSchema, destinationActionSchema, destinationsSchema } f
 
 const list = createRoute({
   method: 'get', path: '/v1/destinations', summary: 'What waits for each destination, and how it does', tags: ['destinations'], middleware: [needs('read')] as const,
-  responses: { ...ok('Those that are waited for, or had traffic in the last hour.', destinationsSchema), ...answers(401, 403, 503) },
+  responses: { ...ok('Those that are waited for, or had traffic in this hour or the one before.', destinationsSchema), ...answers(401, 403, 503) },
 })
 const act = createRoute({
   method: 'post', path: '/v1/destinations', summary: 'Suspend, resume (which closes an open circuit too) or limit a destination', tags: ['destinations'], middleware: [needs('control')] as const,

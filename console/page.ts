@@ -97,7 +97,7 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const names = [...new Set([...rows.map(({ name }) => name), ...byName.keys()])].sort()
     const { name: who, scopes } = context.get('token')
     return context.html(layout('Destinations', who, html`
-      <table><thead><tr><th>Destination<th>Queued<th>Delivered<br>in the last hour<th>Deferred<th>Bounced<th>State<th></tr></thead><tbody>${names.map((name) => {
+      <table><thead><tr><th>Destination<th>Queued<th>Delivered<br>this hour and<br>the one before<th>Deferred<th>Bounced<th>State<th></tr></thead><tbody>${names.map((name) => {
         const [row, known] = [rows.find((each) => each.name === name), byName.get(name)]
         const suspended = known?.suspendedUntil && known.suspendedUntil.getTime() > postgresTime()
         const state = suspended ? `suspended until ${moment(known.suspendedUntil!)} by ${[known.suspendedBy, known.suspendedWhy].filter(Boolean).join(': ')}`

@@ -14,7 +14,7 @@ const atom = `[A-Za-z0-9!#$%&'*+/=?^_\`{|}~${beyond}-]{1,64}`
 const label = `[A-Za-z0-9${beyond}]([A-Za-z0-9${beyond}-]{0,61}[A-Za-z0-9${beyond}])?`
 
 /** A dot-atom at a host name (RFC 5321 section 4.1.2, RFC 6531 section 3.3). */
-export const addressSchema = z
+const addressSchema = z
   .string()
   .max(254)
   .regex(new RegExp(`^${atom}(\\.${atom})*@${label}(\\.${label})*$`), 'an address, such as bob@example.test')
@@ -108,7 +108,7 @@ const choosing = {
   status: z.enum(queueStatuses).optional(),
   reply: word.optional().openapi({ description: 'Text that the last outcome holds.' }),
 }
-export const filterSchema = z.strictObject({ ids: z.array(idSchema).min(1).max(10_000).optional(), ...choosing }).openapi('Filter')
+const filterSchema = z.strictObject({ ids: z.array(idSchema).min(1).max(10_000).optional(), ...choosing }).openapi('Filter')
 export type FilterInput = z.infer<typeof filterSchema>
 
 export const queueQuerySchema = z.object({

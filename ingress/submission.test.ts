@@ -140,6 +140,26 @@ test('by setting: AUTH in the clear, and any sender', async () => {
   assert.doesNotMatch(ehlo!, /FUTURERELEASE/)
 })
 
+test('STARTTLS and XCLIENT end a login: who speaks then has not signed in', async () => {
+  const other = await testIngress({ users: [{ name: 'alice@example.test', passwordHash }], trustedProxies: ['127.0.0.1'], submission: { clearTextAuth: true } })
+  after(other.end)
+  for (const [command, mail] of [['NOOP', /^250/], ['STARTTLS', /^530 5\.7\.0/], ['XCLIENT ADDR=192.0.2.9', /^530 5\.7\.0/]] as const) {
+    const client = openClient(other.port('submission'))
+    await client.reply()
+    const say = async (line: string) => {
+      client.send(`${line}\r\n`)
+      return await client.reply()
+    }
+    await say('EHLO c.test')
+    assert.match(await say(`AUTH PLAIN ${plain('alice@example.test', 'wonderland')}`), /^235/)
+    assert.match(await say(command), /^2[25]0/)
+    if (command === 'STARTTLS') await client.startTls()
+    await say('EHLO c.test')
+    assert.match(await say('MAIL FROM:<alice@example.test>'), mail, command)
+    client.close()
+  }
+})
+
 test('users in Postgres: added, changed and removed, at once', async () => {
   const auth = (password: string, reply: string) => submit(`> EHLO c.test\n< 250\n> AUTH PLAIN ${plain('Carol@example.test', password)}\n< ${reply}`)
   assert.ok(await addUser(edge.sql, 'carol@example.test', await hashPassword('one'), ['@carol.test']))

@@ -1,5 +1,6 @@
 // Destinations: what limits, suspensions and circuits go by. Thousands of domains at one provider are one destination.
 
+import { fitsName } from './retry.ts'
 import { nextHopKey, type NextHop } from './route.ts'
 
 export interface Provider {
@@ -8,19 +9,20 @@ export interface Provider {
   hosts: string[]
 }
 
-/** Providers whose MX host names differ from domain to domain, or are spread over several names: data. */
+/** Providers whose MX host names differ from domain to domain, or are spread over several names, or that have retry rules of their own: data. */
 export const builtInProviders: Provider[] = [
   { name: 'google', hosts: ['*.google.com', '*.googlemail.com'] },
-  { name: 'microsoft', hosts: ['*.mail.protection.outlook.com', '*.olc.protection.outlook.com', '*.mx.microsoft'] },
+  { name: 'microsoft', hosts: ['*.protection.outlook.com', '*.mx.microsoft', '*.hotmail.com'] },
   { name: 'yahoo', hosts: ['*.yahoodns.net'] },
-  { name: 'apple', hosts: ['*.mail.icloud.com'] },
+  { name: 'apple', hosts: ['*.icloud.com'] },
   { name: 'mimecast', hosts: ['*.mimecast.com', '*.mimecast.co.za'] },
   { name: 'proofpoint', hosts: ['*.pphosted.com', '*.ppe-hosted.com'] },
   { name: 'barracuda', hosts: ['*.barracudanetworks.com'] },
   { name: 'messagelabs', hosts: ['*.messagelabs.com'] },
   { name: 'zoho', hosts: ['*.zoho.com', '*.zoho.eu'] },
-  { name: 'gmx', hosts: ['*.gmx.net'] },
+  { name: 'gmx', hosts: ['*.gmx.net', '*.web.de'] },
   { name: 'ionos', hosts: ['*.kundenserver.de', '*.ionos.com', '*.1and1.com'] },
+  { name: 'comcast', hosts: ['*.comcast.net'] },
   { name: 'ovh', hosts: ['*.mail.ovh.net'] },
   { name: 'yandex', hosts: ['*.yandex.net', '*.yandex.ru'] },
 ]
@@ -35,13 +37,9 @@ const hostsNamed = 4
 export function destinationOf(hop: NextHop, hosts: string[], providers: Provider[]): string {
   if (hop.kind !== 'mx') return nextHopKey(hop)
   const port = hop.port === 25 ? '' : `:${hop.port}`
-  const provider = providers.find(({ hosts: patterns }) => hosts.every((host) => patterns.some((pattern) => fits(pattern, host))))
+  const provider = providers.find(({ hosts: patterns }) => hosts.every((host) => patterns.some((pattern) => fitsName(pattern, host))))
   if (provider) return `${provider.name}${port}`
   const sorted = [...hosts].sort()
   const more = sorted.length > hostsNamed ? `,+${sorted.length - hostsNamed}` : ''
   return `${sorted.slice(0, hostsNamed).join(',')}${more}${port}`
-}
-
-function fits(pattern: string, host: string): boolean {
-  return pattern.startsWith('*.') ? host.endsWith(pattern.slice(1)) : host === pattern
 }

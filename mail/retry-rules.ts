@@ -1,34 +1,33 @@
 // The built-in retry rules: data. Large providers first, then causes that every host has. Pauses are multiples of the minimal
 // backoff time (5 min by default), so that they scale with it. An operator's rules come before these.
 
+import { builtInProviders } from './destination.ts'
 import type { RetryRule } from './retry.ts'
 
-const google = ['*.google.com', '*.googlemail.com']
-const microsoft = ['*.protection.outlook.com', '*.olc.protection.outlook.com', '*.hotmail.com']
-const yahoo = ['*.yahoodns.net']
+const hostsOf = (...providers: string[]) => providers.flatMap((name) => builtInProviders.find((provider) => provider.name === name)!.hosts)
 
 /** Slow at once: asking sooner makes the block last longer. */
 const slowly = [6, 12, 24, 48]
 
 export const builtInRules: RetryRule[] = [
   // Google: 4.7.28 rate of this address or network, 4.2.1 a recipient who gets mail too fast, 4.3.0 try later.
-  { name: 'google rate limit', match: { nextHop: google, enhanced: ['4.7.28', '4.7.23', '4.7.0'] }, then: { action: 'retry', factors: slowly } },
-  { name: 'google busy mailbox', match: { nextHop: google, enhanced: ['4.2.1'] }, then: { action: 'retry', factors: [3, 6, 12, 24, 48] } },
+  { name: 'google rate limit', match: { nextHop: hostsOf('google'), enhanced: ['4.7.28', '4.7.23', '4.7.0'] }, then: { action: 'retry', factors: slowly } },
+  { name: 'google busy mailbox', match: { nextHop: hostsOf('google'), enhanced: ['4.2.1'] }, then: { action: 'retry', factors: [3, 6, 12, 24, 48] } },
   // Microsoft: 4.7.650 and the like, "part of their network is on our block list (S775)": temporary by code; 4.7.500 server busy.
   {
-    name: 'microsoft block', match: { nextHop: microsoft, code: ['4xx'], text: /\bS(775|77714|3140|3150)\b|block list|temporarily rate limited/i },
+    name: 'microsoft block', match: { nextHop: hostsOf('microsoft'), code: ['4xx'], text: /\bS(775|77714|3140|3150)\b|block list|temporarily rate limited/i },
     then: { action: 'retry', factors: slowly },
   },
-  { name: 'microsoft busy', match: { nextHop: microsoft, enhanced: ['4.7.500', '4.3.2', '4.4.4'] }, then: { action: 'retry', factors: [1, 2, 4, 8, 16, 32, 48] } },
+  { name: 'microsoft busy', match: { nextHop: hostsOf('microsoft'), enhanced: ['4.7.500', '4.3.2', '4.4.4'] }, then: { action: 'retry', factors: [1, 2, 4, 8, 16, 32, 48] } },
   // Yahoo and AOL: TSS04 and TSS05 user complaints or volume (their own advice is four hours), TSS07 and TS03 a permanent deferral.
-  { name: 'yahoo permanent deferral', match: { nextHop: yahoo, text: /\[(TSS?0[379])\]|permanently deferred/i }, then: { action: 'bounce', enhanced: '5.7.1' } },
-  { name: 'yahoo deferral', match: { nextHop: yahoo, code: ['4xx'], text: /\[(TSS?\d+|PH01|GL01)\]|temporarily deferred/i }, then: { action: 'retry', factors: slowly } },
-  { name: 'apple rate limit', match: { nextHop: ['*.icloud.com', '*.apple.com'], code: ['4xx'], text: /rate|local policy|CS0\d|HM0\d/i }, then: { action: 'retry', factors: slowly } },
+  { name: 'yahoo permanent deferral', match: { nextHop: hostsOf('yahoo'), text: /\[(TSS?0[379])\]|permanently deferred/i }, then: { action: 'bounce', enhanced: '5.7.1' } },
+  { name: 'yahoo deferral', match: { nextHop: hostsOf('yahoo'), code: ['4xx'], text: /\[(TSS?\d+|PH01|GL01)\]|temporarily deferred/i }, then: { action: 'retry', factors: slowly } },
+  { name: 'apple rate limit', match: { nextHop: hostsOf('apple'), code: ['4xx'], text: /rate|local policy|CS0\d|HM0\d/i }, then: { action: 'retry', factors: slowly } },
   {
-    name: 'gmx and web.de limit', match: { nextHop: ['*.gmx.net', '*.web.de', '*.kundenserver.de'], code: ['4xx'], text: /too many|exceeded|reject due to policy/i },
+    name: 'gmx and web.de limit', match: { nextHop: hostsOf('gmx', 'ionos'), code: ['4xx'], text: /too many|exceeded|reject due to policy/i },
     then: { action: 'retry', factors: slowly },
   },
-  { name: 'comcast rate limit', match: { nextHop: ['*.comcast.net'], code: ['4xx'], text: /RL0000|PH0\d|too many/i }, then: { action: 'retry', factors: slowly } },
+  { name: 'comcast rate limit', match: { nextHop: hostsOf('comcast'), code: ['4xx'], text: /RL0000|PH0\d|too many/i }, then: { action: 'retry', factors: slowly } },
 
   // Greylisting: soon, since most let mail in after one to five minutes; then like any other.
   {

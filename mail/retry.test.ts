@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { builtInProviders } from './destination.ts'
 import type { Outcome } from './outcome.ts'
 import { makeReply } from './reply.ts'
 import { type Deferral, findRule, givesUpAt, nextAttemptAt, queueLifetime, type RetryRule, ruled } from './retry.ts'
@@ -76,9 +77,20 @@ test('built-in rules: greylisting soon, what somebody must mend slowly, all boun
   assert.equal(named(said(421, '4.7.28 unusual rate', 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
   assert.equal(named(said(421, '4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred', 'mail', 'mta5.am0.yahoodns.net'))?.name, 'yahoo deferral')
   assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).outcome.status, 'bounced')
+  const short = { ...schedule, maximalBackoffTime: 3_600_000 } // some pause of theirs is longer
   for (const rule of builtInRules) {
-    for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times })) <= schedule.maximalBackoffTime, rule.name)
+    for (let times = 1; times < 12; times++) assert.ok(nextAttemptAt(deferral({ rule, times, schedule: short })) <= short.maximalBackoffTime, rule.name)
   }
+})
+
+test('a provider is the same hosts for its retry rules as for its circuit', () => {
+  const rules = builtInRules.filter(({ match }) => match.nextHop)
+  assert.equal(rules.length, 9)
+  for (const { name, match } of rules) {
+    const { hosts } = builtInProviders.find((provider) => name.startsWith(`${provider.name} `))!
+    assert.deepEqual(hosts.filter((host) => !match.nextHop!.includes(host)), [], name)
+  }
+  assert.equal(findRule(said(451, '4.7.650 The mail server has been temporarily rate limited', 'mail', 'x-test.a-v1.mx.microsoft'), to, builtInRules)?.name, 'microsoft block')
 })
 
 test('the queue lifetime goes by the sender: the first class that fits', () => {

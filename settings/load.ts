@@ -8,7 +8,7 @@ import { isMapping } from './defaults.ts'
 import { faultsOf } from './faults.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
-export const defaultFile = './everpost.yaml'
+const defaultFile = './everpost.yaml'
 
 /** The settings are wrong: one line for each fault. The CLI prints them and ends with exit code 78 (EX_CONFIG). */
 export class SettingsError extends Error {}

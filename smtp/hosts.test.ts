@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { createDns } from './dns.ts'
+import { confirmNoData } from './dns-confirm.ts'
 import { resolveHosts } from './hosts.ts'
-import { startDnsServer } from './testing-dns.ts'
+import { type Odd, startDnsServer } from './testing-dns.ts'
 
 const mx = (preference: number, exchange: string) => ({ preference, exchange })
 const server = await startDnsServer({
@@ -51,6 +52,28 @@ test('null MX and a domain that does not exist bounce', async () => {
 test('what DNS does not say defers', async () => {
   assert.deepEqual(await outcomeOf('broken.test'), ['deferred', '4.4.3'])
   assert.deepEqual(await outcomeOf('silent.test'), ['deferred', '4.4.3'])
+})
+
+test('whether IPv4 or IPv6 is not known, the domain is not known to have no address', async () => {
+  for (const type of ['A', 'AAAA']) {
+    const name = `no-${type.toLowerCase()}.test`
+    Object.assign(server.zone, { [`${name}/TXT`]: [], [`${name}/${type}`]: 'SERVFAIL' })
+    assert.deepEqual(await outcomeOf(name), ['deferred', '4.4.3'], type)
+  }
+})
+
+test('of a domain with hundreds of MXs the best twenty are hosts', async () => {
+  server.zone['many.test/MX'] = Array.from({ length: 25 }, (_, i) => mx(25 - i, `mx${25 - i}.test`))
+  const found = await resolve('many.test')
+  assert.deepEqual(found.kind === 'hosts' && found.hosts, Array.from({ length: 20 }, (_, i) => `mx${i + 1}.test`))
+})
+
+test('an empty answer that was cut off, or that is no answer to our question, proves nothing', async () => {
+  const confirm = async (answer: Odd) => {
+    server.zone['odd.test/MX'] = answer
+    return await confirmNoData([server.server], 200, 'odd.test', 'MX')
+  }
+  assert.deepEqual([await confirm({}), await confirm({ cutOff: true }), await confirm({ idOff: 1 })], [null, 'an answer that was cut off', 'no answer'])
 })
 
 test('an answer with any other response code, or to another question, is no empty answer: it defers', async () => {

@@ -213,6 +213,28 @@ test('452 to the first recipient, or with another reason, puts off; a host that 
   })
 })
 
+test('552 in its place splits the batch, too, unless its enhanced code speaks against it', async () => {
+  for (const full of ['552 Too many recipients', '552 5.5.3 Too many recipients']) {
+    const answers = [full]
+    const script: Script = { rcpt: { get 'b@x.test'() { return answers.shift() ?? '250 2.1.5 ok' } } }
+    await bench(script, async ({ peer, send }) => {
+      assert.deepEqual(await send({ recipients: recipientsOf('a@x.test', 'b@x.test') }), [delivered[0], delivered[0]])
+      assert.deepEqual([peer.connections, peer.messages.length], [1, 2])
+    })
+  }
+  await bench({ rcpt: { 'b@x.test': '552 5.2.2 mailbox full' } }, async ({ send }) => {
+    assert.deepEqual(await send({ recipients: recipientsOf('a@x.test', 'b@x.test') }), [delivered[0], 'bounced rcpt 5.2.2'])
+  })
+})
+
+test('a connection that is logged in serves that login alone', async () => {
+  const login = (id: string) => ({ auth: { id, user: id, mechanism: null, clearText: true, secret: async () => 'x' } })
+  await bench({ extensions: ['AUTH PLAIN'] }, async ({ peer, send, verbs }) => {
+    for (const change of [login('one'), login('two'), {}, login('one'), login('two'), {}]) assert.deepEqual(await send(change), delivered)
+    assert.deepEqual([peer.connections, verbs().filter((verb) => verb === 'AUTH').length], [3, 2])
+  })
+})
+
 test('LIMITS (RFC 9422): RCPTMAX, RCPTDOMAINMAX and MAILMAX are kept to without being told by 452', async () => {
   const recipients = recipientsOf('a@x.test', 'b@x.test', 'c@y.test', 'd@y.test', 'e@y.test')
   const shape = async (limits: string) => {

@@ -120,10 +120,13 @@ test('the next host takes who was deferred, and only those', async () => {
   const second = await startPeer({}, '127.0.0.3', first.port)
   try {
     const hosts = ['gone.test', 'one.test', 'two.test']
-    const result = await transfer(testRequest(first.port, { hosts }), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
+    const told: unknown[] = []
+    const partly: TransferRequest['partly'] = async (soFar) => { told.push([soFar.get(0)?.status, soFar.get(1)?.status, second.connections]) }
+    const result = await transfer(testRequest(first.port, { hosts, partly }), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
     assert.deepEqual([0, 1].map((n) => [result.outcomes[n]?.status, result.outcomes[n]?.host]), [['delivered', 'two.test'], ['delivered', 'one.test']])
     assert.deepEqual(second.commands.filter((line) => line.startsWith('RCPT')), ['RCPT TO:<a@x.test>'])
     assert.deepEqual(result.tries.map((tried) => tried.phase), ['dns', 'dot', 'dot'])
+    assert.deepEqual(told, [['deferred', 'delivered', 0]], 'before the next host is asked, so that a crash there repeats nothing')
   } finally {
     await Promise.all([first.close(), second.close(), server.close()])
   }

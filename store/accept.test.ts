@@ -3,6 +3,7 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage, isAccepted } from './accept.ts'
+import { appendChunk } from './bodies.ts'
 import type { Sql } from './database.ts'
 import { readMessage } from './messages.ts'
 
@@ -42,4 +43,13 @@ test('to ask leaves nothing behind', async () => {
   const { id } = newMessage(['a@x.test'])
   assert.equal(await isAccepted(sql, id), false)
   assert.equal(await readMessage(sql, id), null)
+})
+
+test('an upload that is not whole is not accepted, and nothing is kept', async () => {
+  const message = newMessage(['a@x.test'])
+  await appendChunk(sql, message.id, 0, Buffer.from('half'))
+  await assert.rejects(acceptMessage(sql, { ...message, body: 'uploaded' }), /is no longer there/)
+  assert.equal(await readMessage(sql, message.id), null)
+  await acceptMessage(sql, { ...message, body: 'uploaded', size: 4 })
+  assert.equal((await readMessage(sql, message.id))!.size, 4)
 })

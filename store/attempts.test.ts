@@ -6,7 +6,7 @@ import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { until } from '../test/support/until.ts'
 import { acceptMessage } from './accept.ts'
-import { claimAttempt, markDot, readAttempts, recordAttempt, recordDelivered, releaseAttempt, type Verdict } from './attempts.ts'
+import { claimAttempt, markDot, readAttempts, recordAttempt, recordDelivered, releaseAttempt, renewLease, type Verdict } from './attempts.ts'
 import { readMessage } from './messages.ts'
 import { readProgress, readRecipients } from './recipients.ts'
 
@@ -125,6 +125,35 @@ test('a stale attempt can still record a delivery, but no deferral', async () =>
   assert.equal(await markDot(sql, id, next.number, [0, 1], 1000), false, 'one of the two has its mail already')
 })
 
+test('a stale attempt changes nothing of a sole recipient whom its successor holds', async () => {
+  for (const state of ['bouncing', 'queued'] as const) {
+    const id = await accepted('a@x.test')
+    const stale = (await claim(id, [0], 1))!
+    await sleep(20)
+    const next = (await claim(id, [0]))!
+    await recordAttempt(sql, id, stale.number, result({ 0: outcome('bounced') }), [verdict(0, state)], retention)
+    const [recipient] = await readRecipients(sql, id, 1)
+    assert.deepEqual([recipient!.state, recipient!.attempts, recipient!.outcome], ['queued', 0, null])
+    assert.equal(await markDot(sql, id, next.number, [0], 30_000), true)
+  }
+})
+
+test('attempts side by side for one message, each for recipients of its own, leave each other alone', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const [one, two] = [(await claim(id, [0]))!, (await claim(id, [1]))!]
+  assert.deepEqual([await markDot(sql, id, one.number, [0], 30_000), await markDot(sql, id, two.number, [1], 30_000)], [true, true])
+  assert.deepEqual((await readAttempts(sql, id, 10)).map(({ lost, endedAt }) => [lost, endedAt]), [[false, null], [false, null]])
+})
+
+test('the lease is longer after the dot mark, and after a renewal', async () => {
+  for (const prolong of [markDot, (...[, id, number, , lease]: Parameters<typeof markDot>) => renewLease(sql, id, number, lease)]) {
+    const id = await accepted('a@x.test')
+    const held = (await claim(id, [0], 5000))!
+    assert.ok(await prolong(sql, id, held.number, [0], 60_000))
+    assert.ok((await readRecipients(sql, id, 1))[0]!.leasedUntil!.getTime() > Date.now() + 30_000)
+  }
+})
+
 test('a late yes is kept, whatever has become of the recipient meanwhile, and is never replayed', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!
@@ -171,11 +200,25 @@ test('a delivery is recorded in the order of locks that all keep to: the message
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
 })
 
+test('a delivery recorded while the attempt goes on counts, though an operator has returned the mail meanwhile', async () => {
+  const id = await accepted('a@x.test')
+  await sql`update recipients set state = 'bouncing' where message_id = ${id}`
+  await recordDelivered(sql, id, [verdict(0, 'delivered')])
+  assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
+})
+
 test('a released attempt leaves its recipients due', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!
   await releaseAttempt(sql, id, held.number, [])
   assert.notEqual(await claim(id, [0]), null)
+})
+
+test('an attempt that has ended may not send the dot, though nobody else holds its recipients yet', async () => {
+  const id = await accepted('a@x.test')
+  const held = (await claim(id, [0]))!
+  await releaseAttempt(sql, id, held.number, [])
+  assert.equal(await markDot(sql, id, held.number, [0], 30_000), false)
 })
 
 test('recording an attempt again, since nobody saw the commit, counts once', async () => {

@@ -95,6 +95,19 @@ test('a bounce waits for a dot that is being marked, and then leaves it alone', 
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'queued')
 })
 
+test('expire ends a hold, too; a shorter lifetime brings the last attempt forward', async () => {
+  const id = await accepted('a@x.test')
+  await ask(id, 'hold')
+  await ask(id, 'expire')
+  const { heldAt, expiresAt } = await readProgress(sql, id)
+  assert.deepEqual([heldAt, expiresAt <= Date.now() + 1000], [null, true])
+  const other = await accepted('a@x.test')
+  await sql`update recipients set next_attempt_at = now() + interval '10 hours' where message_id = ${other}`
+  await ask(other, 'set-lifetime', { lifetime: 7_200_000 })
+  const progress = await readProgress(sql, other)
+  assert.equal(progress.nextAt, progress.expiresAt)
+})
+
 test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const first = await ask(id, 'drop', {}, 'one')

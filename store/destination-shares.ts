@@ -110,7 +110,7 @@ export interface DestinationSummary {
   queued: number
   waiting: number
   oldest: Date | null
-  /** Recipients in the last hour or two. */
+  /** Recipients in this hour and the one before. */
   delivered: number
   deferred: number
   bounced: number

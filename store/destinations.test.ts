@@ -11,20 +11,37 @@ after(drop)
 const hour = 3_600_000
 
 /** When a message with an hour to live is due after it was put off by so many hours of a workflow whose clock is so many hours ahead. */
-async function putOff(hours: { ahead: number; until: number }): Promise<number> {
+async function putOff(hours: { ahead: number; until: number; held?: boolean }): Promise<number> {
   const message = newMessage(['a@x.test'], { lifetime: hour })
   await acceptMessage(sql, message)
+  if (hours.held) await sql`update recipients set leased_until = now() + interval '1 minute' where message_id = ${message.id}`
   const begun = Date.now()
   const at = (time: number) => new Date(begun + time * hour)
   const { nextAt } = await putOffRecipients(sql, {
     id: message.id, recipients: [0], destination: 'x.test', why: 'suspended', until: at(hours.until), clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
   })
-  return Math.round(((nextAt! - begun) / hour) * 10) / 10
+  const [row] = await sql<{ due: Date }[]>`select next_attempt_at as due from recipients where message_id = ${message.id}`
+  assert.equal(nextAt, hours.held ? null : row!.due.getTime())
+  return Math.round(((row!.due.getTime() - begun) / hour) * 10) / 10
 }
 
 test('who is put off is looked at last when the lifetime ends', async () => {
   assert.equal(await putOff({ ahead: 0, until: 0.5 }), 0.5)
   assert.equal(await putOff({ ahead: 0, until: 3 }), 1)
+})
+
+test('who is being attempted is not put off', async () => {
+  assert.equal(Math.abs(await putOff({ ahead: 0, until: 0.5, held: true })), 0)
+})
+
+test('of several that see a circuit fail one opens it; it stays open longer each time that a probe fails', async () => {
+  const open = () => openCircuit(sql, 'circuit.test', { first: hour, most: 3 * hour }, 'no greeting')
+  for (const [step, hours] of [[1, 1], [2, 2], [3, 3], [4, 3]]) {
+    await Promise.all([open(), open(), open()])
+    const [row] = await readDestinations(sql, 'circuit.test')
+    assert.deepEqual([row!.circuitStep, Math.round((row!.circuitUntil!.getTime() - Date.now()) / hour)], [step, hours])
+    await sql`update destinations set circuit_until = now() where name = 'circuit.test'`
+  }
 })
 
 test('where the lifetime is over by the clock of the workflow, though not by that of Postgres, nothing is due in its past', async () => {

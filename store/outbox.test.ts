@@ -3,7 +3,9 @@ import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
+import { stampMessage } from './messages.ts'
 import { claimDue, putOff } from './outbox.ts'
+import { settleProgress } from './recipients.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -30,4 +32,28 @@ test('a workflow that waits for hours is not woken again before something is due
   near(await again({ nextIn: '1 day', expiresIn: '1 hour' }), 62)
   near(await again({ state: 'bouncing' }), 5)
   near(await again({ failed: true }), 1 / 60)
+})
+
+test('a workflow that is told again and again, and does nothing, is stuck; one whose message is held or being attempted is not, nor one that has done something', async () => {
+  const changes = {
+    stuck: () => {},
+    held: (id: string) => sql`update messages set held_at = now() where id = ${id}`,
+    attempted: (id: string) => sql`update recipients set leased_until = now() + interval '1 minute' where message_id = ${id}`,
+    stamped: (id: string) => stampMessage(sql, id, Buffer.from('Received: by x.test\r\n')),
+    settled: (id: string) => settleProgress(sql, id, { delivered: 0, failed: 0 }),
+  }
+  for (const [name, change] of Object.entries(changes)) {
+    const { id } = newMessage([])
+    await acceptMessage(sql, newMessage(['a@x.test'], { id }))
+    await sql`update messages set started_at = now() where id = ${id}`
+    await sql`update recipients set next_attempt_at = now() - interval '1 hour' where message_id = ${id}`
+    const told: boolean[] = []
+    for (let i = 0; i < 4; i++) {
+      if (i === 3) await change(id)
+      await sql`update messages set drive_at = now() where id = ${id}`
+      told.push(...(await claimDue(sql, 10)).map(({ stuck }) => stuck))
+    }
+    await sql`update messages set drive_at = null where id = ${id}`
+    assert.deepEqual(told, [false, false, false, name === 'stuck'], name)
+  }
 })

@@ -55,7 +55,8 @@ test('a report that cannot be stored settles nobody', async () => {
 test('what nobody can be told of is a dead letter, and can be replayed; the body stays', async () => {
   const id = await accepted('a@x.test', 'b@y.test')
   await settleReports(sql, request(id, { expire: true }))
-  assert.equal((await readMessage(sql, id))?.state, 'finished')
+  const message = (await readMessage(sql, id))!
+  assert.deepEqual([message.state, message.bodyReleaseAt! > new Date(Date.now() + retention.failed / 2)], ['finished', true])
   assert.deepEqual((await findFailed(sql, { domain: 'y.test' }, { id }))[0]?.recipients, ['b@y.test'])
   const replayed = await replayMessage(sql, { id, domain: 'y.test', who: 'test', why: '', lifetime: 1000, retention })
   assert.deepEqual(replayed, ['b@y.test'])
@@ -144,6 +145,13 @@ test('a held message that owes a report is still driven after its workflow has s
   await sql`update recipients set state = 'bouncing' where message_id = ${id} and n = 0`
   await stampMessage(sql, id, Buffer.from('Received: by x.test\r\n'))
   assert.ok((await readMessage(sql, id))!.driveAt)
+})
+
+test('who is given up by a rule has expired, and whose sender wanted to hear of no failure is no dead letter', async () => {
+  const id = await accepted('given-up@x.test', 'unwanted@x.test')
+  await sql`update recipients set state = 'bouncing', outcome = case n when 0 then '{"givenUp": true}'::jsonb else '{}' end where message_id = ${id}`
+  await settleReports(sql, request(id, { isDeadLetter: ({ n }) => n === 0 }))
+  assert.deepEqual((await readRecipients(sql, id, 2)).map(({ state, deadLetter }) => [state, deadLetter]), [['expired', true], ['bounced', false]])
 })
 
 test('what only the postmaster is told of stays a dead letter', async () => {

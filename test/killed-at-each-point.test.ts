@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startPeer } from '../smtp/testing.ts'
@@ -111,6 +112,18 @@ describe('kill -9 at each step of ingress and worker', { concurrency: 4 }, () =>
       await expected(scene)
     }))
   }
+
+  test('W5, into a Maildir: what its reader has moved to cur meanwhile is not delivered again', () => stage(async ({ everpost }) => {
+    const victim = await everpost.start('serve', armed('W5:SIGKILL:1'))
+    const id = await everpost.send('carol@example.test')
+    await until('it dies at W5', () => victim.signalCode === 'SIGKILL')
+    const folder = join(everpost.folder, 'mail/carol')
+    const [file] = readdirSync(join(folder, 'new'))
+    renameSync(join(folder, 'new', file!), join(folder, 'cur', `${file}:2,S`))
+    await everpost.start()
+    assert.deepEqual(await everpost.states(id), ['delivered'])
+    assert.deepEqual([everpost.maildir('carol'), readdirSync(join(folder, 'cur')).length], [[], 1])
+  }))
 
   test('after the 250: the message is delivered once', () => stage(async (scene) => {
     const ingress = await scene.everpost.start('ingress')
