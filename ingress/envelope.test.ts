@@ -75,6 +75,12 @@ test('BDAT keeps every octet', async () => {
   assert.deepEqual([message.bodyType, body], ['BINARYMIME', '\r\n.\r\n\n\0...'])
 })
 
+test('LMTP: DATA and BDAT without an accepted recipient are 503, refused ones or none', async () => {
+  for (const recipient of ['', '> RCPT TO:<r@[300.1.1.1]>\n< 501 5.1.3\n']) {
+    await dialogue(edge.port('lmtp'), `> LHLO c.test\n< 250\n> MAIL FROM:<s@a.test>\n< 250\n${recipient}> DATA\n< 503 5.5.1\n> BDAT 2 LAST\n>> \\r\\n\n< 503 5.5.1`)
+  }
+})
+
 test('LMTP: LHLO alone introduces, and each accepted recipient has its reply', async () => {
   const replies = await dialogue(edge.port('lmtp'), `
     > EHLO c.test
