@@ -95,7 +95,7 @@ async function hello(session: Session, verb: 'HELO' | 'EHLO' | 'LHLO', name: str
 }
 
 function keywords(session: Session): string[] {
-  const { edge, tls, client } = session
+  const { edge, tls, told } = session
   const { messageSize, auth, futureRelease, verp } = offered(session)
   const until = new Date(postgresTime() + futureRelease).toISOString().replace(/\.\d+/, '')
   return [
@@ -105,7 +105,7 @@ function keywords(session: Session): string[] {
     ...(auth ? ['AUTH PLAIN LOGIN'] : []),
     ...(futureRelease > 0 ? [`FUTURERELEASE ${futureRelease / 1000} ${until}`] : []),
     ...(verp === null ? [] : ['XVERP']),
-    ...(edge.isProxy(client.address) ? [`XCLIENT ${xclientAttributes.join(' ')}`] : []),
+    ...(told ? [`XCLIENT ${xclientAttributes.join(' ')}`] : []),
   ]
 }
 
