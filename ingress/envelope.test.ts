@@ -62,6 +62,11 @@ test('octets above 127 make a message 8BITMIME, whatever was declared', async ()
   assert.equal((await edge.stored(replies.at(-1)!)).message.bodyType, '8BITMIME')
 })
 
+test('a name that is none is kept as text that can be shown', async () => {
+  const replies = await dialogue(edge.port('smtp'), `${envelope.replace('c.test', '(M\xdcLLER \x9b2J\u00e2\u0080)')}> DATA\n< 354\n> .\n< 250`)
+  assert.equal((await edge.stored(replies.at(-1)!)).message.origin.helo, '(MÜLLER ?2Jâ?)')
+})
+
 test('BDAT keeps every octet', async () => {
   const replies = await dialogue(edge.port('smtp'), `${ehlo}
     > MAIL FROM:<s@a.test> BODY=BINARYMIME
