@@ -130,7 +130,8 @@ test("a mailbox's From line in front of the fields becomes one of them, on submi
   const body = 'From a@b.test Thu Jan  1 00:00:00 1970\r\nSubject: x\r\n\r\nFrom me\r\n'
   const rest = `> RCPT TO:<r@example.test>\n< 250\n> DATA\n< 354\n>> ${body.replaceAll('\r', '\\r').replaceAll('\n', '\\n')}.\\r\\n\n< 250`
   const stored = async (replies: string[]) => (await edge.stored(replies.at(-1)!)).body
-  assert.match(await stored(await submit(`${signedIn}> MAIL FROM:<alice@example.test>\n< 250\n${rest}`)), /^Date: .*\r\nMessage-ID: .*\r\nX-Mailbox-Line: From a@b\.test .*\r\nSubject: x\r\n\r\nFrom me\r\n$/)
+  const submitted = await stored(await submit(`${signedIn}> MAIL FROM:<alice@example.test>\n< 250\n${rest}`))
+  assert.match(submitted, /^Date: .*\r\nMessage-ID: .*\r\nX-Mailbox-Line: From a@b\.test .*\r\nSubject: x\r\n\r\nFrom me\r\n$/)
   assert.equal(await stored(await dialogue(edge.port('smtp'), `> EHLO c.test\n< 250\n> MAIL FROM:<a@b.test>\n< 250\n${rest}`)), body, 'what is relayed stays as it came')
 })
 
