@@ -100,6 +100,8 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       sql: asked, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' }, api,
     })
     together.push(console)
+    // Last, so that a process which cannot have its ports has begun nothing. What came in meanwhile is committed, and the outbox knows it.
+    worker?.start()
     return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
   } catch (error) {
     await stop()

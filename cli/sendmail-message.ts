@@ -1,7 +1,7 @@
 // A message as a program writes it to sendmail, made ready for SMTP: CRLF line ends, its recipients found, missing fields added.
 
 import addressparser from 'nodemailer/lib/addressparser'
-import { missingFields } from '../ingress/submission.ts'
+import { fieldsInFront } from '../ingress/submission.ts'
 import type { SendmailOptions } from './sendmail-arguments.ts'
 
 export interface MessageContext extends Pick<SendmailOptions, 'recipients' | 'fromMessage' | 'ignoreDots' | 'fullName'> {
@@ -16,7 +16,7 @@ export interface MessageContext extends Pick<SendmailOptions, 'recipients' | 'fr
 
 export function prepareMessage(input: Buffer, context: MessageContext): { octets: Buffer; recipients: string[] } {
   const complete = (address: string) => (address.includes('@') ? address : `${address}@${context.domain}`)
-  let text = input.toString('latin1').replace(/^From .*\r?\n/, '').replace(/\r?\n/g, '\r\n')
+  let text = input.toString('latin1').replace(/\r?\n/g, '\r\n')
   if (!context.ignoreDots) text = text.replace(/(^|\r\n)\.\r\n.*$/s, '$1')
   if (text !== '' && !text.endsWith('\r\n')) text += '\r\n'
   const end = text.startsWith('\r\n') ? 0 : text.indexOf('\r\n\r\n') + 2
@@ -39,6 +39,6 @@ export function prepareMessage(input: Buffer, context: MessageContext): { octets
   const name = context.fullName === undefined ? '' : `"${context.fullName.replace(/["\\]/g, '\\$&').replace(/[^\x20-\x7e]/g, '?')}" `
   const from = hasFrom ? '' : `From: ${name}<${complete(context.from || 'MAILER-DAEMON')}>\r\n`
   const octets = Buffer.from(kept, 'latin1')
-  const missing = Buffer.from(missingFields(octets, context.id, context.hostname, context.now)).toString('latin1')
+  const missing = Buffer.from(fieldsInFront(octets, context.id, context.hostname, context.now)).toString('latin1')
   return { octets: Buffer.concat([Buffer.from(from + missing), octets]), recipients: [...new Set(recipients)] }
 }

@@ -28,11 +28,12 @@ test('recipients of all fields, groups, comments and folded lines, each once; Bc
   assert.match(text, /\r\n\r\nTo: g@y\.test\r\n$/)
 })
 
-test('line ends become CRLF, an mbox line goes, missing fields come first, and those that are there stay', () => {
+test('line ends become CRLF, the From line of a mailbox becomes a field, missing fields come first, and those that are there stay', () => {
   const { text } = prepare('From a Thu Jan  1\nSubject: x\n\na\r\nb\n', { fullName: 'A "B"' })
-  assert.equal(text, 'From: "A \\"B\\"" <me@x.test>\r\nDate: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <ID@mx.x.test>\r\nSubject: x\r\n\r\na\r\nb\r\n')
+  assert.equal(text, 'From: "A \\"B\\"" <me@x.test>\r\nDate: Thu, 01 Jan 1970 00:00:00 +0000\r\nMessage-ID: <ID@mx.x.test>\r\nX-Mailbox-Line: From a Thu Jan  1\r\nSubject: x\r\n\r\na\r\nb\r\n')
   const whole = 'From: a@b\r\nDate: x\r\nMessage-ID: <y@z>\r\n\r\n.\r\n'
   assert.equal(prepare(whole).text, whole)
   assert.match(prepare('no header\n').text, /^From: .*\r\nDate: .*\r\nMessage-ID: .*\r\n\r\nno header\r\n$/)
+  assert.match(prepare('From here to there\nand back\n').text, /\r\n\r\nFrom here to there\r\nand back\r\n$/, 'a text that begins so loses nothing')
   assert.match(prepare('').text, /^From: /)
 })

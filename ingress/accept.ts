@@ -13,7 +13,7 @@ import { isDiskFull, leavesOpen, type Sql, whenBack } from '../store/database.ts
 import { createBodyCheck } from './body-check.ts'
 import type { Store } from './group-commit.ts'
 import { type Reply, reply } from './reply.ts'
-import { missingFields } from './submission.ts'
+import { fieldsInFront } from './submission.ts'
 
 export interface IntakeDeps {
   settings: Settings
@@ -26,7 +26,7 @@ export interface IntakeDeps {
 export interface IntakeOptions {
   /** The octets are not lines (BODY=BINARYMIME). */
   binary: boolean
-  /** It comes from its author: Date and Message-ID are put in front where they are missing (RFC 6409 section 8). */
+  /** It comes from its author: what its header section lacks is put in front (RFC 6409 section 8). */
   submission: boolean
   /** Milliseconds of queue lifetime; left out: as the settings say. */
   lifetime?: number
@@ -57,10 +57,10 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
     await appendChunk(sql, id, uploaded++, bytes)
   }
 
-  /** What is held, in one piece; the first time with what is missing in front. */
+  /** What is held, in one piece; the first time with what is put in front. */
   function take(): Buffer {
     if (submission && uploaded === 0) {
-      const fields = missingFields(Buffer.concat(held), id, settings.hostname, new Date())
+      const fields = fieldsInFront(Buffer.concat(held), id, settings.hostname, new Date())
       added = fields.length
       held.unshift(fields)
     }

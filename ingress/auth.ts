@@ -64,7 +64,7 @@ async function check(session: Session, { name, password }: Credentials): Promise
   const { log, counters, limits } = edge
   let user: Session['user']
   try {
-    user = await edge.authenticate(name, password)
+    user = await edge.users.authenticate(name, password)
   } catch (error) {
     log.error({ client: client.address, error: String(error) }, 'authentication is not possible')
     return reply(454, '4.7.0', 'Authentication is not possible now; try again later')

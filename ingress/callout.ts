@@ -1,7 +1,8 @@
 // Asks an LMTP server whether it knows a recipient, as a sender would (LHLO, MAIL, RCPT), and remembers the answer for a while.
 
-import { connect } from 'node:net'
-import { makeReply } from '../mail/reply.ts'
+import { connect, type Socket } from 'node:net'
+import type { Reply as Heard } from '../mail/reply.ts'
+import { createReplyReader } from '../smtp/replies.ts'
 import type { Callout } from './recipients.ts'
 import { remembered } from './remembered.ts'
 import { type Reply, reply } from './reply.ts'
@@ -9,7 +10,7 @@ import { type Reply, reply } from './reply.ts'
 const kept = 600_000 // milliseconds
 const patience = 10_000 // milliseconds, for the whole question
 
-/** `hostname` is what we call ourselves. A server that cannot be asked is answered for with 451, and asked again. */
+/** `hostname` is what we call ourselves. A server that cannot be asked, or that answers nonsense, is answered for with 451, and asked again. */
 export function createCallout(hostname: string): Callout {
   const answerOf = remembered(async (key) => {
     const [host, port, forwardPath] = JSON.parse(key) as [string, number, string]
@@ -19,7 +20,8 @@ export function createCallout(hostname: string): Callout {
 }
 
 async function ask(server: { host: string; port: number }, hostname: string, forwardPath: string): Promise<Reply | null> {
-  const socket = connect(server).setTimeout(patience, () => socket.destroy())
+  const socket = connect(server)
+  const timer = setTimeout(() => socket.destroy(), patience)
   const replies = repliesOf(socket)
   const say = async (line: string) => {
     if (line !== '') socket.write(`${line}\r\n`)
@@ -31,29 +33,26 @@ async function ask(server: { host: string; port: number }, hostname: string, for
     const utf8 = /[^\0-\x7f]/.test(forwardPath) ? ' SMTPUTF8' : ''
     for (const line of ['', `LHLO ${hostname}`, `MAIL FROM:<>${utf8}`]) {
       const { code } = await say(line)
-      if (code >= 400) throw new Error('the server does not serve')
+      if (code >= 300) throw new Error('the server does not serve')
     }
     const { code, enhanced, text } = await say(`RCPT TO:<${forwardPath}>`)
     socket.write('QUIT\r\n')
-    if (code < 400) return null
+    if (code < 300) return null
+    if (code < 400) throw new Error('the server says neither yes nor no')
     return reply(code < 500 ? 450 : 550, enhanced ?? (code < 500 ? '4.2.0' : '5.1.1'), text.split('\n')[0]!)
   } finally {
+    clearTimeout(timer)
     socket.destroySoon()
   }
 }
 
-async function* repliesOf(socket: ReturnType<typeof connect>): AsyncGenerator<ReturnType<typeof makeReply>> {
-  let rest = ''
-  let lines: string[] = []
-  for await (const chunk of socket.setEncoding('utf8')) {
-    const parts = (rest + chunk).split(/\r?\n/)
-    rest = parts.pop()!
-    if (rest.length > 4096) throw new Error('the server sends no lines')
-    for (const line of parts) {
-      lines.push(line.slice(4))
-      if (line[3] === '-' && lines.length < 100) continue
-      yield makeReply(Number(line.slice(0, 3)), lines)
-      lines = []
-    }
+/** Ends in an error at what is no reply, and at a reply more than was asked for: those that follow would answer something else. */
+async function* repliesOf(socket: Socket): AsyncGenerator<Heard> {
+  const heard: Heard[] = []
+  const reader = createReplyReader((each) => heard.push(each))
+  for await (const octets of socket) {
+    reader.feed(octets as Buffer)
+    if (heard.length > 1) throw new Error('the server answers what nobody asked')
+    yield* heard.splice(0)
   }
 }

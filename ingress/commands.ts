@@ -1,6 +1,7 @@
 // The commands: reads one line, finds who answers it, and answers the short ones. RFC 5321 section 4.1.1, RFC 2033, RFC 2920.
 
 import { isAscii, isUtf8 } from 'node:buffer'
+import { printable } from '../mail/reply.ts'
 import { postgresTime } from '../store/clock.ts'
 import { auth } from './auth.ts'
 import { bdat, data } from './message.ts'
@@ -17,14 +18,16 @@ interface Command {
   last?: boolean
   /** It takes no argument. */
   bare?: boolean
+  /** Its argument may be in whatever characters the client's machine writes. */
+  anyText?: boolean
   /** It brings no message nearer: so many without one are too many. */
   idle?: boolean
 }
 
 const commands: Record<string, Command> = {
-  HELO: { run: (session, argument) => hello(session, 'HELO', argument), last: true, idle: true },
-  EHLO: { run: (session, argument) => hello(session, 'EHLO', argument), last: true, idle: true },
-  LHLO: { run: (session, argument) => hello(session, 'LHLO', argument), last: true, idle: true },
+  HELO: { run: (session, argument) => hello(session, 'HELO', argument), last: true, idle: true, anyText: true },
+  EHLO: { run: (session, argument) => hello(session, 'EHLO', argument), last: true, idle: true, anyText: true },
+  LHLO: { run: (session, argument) => hello(session, 'LHLO', argument), last: true, idle: true, anyText: true },
   MAIL: { run: mail },
   RCPT: { run: rcpt },
   DATA: { run: data, last: true, bare: true },
@@ -56,12 +59,13 @@ export async function runCommand(session: Session): Promise<Reply[]> {
   }
   const { octets } = line
   if (octets.includes(13) || octets.includes(0)) return [reply(500, '5.5.2', 'The line holds a bare CR or a NUL')]
-  if (!isUtf8(octets)) return [reply(500, '5.5.2', 'The line is not UTF-8')]
-  const text = isAscii(octets) ? octets.toString('latin1') : octets.toString('utf8')
+  const isText = isUtf8(octets)
+  const text = isAscii(octets) || !isText ? octets.toString('latin1') : octets.toString('utf8')
   const [, word, argument] = /^([^ ]*) *(.*?) *$/s.exec(text) as unknown as [string, string, string]
   const verb = word.toUpperCase()
   if (octets.length > settings.limits.commandLength && verb !== 'AUTH') return [tooLong(session)]
   const command = Object.hasOwn(commands, verb) ? commands[verb]! : undefined
+  if (!isText && !command?.anyText) return [reply(500, '5.5.2', 'The line is not UTF-8')]
   if (!command) return [notHere.includes(verb) ? reply(502, '5.5.1', `${verb} is not implemented`) : reply(500, '5.5.1', 'There is no such command')]
   // Before EHLO nothing may be pipelined, since nothing was offered.
   const synchronous = command.last || session.greeted === null || session.greeted === 'HELO'
@@ -86,16 +90,18 @@ function tooLong({ edge }: Session): Reply {
 async function hello(session: Session, verb: 'HELO' | 'EHLO' | 'LHLO', name: string): Promise<Reply> {
   const { edge } = session
   if ((edge.listener.kind === 'lmtp') !== (verb === 'LHLO')) return reply(500, '5.5.1', edge.listener.kind === 'lmtp' ? 'This is LMTP: say LHLO' : 'This is not LMTP: say EHLO')
-  if (!/^[A-Za-z0-9._:[\]-]{1,255}$/.test(name)) return syntaxError(`${verb} needs a host name or an address literal`)
+  // Whatever else it is: real clients call themselves (none), JOHN'S-PC and [IPv6:fe80::1%eth0], and no decision hangs on it.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping them out is the point
+  if (!/^[^\x00-\x1f\x7f]{1,255}$/.test(name)) return syntaxError(`${verb} needs a host name or an address literal`)
   await reset(session)
   session.greeted = verb
-  session.helo = name
+  session.helo = printable(name)
   if (verb === 'HELO') return reply(250, null, edge.settings.hostname)
   return reply(250, null, `${edge.settings.hostname} greets ${name}`, ...keywords(session))
 }
 
 function keywords(session: Session): string[] {
-  const { edge, tls, client } = session
+  const { edge, tls, told } = session
   const { messageSize, auth, futureRelease, verp } = offered(session)
   const until = new Date(postgresTime() + futureRelease).toISOString().replace(/\.\d+/, '')
   return [
@@ -105,7 +111,7 @@ function keywords(session: Session): string[] {
     ...(auth ? ['AUTH PLAIN LOGIN'] : []),
     ...(futureRelease > 0 ? [`FUTURERELEASE ${futureRelease / 1000} ${until}`] : []),
     ...(verp === null ? [] : ['XVERP']),
-    ...(edge.isProxy(client.address) ? [`XCLIENT ${xclientAttributes.join(' ')}`] : []),
+    ...(told ? [`XCLIENT ${xclientAttributes.join(' ')}`] : []),
   ]
 }
 

@@ -36,6 +36,18 @@ const dialogues: Record<string, string> = {
     >
     > .
     < 250 2.0.0 Ok: queued as `,
+  'a client may call itself anything that can be printed, as many do': `
+    ${["JOHN'S-PC", '(none)', 'M\xdcLLER', 'M\xc3\x9cLLER', '\x9aX', '[IPv6:fe80::1%eth0]', 'a b', '-'].map((name) => `> EHLO ${name}\n< 250\n> HELO ${name}\n< 250\n`).join('')}
+    > EHLO a\tb
+    < 501 5.5.4
+    > EHLO ${'x'.repeat(256)}
+    < 501 5.5.4
+    > MAIL FROM:<s@a.test>
+    < 250 2.1.0
+    > RCPT TO:<r\xe9@example.test>
+    < 500 5.5.2
+    > RCPT TO:<r@example.test>
+    < 250 2.1.5`,
   'wrong order is 503 5.5.1': `
     > MAIL FROM:<s@a.test>
     < 503 5.5.1

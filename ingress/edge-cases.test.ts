@@ -103,6 +103,46 @@ test('no more connections of one client than its limit; others are served', asyn
   })
 })
 
+test('who never begins TLS, behind a proxy or not, has no more connections than others, and keeps nobody out', async () => {
+  const other = await testIngress({
+    limits: { clientConnections: 2, connections: 5 }, trustedProxies: ['127.0.0.9'], listeners: [{ kind: 'submissions', address: '127.0.0.1', port: 0, proxyProtocol: true }],
+  })
+  const port = other.port('submissions') as number
+  const silent = async (localAddress: string, header = '') => {
+    const socket = connect({ host: '127.0.0.1', port, localAddress }).on('error', () => {}).resume()
+    await once(socket, 'connect')
+    socket.write(header)
+    return socket
+  }
+  const closes = async (...asked: Parameters<typeof silent>) => void await once(await silent(...asked), 'close', { signal: AbortSignal.timeout(5000) })
+  const greeted = async (localAddress: string) => {
+    const client = openClient(port, { tls: true, localAddress })
+    return { client, code: (await client.reply()).slice(0, 3) }
+  }
+  const counts = () => (['connections', 'connections.refused', 'limited.connections', 'tls.failed'] as const).map((name) => other.ingress.counters.all()[name] ?? 0)
+  try {
+    const session = await greeted('127.0.0.1')
+    // Their handshakes fail, and what they held is given back.
+    for (let i = 0; i < 5; i++) await once(await silent('127.0.0.1', 'EHLO c.test\r\n'), 'close')
+    const waiting = await silent('127.0.0.1')
+    await closes('127.0.0.1')
+    assert.deepEqual(counts(), [8, 0, 1, 5])
+    const header = 'PROXY TCP4 192.0.2.7 127.0.0.1 1 465\r\n'
+    for (let i = 0; i < 2; i++) await silent('127.0.0.9', header)
+    await until('both are counted', () => counts()[0] === 10)
+    await closes('127.0.0.9', header)
+    assert.deepEqual(counts(), [11, 0, 2, 5])
+    const fifth = await greeted('127.0.0.2')
+    assert.deepEqual([session.code, fifth.code], ['220', '220'])
+    await closes('127.0.0.3')
+    assert.deepEqual(counts(), [13, 1, 2, 5])
+    waiting.destroy()
+    await until('its place is free', async () => (await greeted('127.0.0.3')).code === '220')
+  } finally {
+    await other.end()
+  }
+})
+
 test('no more connections in all than the limit of a listener', async () => {
   const small = await testIngress({ limits: { connections: 1 } })
   const one = openClient(small.port('smtp'))

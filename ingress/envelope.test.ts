@@ -62,6 +62,11 @@ test('octets above 127 that nobody declared are noted, apart from what was decla
   assert.equal((await edge.stored(replies.at(-1)!)).message.bodyType, '8BIT')
 })
 
+test('a name that is none is kept as text that can be shown', async () => {
+  const replies = await dialogue(edge.port('smtp'), `${envelope.replace('c.test', '(M\xdcLLER \x9b2J\u00e2\u0080)')}> DATA\n< 354\n> .\n< 250`)
+  assert.equal((await edge.stored(replies.at(-1)!)).message.origin.helo, '(MÜLLER ?2Jâ?)')
+})
+
 test('BDAT keeps every octet', async () => {
   const replies = await dialogue(edge.port('smtp'), `${ehlo}
     > MAIL FROM:<s@a.test> BODY=BINARYMIME
@@ -73,6 +78,12 @@ test('BDAT keeps every octet', async () => {
     < 250 2.0.0 Ok`)
   const { message, body } = await edge.stored(replies.at(-1)!)
   assert.deepEqual([message.bodyType, body], ['BINARYMIME', '\r\n.\r\n\n\0...'])
+})
+
+test('LMTP: DATA and BDAT without an accepted recipient are 503, refused ones or none', async () => {
+  for (const recipient of ['', '> RCPT TO:<r@[300.1.1.1]>\n< 501 5.1.3\n']) {
+    await dialogue(edge.port('lmtp'), `> LHLO c.test\n< 250\n> MAIL FROM:<s@a.test>\n< 250\n${recipient}> DATA\n< 503 5.5.1\n> BDAT 2 LAST\n>> \\r\\n\n< 503 5.5.1`)
+  }
 })
 
 test('LMTP: LHLO alone introduces, and each accepted recipient has its reply', async () => {

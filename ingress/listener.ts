@@ -1,5 +1,5 @@
 // One listening socket, on smtp-server: it accepts, guards what has not reached a session, makes TLS (SNI, contexts changed while it
-// runs) and closes. The conversation is ours. The methods overridden are private ones of the version that package.json pins.
+// runs) and closes. Who may stay, and the conversation, are ours. The methods overridden are private ones of the version that package.json pins.
 
 import { once } from 'node:events'
 import { chmodSync, lstatSync, rmSync } from 'node:fs'
@@ -8,9 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import type { Listener } from '../settings/schema.ts'
+import { type Admission, type Arrival, type Client, createAdmission } from './admission.ts'
 import { plainAddress } from './networks.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
-import { reply } from './reply.ts'
 import { createSession, type Edge, type Session, serve, stopSession } from './session.ts'
 import type { Certificates } from './tls.ts'
 
@@ -22,17 +22,27 @@ export interface Listening {
   stop(): Promise<void>
 }
 
-type SocketOptions = { remoteAddress?: string | undefined; remotePort?: number | undefined }
-
 /** Milliseconds for messages on their way in when the listener stops. */
 const grace = 5000
 
 class Engine extends SMTPServer {
-  serve: (socket: Socket, options: SocketOptions) => void = () => {}
+  readonly admission: Admission
   believes: (address: string) => boolean = () => false
+  serve: (socket: Socket, arrival: Arrival) => void = () => {}
 
-  override connect(socket: Socket, options?: SocketOptions | null): void {
-    this.serve(socket, options ?? {})
+  constructor(options: SMTPServerOptions, admission: Admission) {
+    super(options)
+    this.admission = admission
+  }
+
+  override connect(socket: Socket, arrival?: unknown): void {
+    this.serve(socket, arrival as Arrival)
+  }
+
+  override _acceptSocket(socket: Socket, handshake: boolean): (() => void) | false {
+    const release = super._acceptSocket(socket, handshake)
+    if (!release) this.admission.dropped()
+    return release
   }
 
   override _expectsProxyHeader(socket: Socket): boolean {
@@ -40,9 +50,9 @@ class Engine extends SMTPServer {
   }
 
   override _handleProxy(socket: Socket, callback: (error: Error | null, options?: never) => void): void {
-    const done = callback as (error: Error | null, options?: SocketOptions) => void
-    if (!this._expectsProxyHeader(socket)) return void setImmediate(done, null, {})
-    proxied(socket).then((options) => done(null, options), (error) => {
+    const done = callback as (error: Error | null, arrival?: Arrival) => void
+    const named = this._expectsProxyHeader(socket) ? proxied(socket) : Promise.resolve(null)
+    named.then((client) => this.admission.admit(socket, client)).then((arrival) => done(null, arrival), (error) => {
       socket.on('error', () => {}).destroy()
       done(error)
     })
@@ -51,32 +61,22 @@ class Engine extends SMTPServer {
 
 /** Throws an Error of one line that says what is wrong and what to do, when it cannot listen. */
 export async function startListener(edge: Omit<Edge, 'upgrade' | 'hasTls'>, certificates: Certificates | null, isTrustedProxy: (address: string) => boolean): Promise<Listening> {
-  const { settings, listener, counters, limits, log } = edge
+  const { settings, listener, counters, log } = edge
   const options: SMTPServerOptions & { allowHalfOpen: boolean } = {
     secure: listener.kind === 'submissions', ...(certificates ?? {}), minVersion: 'TLSv1.2',
     // A client may close its side after its last word, and still hear ours.
     allowHalfOpen: true,
     hideSTARTTLS: certificates === null, maxClients: settings.limits.connections, socketTimeout: Math.min(60_000, settings.limits.idleTime), closeTimeout: grace, logger: false,
   }
-  const engine = new Engine(options)
+  const engine = new Engine(options, createAdmission(edge))
   const sessions = new Set<Session>()
   const whole: Edge = { ...edge, hasTls: certificates !== null, upgrade: (socket) => upgrade(engine, socket) }
   engine.believes = (address) => listener.proxyProtocol && isTrustedProxy(plainAddress(address))
-  engine.serve = (socket, options) => {
-    const client = plainAddress(options.remoteAddress ?? socket.remoteAddress ?? '127.0.0.1')
-    const session = createSession(whole, socket, client, options.remotePort ?? socket.remotePort ?? 0)
-    const full = sessions.size >= settings.limits.connections
-    const counted = limits.connected(client)
-    counters.count('connections')
+  engine.serve = (socket, { address, port, refused }) => {
+    const session = createSession(whole, socket, address, port)
     if (session.tls) counters.count('tls.handshakes')
-    if (full) counters.count('connections.refused')
-    else if (!counted) counters.count('limited.connections')
-    const refused = full ? reply(421, '4.3.2', 'Too many connections; try again later') : counted ? null : reply(421, '4.7.0', 'Too many connections from you; try again later')
     sessions.add(session)
-    void serve(session, refused).finally(() => {
-      sessions.delete(session)
-      if (counted) limits.disconnected(client)
-    })
+    void serve(session, refused).finally(() => sessions.delete(session))
   }
   // A client's broken connection or failed handshake concerns that client alone.
   engine.on('error', (error: Error) => {
@@ -112,8 +112,8 @@ function upgrade(engine: Engine, socket: Socket): Promise<TLSSocket> {
   })
 }
 
-/** What the PROXY header says; octets after it stay in the socket. Rejects when there is none. */
-async function proxied(socket: Socket): Promise<SocketOptions> {
+/** The client that the PROXY header names, null: the proxy itself; octets after it stay in the socket. Rejects when there is none. */
+async function proxied(socket: Socket): Promise<Client | null> {
   socket.on('error', () => {})
   let octets: Buffer = Buffer.alloc(0)
   for (;;) {
@@ -134,7 +134,7 @@ async function proxied(socket: Socket): Promise<SocketOptions> {
     if (header === 'wrong') throw new Error('the proxy sent no PROXY header')
     if (header === 'incomplete') continue
     if (octets.length > header.length) socket.unshift(octets.subarray(header.length))
-    return header.client ? { remoteAddress: header.client.address, remotePort: header.client.port } : {}
+    return header.client
   }
 }
 

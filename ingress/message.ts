@@ -38,10 +38,11 @@ export async function bdat(session: Session, argument: string): Promise<Reply | 
 }
 
 /** Why there can be no message yet; null: there can. */
-function notYet({ transaction }: Session): Reply | null {
+function notYet({ transaction, greeted }: Session): Reply | null {
   if (!transaction) return wrongOrder('Say MAIL first')
   if (transaction.accepted > 0) return null
-  return transaction.refused ? reply(554, '5.5.1', 'No valid recipients') : wrongOrder('Say RCPT first')
+  // By LMTP it is 503, whether the recipients were refused or never named (RFC 2033 section 4.2).
+  return transaction.refused && greeted !== 'LHLO' ? reply(554, '5.5.1', 'No valid recipients') : wrongOrder('No recipient was accepted')
 }
 
 async function skip(session: Session, size: number): Promise<void> {

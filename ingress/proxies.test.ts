@@ -5,6 +5,8 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { ensureCertificate } from '../dev/certificate.ts'
+import { addUser } from '../store/users.ts'
+import { nobodysHash } from './password.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
 import { openClient, type TestClient, testIngress } from './testing.ts'
 
@@ -19,6 +21,7 @@ install(first!)
 const edge = await testIngress({
   tls: { ...live, names: { 'named.test': named! } },
   trustedProxies: ['127.0.0.1'], relayNetworks: ['192.0.2.7', '2001:db8::/32'], limits: { idleTime: '2s' },
+  users: [{ name: 'alice', passwordHash: nobodysHash, addresses: ['alice@example.test', 'sales@example.test'] }],
   listeners: [
     { kind: 'smtp', address: '127.0.0.1', port: 0 },
     { kind: 'submission', address: '127.0.0.1', port: 0, proxyProtocol: true },
@@ -118,6 +121,41 @@ test('XCLIENT: address, name and login of the real client', async () => {
   assert.deepEqual([message.origin.clientAddress, message.origin.clientName, message.origin.helo], ['2001:db8::9', 'real.test', 'c.test'])
   assert.match((await talk(client, 'XCLIENT ADDR=192.0.2.8')).at(-1)!, /^550/, 'once it has spoken for another, it is that other')
   client.close()
+})
+
+test('XCLIENT: in several commands, of which the one with ADDR is the last that is believed, whoever that names', async () => {
+  for (const [ADDR, address] of [['192.0.2.9', '192.0.2.9'], ['127.0.0.1', '127.0.0.1'], ['[UNAVAILABLE]', '127.0.0.1']]) {
+    const client = openClient(edge.port('smtp'))
+    await client.reply()
+    const replies = await talk(client, 'XCLIENT HELO=first.test LOGIN=alice', 'XCLIENT NAME=real.test', `XCLIENT PORT=99 ADDR=${ADDR}`, 'XCLIENT LOGIN=bob', 'EHLO c.test', 'XCLIENT LOGIN=bob')
+    assert.deepEqual(replies.map((reply) => reply.slice(0, 3)), ['220', '220', '220', '550', '250', '550'])
+    assert.doesNotMatch(replies[4]!, /XCLIENT/)
+    await talk(client, ...relay.slice(1), 'DATA')
+    client.send('.\r\n')
+    const { origin } = (await edge.stored(await client.reply())).message
+    assert.deepEqual([origin.clientAddress, origin.clientName, origin.user, origin.protocol], [address, 'real.test', 'alice', 'ESMTPA'])
+    client.close()
+  }
+})
+
+test('XCLIENT: a LOGIN has the addresses of the user that it names, and no others; one that names nobody is refused', async () => {
+  await addUser(edge.sql, 'bob', 'x', ['@bob.test'])
+  const open = async () => {
+    const proxy = openClient(edge.port('submission'))
+    proxy.send('PROXY UNKNOWN\r\n')
+    await proxy.reply()
+    return proxy
+  }
+  for (const [login, own, foreign] of [['ALICE', 'sales@example.test', 'x@bob.test'], ['bob', 'x@bob.test', 'sales@example.test']]) {
+    const proxy = await open()
+    const replies = await talk(proxy, `XCLIENT ADDR=192.0.2.9 LOGIN=${login}`, 'EHLO c.test', `MAIL FROM:<${foreign}>`, `MAIL FROM:<${own}>`, 'RCPT TO:<x@elsewhere.test>')
+    assert.deepEqual(replies.map((reply) => reply.slice(0, 9)).filter((_, i) => i !== 1), ['220 mx.ex', '553 5.7.1', '250 2.1.0', '250 2.1.5'])
+    proxy.close()
+  }
+  const proxy = await open()
+  const replies = await talk(proxy, 'XCLIENT ADDR=192.0.2.9 LOGIN=nobody', 'XCLIENT ADDR=192.0.2.9 LOGIN=[UNAVAILABLE]', 'EHLO c.test', 'MAIL FROM:<sales@example.test>')
+  assert.deepEqual([replies[0], replies[1]!.slice(0, 3), replies[3]!.slice(0, 9)], ['550 5.7.8 LOGIN is no user of this server', '220', '530 5.7.0'])
+  proxy.close()
 })
 
 test('XCLIENT: an IPv4 address in the clothes of IPv6 is that IPv4 address', async () => {

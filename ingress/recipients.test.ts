@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { createServer } from 'node:net'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { comparable } from '../mail/address.ts'
 import { startPeer } from '../smtp/testing.ts'
 import { type Settings, type SettingsFile, settingsSchema } from '../settings/schema.ts'
@@ -203,4 +204,35 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
   }
   assert.equal(peer.connections, 5)
   assert.ok(peer.commands.includes('MAIL FROM:<>'))
+})
+
+test('callout: what is no reply, or answers nothing, says no of nobody: it is 451, and asked again', async () => {
+  const says: Record<string, string[]> = {
+    'a word for a code': ['220 hi', '250 hi', '250 Ok', 'garbage'],
+    'a code of nowhere': ['220 hi', '250 hi', '250 Ok', '650 5.1.1 no such mailbox'],
+    'a line before the greeting': ['NOTICE: busy\r\n220 hi', '250 hi', '250 Ok', '250 Ok'],
+    'a reply to nothing': ['220 hi\r\n220 hi', '250 hi', '550 5.1.1 no such mailbox', '250 Ok'],
+    'neither yes nor no': ['220 hi', '250 hi', '250 Ok', '354 go on'],
+    'half a reply': ['220 hi', '250 hi', '250 Ok', '550-5.1.1 no such'],
+  }
+  for (const [name, replies] of Object.entries(says)) {
+    let connections = 0
+    const server = createServer((socket) => {
+      connections++
+      const left = [...replies]
+      const answer = () => {
+        socket.write(`${left.shift()}\r\n`)
+        if (left.length === 0) socket.end()
+      }
+      socket.unref().on('error', () => {}).on('data', (octets) => octets.toString().split('\r\n').slice(1).forEach(answer))
+      answer()
+    })
+    await new Promise<void>((resolve) => server.unref().listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as { port: number }
+    const callout = createCallout('mx.example.test')
+    for (let i = 1; i <= 2; i++) {
+      const answer = await Promise.race([callout({ host: '127.0.0.1', port }, 'bob@lmtp.test'), sleep(5000, 'no answer', { ref: false })])
+      assert.deepEqual([answer, connections], [reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'), i], name)
+    }
+  }
 })

@@ -17,7 +17,7 @@ import { createRecipients } from './recipients.ts'
 import { remembered } from './remembered.ts'
 import type { Edge } from './session.ts'
 import { readCertificates, sameCertificates } from './tls.ts'
-import { authenticator } from './users.ts'
+import { createUsers } from './users.ts'
 
 export interface IngressDeps {
   settings: Settings
@@ -63,7 +63,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
     settings, sql, log, counters, trusts, store: createGroupCommit(sql, deps.justAccepted?.keep), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
-    authenticate: authenticator(settings, sql),
+    users: createUsers(settings, sql),
     // A client that comes for each message anew does not wait each time: without DNS that would be a second.
     reverse: remembered((address) => deps.dns.reverse(address).catch(() => null), namesKept),
     outboxFull: outbox.full,

@@ -15,6 +15,7 @@ import type { MailParameters } from './parameters.ts'
 import type { Recipients } from './recipients.ts'
 import { farewell, type Reply, reply } from './reply.ts'
 import type { User } from './submission.ts'
+import type { Users } from './users.ts'
 import { ConversationOver, createWire, type Wire } from './wire.ts'
 
 /** What all sessions of one listener share. */
@@ -29,7 +30,7 @@ export interface Edge {
   counters: Counters
   limits: Limits
   recipients: Recipients
-  authenticate(name: string, password: string): Promise<User | null>
+  users: Users
   /** Clients that may relay without AUTH. */
   trusts(address: string): boolean
   /** Clients whose XCLIENT is believed. */
@@ -62,6 +63,8 @@ export interface Session {
   edge: Edge
   wire: Wire
   client: { address: string; port: number; name: Promise<string | null> }
+  /** What a trusted proxy has told of the client by XCLIENT so far; null: nobody may tell, or the client is named and its turn has come. */
+  told: Record<string, string | null> | null
   /** How the client has introduced itself; null: not yet. */
   greeted: 'HELO' | 'EHLO' | 'LHLO' | null
   helo: string
@@ -105,7 +108,7 @@ export function tlsOf(socket: Socket): Tls | null {
 export function createSession(edge: Edge, socket: Socket, address: string, port: number): Session {
   return {
     edge, wire: createWire(socket, edge.settings.limits.idleTime), client: { address, port, name: edge.reverse(address) },
-    greeted: null, helo: '', tls: tlsOf(socket), user: null, transaction: null, errors: 0, idleCommands: 0, authFailures: 0, inMessage: false, stopping: false,
+    told: edge.isProxy(address) ? {} : null, greeted: null, helo: '', tls: tlsOf(socket), user: null, transaction: null, errors: 0, idleCommands: 0, authFailures: 0, inMessage: false, stopping: false,
   }
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, mock, test } from 'node:test'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { hashPassword } from './password.ts'
-import { missingFields, ownsSender } from './submission.ts'
+import { fieldsInFront, ownsSender } from './submission.ts'
 import { dialogue, openClient, testIngress } from './testing.ts'
 
 const passwordHash = await hashPassword('wonderland')
@@ -111,10 +111,28 @@ test('Date and Message-ID are added where they are missing, and nothing else is 
   assert.equal(await stored(withBoth), withBoth)
   const large = `Subject: x\r\n\r\n${`${'x'.repeat(900)}\r\n`.repeat(1000)}`
   assert.equal((await stored(large)).replace(added, ''), large)
-  const at = (body: string) => Buffer.from(missingFields(Buffer.from(body), 'ID', 'mx.test', new Date(0))).toString()
+  const at = (body: string) => Buffer.from(fieldsInFront(Buffer.from(body), 'ID', 'mx.test', new Date(0))).toString()
   assert.match(at('no header at all\r\n'), /^Date: .*\r\nMessage-ID: <ID@mx\.test>\r\n\r\n$/)
   assert.match(at(''), /Message-ID/)
+  assert.equal(at('no field\r\nDate: x\r\nMessage-ID: <x@y>\r\n\r\n'), '', 'nothing is missing')
   assert.equal(at(`X: ${'x'.repeat(200_000)}`), '', 'a header section that does not end is left alone')
+})
+
+test("a mailbox's From line in front of the fields becomes one of them, on submission alone", async () => {
+  const at = (body: string) => Buffer.from(fieldsInFront(Buffer.from(body), 'ID', 'mx.test', new Date(0))).toString()
+  const both = 'Date: x\r\nMessage-ID: <x@y>\r\n\r\n'
+  for (const line of ['From a@b.test Thu Jan  1 00:00:00 1970', '>From a@b.test', '>>From x']) {
+    assert.equal(at(`${line}\r\n${both}`), 'X-Mailbox-Line: ')
+    assert.match(at(`${line}\r\nSubject: x\r\n\r\n`), /^Date: .*\r\nMessage-ID: .*\r\nX-Mailbox-Line: $/)
+  }
+  assert.equal(at(`From : a@b.test\r\n${both}`), '', 'it is a field')
+  assert.match(at('From here to there\r\nand back\r\n'), /\r\n\r\n$/, 'no field follows: it is text')
+  const body = 'From a@b.test Thu Jan  1 00:00:00 1970\r\nSubject: x\r\n\r\nFrom me\r\n'
+  const rest = `> RCPT TO:<r@example.test>\n< 250\n> DATA\n< 354\n>> ${body.replaceAll('\r', '\\r').replaceAll('\n', '\\n')}.\\r\\n\n< 250`
+  const stored = async (replies: string[]) => (await edge.stored(replies.at(-1)!)).body
+  const submitted = await stored(await submit(`${signedIn}> MAIL FROM:<alice@example.test>\n< 250\n${rest}`))
+  assert.match(submitted, /^Date: .*\r\nMessage-ID: .*\r\nX-Mailbox-Line: From a@b\.test .*\r\nSubject: x\r\n\r\nFrom me\r\n$/)
+  assert.equal(await stored(await dialogue(edge.port('smtp'), `> EHLO c.test\n< 250\n> MAIL FROM:<a@b.test>\n< 250\n${rest}`)), body, 'what is relayed stays as it came')
 })
 
 test('messages of a user in a minute are limited, wherever the user comes from', async () => {

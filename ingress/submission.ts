@@ -17,10 +17,11 @@ export function ownsSender(user: User, reversePath: string): boolean {
 }
 
 /**
- * Date and Message-ID as far as the header section has none, as octets to put in front; nothing when `head`, the beginning of
- * the message, does not hold the whole header section. A message without any header section is given an empty line after it.
+ * What is put in front of a message that comes from its author: Date and Message-ID as far as the header section has none, and a name for
+ * a mailbox's "From " line, as Postfix has it, so that it is a field, too; nothing when `head`, the beginning of the message, does not hold
+ * the whole header section. A message without any header section is given an empty line after it.
  */
-export function missingFields(head: Buffer, id: string, hostname: string, now: Date): Uint8Array {
+export function fieldsInFront(head: Buffer, id: string, hostname: string, now: Date): Uint8Array {
   const end = head.subarray(0, 2).equals(crlf) ? 0 : head.indexOf('\r\n\r\n')
   // As large as a first chunk, and still no end: it is left as it is.
   if (end < 0 && head.length >= headerLooked) return Buffer.alloc(0)
@@ -28,9 +29,10 @@ export function missingFields(head: Buffer, id: string, hostname: string, now: D
   const fields = [
     ...(/^date[ \t]*:/im.test(header) ? [] : [`Date: ${dateTime(now)}\r\n`]),
     ...(/^message-id[ \t]*:/im.test(header) ? [] : [`Message-ID: <${id}@${hostname}>\r\n`]),
-  ]
-  const startsWithField = end === 0 || /^[!-9;-~]+[ \t]*:/.test(header)
-  return Buffer.from(startsWithField ? fields.join('') : `${fields.join('')}\r\n`)
+  ].join('')
+  if (end === 0 || /^[!-9;-~]+[ \t]*:/.test(header)) return Buffer.from(fields)
+  if (/^>*From .*\r\n[!-9;-~]+[ \t]*:/.test(header)) return Buffer.from(`${fields}X-Mailbox-Line: `)
+  return Buffer.from(fields === '' ? '' : `${fields}\r\n`)
 }
 
 const crlf = Buffer.from('\r\n')

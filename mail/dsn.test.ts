@@ -152,5 +152,13 @@ test('a report that returned the whole is made again with header fields alone, a
 test('a hostile HELO cannot break the Received field', () => {
   const origin = { protocol: 'ESMTP', helo: 'a) by evil;\r\nX: y', clientAddress: '::1', clientName: null, tls: null, user: 'u' } as const
   const field = receivedField({ id: 'ID', origin, recipients: ['r@b.test'], acceptedAt: new Date(0) }, 'mx.example.test')
-  assert.equal(field, 'Received: from a??by?evil???X:?y (unknown [IPv6:::1])\r\n\tby mx.example.test (Everpost) with ESMTP id ID\r\n\tfor <r@b.test>;\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n')
+  assert.equal(field, 'Received: from a??by?evil???X??y (unknown [IPv6:::1])\r\n\tby mx.example.test (Everpost) with ESMTP id ID\r\n\tfor <r@b.test>;\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n')
+  const names = {
+    "JOHN'S-PC": 'JOHN?S-PC', '(none)': '?none?', MÜLLER: 'M?LLER', '[IPv6:fe80::1%eth0]': '[IPv6:fe80::1?eth0]',
+    '[x] (by y)': '?x???by?y?', '[a]b]': '[a?b]', '::1': '??1', '': 'unknown',
+  }
+  for (const [helo, word] of Object.entries(names)) {
+    const named = receivedField({ id: 'ID', origin: { ...origin, helo }, recipients: [], acceptedAt: new Date(0) }, 'mx.example.test')
+    assert.ok(named.startsWith(`Received: from ${word} (unknown [IPv6:::1])\r\n`), named)
+  }
 })

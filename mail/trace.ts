@@ -15,7 +15,7 @@ export interface Traced {
 export function receivedField({ id, origin, recipients, acceptedAt }: Traced, hostname: string): string {
   const parts: string[] = []
   if (origin.protocol !== '') {
-    parts.push(`from ${word(origin.helo) || 'unknown'} (${word(origin.clientName ?? '') || 'unknown'} [${literal(origin.clientAddress)}])`)
+    parts.push(`from ${word(origin.helo) || 'unknown'} (${word(origin.clientName ?? '') || 'unknown'} ${literal(origin.clientAddress)})`)
     if (origin.tls) parts.push(`(using ${word(origin.tls.version)} with cipher ${word(origin.tls.cipher)})`)
   }
   parts.push(`by ${hostname} (Everpost)${origin.protocol === '' ? '' : ` with ${origin.protocol}`} id ${id}`)
@@ -27,13 +27,14 @@ export function receivedField({ id, origin, recipients, acceptedAt }: Traced, ho
   return `Received: ${parts.join('\r\n\t')};\r\n\t${dateTime(acceptedAt)}\r\n`
 }
 
-/** What a name may hold in a Received field; the rest becomes "?". */
+/** A host name or an address literal; what such a one may not hold becomes "?". */
 function word(text: string): string {
-  return text.replace(/[^A-Za-z0-9._:[\]-]/g, '?').slice(0, 255)
+  const kept = text.slice(0, 255)
+  return /^\[.*\]$/s.test(kept) ? `[${kept.slice(1, -1).replace(/[^A-Za-z0-9.:-]/g, '?')}]` : kept.replace(/[^A-Za-z0-9._-]/g, '?')
 }
 
 function literal(address: string): string {
-  return `${address.includes(':') ? 'IPv6:' : ''}${word(address)}`
+  return word(`[${address.includes(':') ? 'IPv6:' : ''}${address}]`)
 }
 
 export function returnPathField(reversePath: string): string {

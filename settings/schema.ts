@@ -142,7 +142,7 @@ export const settingsSchema = z.strictObject({
   trustedProxies: z
     .array(network)
     .default([])
-    .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT.'),
+    .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT, whose LOGIN is a user and needs no password.'),
   localDomains: z.record(domain, localDomain).superRefine(namedOnce).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
   relayDomains: z
     .record(domain, z.strictObject({

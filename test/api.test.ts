@@ -87,6 +87,9 @@ test('a whole message is taken as it is, with line ends mended; what is wrong is
   assert.equal(status, 201)
   assert.deepEqual(await everpost.states(body.id), ['delivered', 'delivered'])
   assert.match(everpost.maildir('emil')[0]!, /Subject: raw\n\nOne\nTwo\n$/)
+  const boxed = await call('POST', '/v1/messages/raw?from=a@a.test&to=gerda@example.test', 'From a@a.test Thu Jan  1\nSubject: boxed\n\nOne\n')
+  assert.deepEqual(await everpost.states(boxed.body.id), ['delivered'])
+  assert.match(everpost.maildir('gerda')[0]!, /\nDate: .*\nMessage-ID: .*\nX-Mailbox-Line: From a@a\.test .*\nSubject: boxed\n\nOne\n$/)
   for (const [path, sent, code, words] of [
     ['/v1/messages', { from: 'a@a.test', to: ['nonsense'] }, 422, /to\.0: an address/], ['/v1/messages', { from: 'a@a.test' }, 422, /no recipient/],
     ['/v1/messages', { from: 'a@a.test', to: ['b@b.test'], subject: 'a\r\nBcc: x@x.test' }, 422, /subject: one line/],

@@ -80,17 +80,25 @@ test('a database that is not ours, or not there, says what to do and ends with 7
   }
 })
 
-test('a port in use ends a role with one line that names it, and 69', async () => {
+test('a port in use ends a role with one line that names it, and 69, before a worker has begun', async () => {
   const squatter = createServer()
   await new Promise<void>((resolve) => squatter.listen(0, '127.0.0.1', resolve))
   const { port } = squatter.address() as { port: number }
-  const other = await prepareEverpost({ listeners: [{ kind: 'smtp', address: '127.0.0.1', port }] }, everpost.temporal)
+  const smtp = await prepareEverpost({ listeners: [{ kind: 'smtp', address: '127.0.0.1', port }] }, everpost.temporal)
+  const http = await prepareEverpost({ listeners: [], http: { address: '127.0.0.1', port } }, everpost.temporal)
   try {
-    const { code, stderr } = await other.command('ingress')
-    assert.deepEqual([code, stderr], [69, `everpost: Port 127.0.0.1:${port} (smtp) is in use. Stop what listens there, or set another port in listeners.\n`])
+    for (const [{ command }, role, line] of [
+      [smtp, 'ingress', `Port 127.0.0.1:${port} (smtp) is in use. Stop what listens there, or set another port in listeners.`],
+      [smtp, 'serve', `Port 127.0.0.1:${port} (smtp) is in use. Stop what listens there, or set another port in listeners.`],
+      [http, 'worker', `The HTTP port 127.0.0.1:${port} is in use. Set http.port to another.`],
+    ] as const) {
+      const { code, stdout, stderr } = await command(role)
+      assert.deepEqual([code, stderr, /Temporal/.test(stdout)], [69, `everpost: ${line}\n`, false])
+    }
   } finally {
     squatter.close()
-    await other.end()
+    await smtp.end()
+    await http.end()
   }
 })
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { ensureCertificate } from '../dev/certificate.ts'
 import { hashPassword } from '../ingress/password.ts'
-import { authenticator } from '../ingress/users.ts'
+import { createUsers } from '../ingress/users.ts'
 import { settingsSchema } from '../settings/schema.ts'
 import { prepareEverpost } from './support/everpost.ts'
 
@@ -54,7 +54,7 @@ test('everpost config shows no secret: password hashes, the database password, w
 })
 
 test('a wrong password takes as long for a user that does not exist as for one that does', async () => {
-  const check = authenticator(settingsSchema.parse({ users }), everpost.sql)
+  const { authenticate: check } = createUsers(settingsSchema.parse({ users }), everpost.sql)
   const fastest = async (name: string) => {
     const times: number[] = []
     for (let i = 0; i < 7; i++) {

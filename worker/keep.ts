@@ -8,6 +8,8 @@ import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
 import { type StartMessage, workflowStarter } from './starter.ts'
 
 export interface KeptWorker {
+  /** Before this nothing is polled. */
+  start(): void
   /** Settles when the worker polls for the first time. */
   ready: Promise<void>
   /** Starts the workflow of a message, eagerly on this very worker; rejects while Temporal is away, and once the worker stops. */
@@ -67,8 +69,11 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     }
   }
 
-  const kept = keep()
+  let kept = Promise.resolve()
   return {
+    start() {
+      kept = keep()
+    },
     ready,
     startMessage,
     polling: () => running !== null,
