@@ -7,7 +7,7 @@ import type { Sql } from '../store/database.ts'
 import { readBacklog, readServer, readStarted } from '../store/doctor.ts'
 import { knownMigrations } from '../store/migrate.ts'
 import type { Examination } from './doctor.ts'
-import { span } from '../console/format.ts'
+import { moment, span } from '../console/format.ts'
 
 /** Milliseconds that clocks may be apart, and that starts and expiries may be late. */
 export const clockTolerance = 2000
@@ -90,6 +90,7 @@ export async function checkQueue(sql: Sql, settings: Settings, { findings, notes
     })
   }
   notes.push(`${backlog.queued} message${backlog.queued === 1 ? '' : 's'} queued.`)
+  if (backlog.oldestHeld) notes.push(`${backlog.held} on hold, the oldest since ${moment(backlog.oldestHeld)}: everpost queue --status held lists them.`)
   if (backlog.deadLetters > 0) {
     notes.push(`${backlog.deadLetters} dead letter${backlog.deadLetters === 1 ? '' : 's'}: nobody could be told (everpost queue --dead lists them).`)
   }

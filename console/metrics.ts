@@ -66,7 +66,7 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
   }
   gauge('queue_messages', 'Messages queued', ({ queued }) => queued)
   gauge('queue_held_messages', 'Messages on hold', ({ held }) => held)
-  gauge('queue_oldest_seconds', 'Age of the oldest message queued', ({ oldest }) => (oldest ? (postgresTime() - oldest.getTime()) / 1000 : 0))
+  gauge('queue_oldest_seconds', 'Age of the oldest message that is queued and not on hold', ({ oldest }) => (oldest ? (postgresTime() - oldest.getTime()) / 1000 : 0))
   gauge('outbox_messages', 'Messages accepted whose workflow has not run yet', ({ outbox }) => outbox)
   gauge('destinations_suspended', 'Destinations suspended by an operator or a rule', ({ suspended }) => suspended)
   gauge('destinations_circuit_open', 'Destinations that are only probed, since they failed', ({ circuits }) => circuits)

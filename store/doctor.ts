@@ -7,7 +7,10 @@ export interface Backlog {
   /** Accepted a while ago, and their workflow has never run. */
   unstarted: number
   oldestUnstarted: Date | null
-  /** Queued past their lifetime, though nothing of them is under way. */
+  /** On hold: neither tried nor expired until somebody releases them. */
+  held: number
+  oldestHeld: Date | null
+  /** Queued past their lifetime, though not on hold, and nothing of them is under way. */
   overExpired: number
   deadLetters: number
 }
@@ -18,7 +21,8 @@ export async function readBacklog(sql: Sql, grace: number): Promise<Backlog> {
     select (select count(*) from messages where state = 'queued') as queued,
            count(*) filter (where started_at is null and accepted_at < now() - g.grace) as unstarted,
            min(accepted_at) filter (where started_at is null and accepted_at < now() - g.grace) as "oldestUnstarted",
-           (select count(*) from messages m where state = 'queued' and expires_at < now() - g.grace and not exists (
+           (select count(*) from messages where held_at is not null) as held, (select min(held_at) from messages) as "oldestHeld",
+           (select count(*) from messages m where state = 'queued' and held_at is null and expires_at < now() - g.grace and not exists (
               select from recipients r where r.message_id = m.id and r.state = 'queued' and r.leased_until > now())) as "overExpired",
            (select count(*) from recipients where dead_letter and state in ('bounced', 'expired')) as "deadLetters"
     from (select ${grace}::float8 * interval '1 millisecond' as grace) g left join messages on started_at is null
@@ -26,14 +30,16 @@ export async function readBacklog(sql: Sql, grace: number): Promise<Backlog> {
   return row!
 }
 
-/** Started messages that are queued: those first of which something is overdue, then the oldest. */
+/** Started messages of which something is to come: those first of which it is overdue, then the oldest. On hold, that is a report alone. */
 export async function readStarted(sql: Sql, limit: number): Promise<{ id: string; overdue: boolean }[]> {
   return await sql<{ id: string; overdue: boolean }[]>`
-    select id, drive_at < now() - interval '1 minute' or exists (
+    select id, drive_at < now() - interval '1 minute' or (held_at is null and exists (
       select from recipients r where r.message_id = m.id and r.state = 'queued' and r.next_attempt_at < now() - interval '3 minutes'
-        and (r.leased_until is null or r.leased_until < now() - interval '3 minutes')) as overdue
-    from messages m where state = 'queued' and started_at < now() - interval '30 seconds'
-    order by 2 desc, accepted_at limit ${limit}`
+        and (r.leased_until is null or r.leased_until < now() - interval '3 minutes'))) as overdue
+    from messages m
+    where state = 'queued' and started_at < now() - interval '30 seconds' and (held_at is null or exists (
+      select from recipients r where r.message_id = m.id and r.state in ('notifying', 'bouncing')))
+    order by overdue desc nulls last, accepted_at limit ${limit}`
 }
 
 export interface ServerFacts {

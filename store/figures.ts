@@ -5,7 +5,7 @@ import type { Sql } from './database.ts'
 export interface Figures {
   queued: number
   held: number
-  /** When the oldest queued message was accepted; null: the queue is empty. */
+  /** When the oldest message that is queued and not on hold was accepted; null: there is none. */
   oldest: Date | null
   /** Messages whose workflow has never run. */
   outbox: number
@@ -21,7 +21,7 @@ export async function readFigures(sql: Sql): Promise<Figures> {
   const [[row], webhooks] = await Promise.all([
     sql<Omit<Figures, 'webhooks'>[]>`
       select (select count(*) from messages where state = 'queued') as queued, (select count(*) from messages where held_at is not null) as held,
-             (select min(accepted_at) from messages where state = 'queued') as oldest,
+             (select min(accepted_at) from messages where state = 'queued' and held_at is null) as oldest,
              (select count(*) from messages where started_at is null) as outbox,
              (select count(*) from destinations where suspended_until > now()) as suspended,
              (select count(*) from destinations where circuit_until is not null) as circuits,

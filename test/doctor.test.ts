@@ -94,3 +94,24 @@ test('the doctor says so when no worker polls', async () => {
     await everpost.end()
   }
 })
+
+test('mail on hold hides nothing from the doctor, and is no finding itself: of what is held, a report that is late alone', async () => {
+  const everpost = await prepareEverpost()
+  const { sql } = everpost
+  try {
+    assert.equal((await everpost.command('migrate')).code, 0)
+    const [late, owing, ...held] = Array.from({ length: 320 }, () => newMessage(['x@dead.test']))
+    await Promise.all([late!, owing!, ...held].map((message) => acceptMessage(sql, message)))
+    await sql`update messages set accepted_at = now() - interval '2 days', started_at = now() - interval '2 days', expires_at = now() - interval '1 day', drive_at = null, held_at = now() - interval '1 day'`
+    await sql`update recipients set next_attempt_at = now() - interval '1 day'`
+    await sql`update messages set drive_at = now() - interval '5 minutes' where id in (${late!.id}, ${owing!.id})`
+    await sql`update messages set held_at = null, accepted_at = now() - interval '7 minutes', expires_at = now() + interval '1 day' where id = ${late!.id}`
+    await sql`update recipients set state = 'bouncing' where message_id = ${owing!.id}`
+    const found = await diagnose(everpost)
+    assert.deepEqual(found.findings.map(({ check, ids }) => [check, ids?.toSorted()]), [['worker', undefined], ['workflow', [late!.id, owing!.id].toSorted()]])
+    assert.match(found.notes.find((note) => note.includes('on hold'))!, /^319 on hold, the oldest since .*\(1d ago\)/)
+    assert.ok(found.notes.includes('2 workflows of queued messages looked at.'))
+  } finally {
+    await everpost.end()
+  }
+})

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { startPeer } from '../smtp/testing.ts'
+import { acceptMessage } from '../store/accept.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { prepareEverpost } from './support/everpost.ts'
+import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
 
 /** Every line as Prometheus' text form has it, or it throws; values by name and labels. */
@@ -66,12 +68,18 @@ test('/metrics tells Prometheus what was accepted, refused and tried, and how th
   }
 })
 
-test('the settings may open /metrics, and nothing else', async () => {
+test('the settings may open /metrics, and nothing else; what is on hold does not make the queue old', async () => {
   const everpost = await prepareEverpost({ http: { address: '127.0.0.1', port: 0, metrics: 'open' } })
   try {
+    assert.equal((await everpost.command('migrate')).code, 0)
+    const held = newMessage(['x@dead.test'])
+    await acceptMessage(everpost.sql, held)
+    await everpost.sql`update messages set held_at = now(), drive_at = null, accepted_at = now() - interval '9 days'`
     await everpost.start('ingress')
     const at = (path: string) => fetch(`http://127.0.0.1:${everpost.ports['http']}${path}`)
-    assert.equal(parse(await (await at('/metrics')).text()).get('everpost_queue_messages'), 0)
+    const values = parse(await (await at('/metrics')).text())
+    const figures = ['messages', 'held_messages', 'oldest_seconds'].map((name) => values.get(`everpost_queue_${name}`))
+    assert.deepEqual(figures, [1, 1, 0], 'what is on hold is no old mail')
     assert.equal((await at('/v1/messages')).status, 401)
   } finally {
     await everpost.end()
