@@ -4,6 +4,7 @@
 import { Context } from '@temporalio/activity'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { local } from '../mail/verdict.ts'
 import { type ClaimedRecipient, recordDelivered } from '../store/attempts.ts'
 import { type Opened, readMessage, type WholeMessage } from '../store/messages.ts'
@@ -105,7 +106,7 @@ async function tryEntered(
   const heartbeat = first ? undefined : setInterval(() => context.heartbeat(), 10_000)
   try {
     const message = first?.message ?? (await readMessage(sql, id))
-    if (!message) throw new Error(`there is no message ${id}`)
+    if (!message) throw new UnknownMessage()
     const recipients = claiming.claim()?.recipients ?? first!.recipients.filter(({ n }) => group.recipients.includes(n))
     const partly = async (outcomes: ReadonlyMap<number, Outcome>) => {
       const delivered = claiming.claim()?.recipients.filter(({ n }) => outcomes.get(n)?.status === 'delivered') ?? []

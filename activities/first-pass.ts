@@ -1,6 +1,7 @@
 // firstPass: what a message needs when all goes well, in one local activity: stamp, resolve, attempt every group side by side. One,
 // since each costs Temporal an event and the worker a turn. What does not end here goes on as activities of their own.
 
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { openMessage, stampMessage } from '../store/messages.ts'
 import { readProgress } from '../store/recipients.ts'
 import { firstTransfer } from './attempt-transfer.ts'
@@ -20,10 +21,8 @@ let inside = 0
 
 export async function firstPass(deps: ActivityDeps, { id, clock }: MessageArgument): Promise<FirstPass | null> {
   const opened = deps.justAccepted.take(id) ?? await openMessage(deps.sql, id, new Date(clock), recipientsInPlan)
-  if (!opened || opened.message.state === 'finished') {
-    if (!opened) deps.log.warn({ id }, 'a workflow runs for a message that is not in the database')
-    return null
-  }
+  if (!opened) throw new UnknownMessage()
+  if (opened.message.state === 'finished') return null
   const { recipients, recipientCount } = opened
   const trace = traceOf(deps, opened.message, recipients)
   const message = { ...opened.message, trace }

@@ -1,7 +1,9 @@
 // The activities of a worker, bound to what they work with. One file each; this one only lists them.
 
+import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
 import type { LocalNames } from '../mail/local-names.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Dns } from '../smtp/dns.ts'
 import type { HopOptions } from '../smtp/hop-options.ts'
@@ -44,12 +46,22 @@ export interface ActivityDeps {
 
 export function createActivities(deps: ActivityDeps): MessageActivities {
   return {
-    firstPass: (argument) => firstPass(deps, argument),
-    stampHeaders: (argument) => stampHeaders(deps, argument),
-    resolveNextHop: (argument) => resolveNextHop(deps, argument),
-    attemptTransfer: (argument) => attemptTransfer(deps, argument),
-    handOff: (argument) => handOff(deps, argument),
-    sendDsn: (argument) => sendDsn(deps, argument),
-    control: (argument) => control(deps, argument),
+    firstPass: (argument) => orEnd(firstPass(deps, argument)),
+    stampHeaders: (argument) => orEnd(stampHeaders(deps, argument)),
+    resolveNextHop: (argument) => orEnd(resolveNextHop(deps, argument)),
+    attemptTransfer: (argument) => orEnd(attemptTransfer(deps, argument)),
+    handOff: (argument) => orEnd(handOff(deps, argument)),
+    sendDsn: (argument) => orEnd(sendDsn(deps, argument)),
+    control: (argument) => orEnd(control(deps, argument)),
+  }
+}
+
+/** What fails is tried again, whatever it is; but what the database does not know, it will not know the next time either. */
+async function orEnd<T>(done: Promise<T>): Promise<T> {
+  try {
+    return await done
+  } catch (error) {
+    if (error instanceof UnknownMessage) throw ApplicationFailure.fromError(error, { nonRetryable: true })
+    throw error
   }
 }

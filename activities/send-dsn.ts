@@ -4,6 +4,7 @@
 
 import { withHeadersOnly } from '../mail/dsn-shorter.ts'
 import { headerSection } from '../mail/headers.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { readBody } from '../store/bodies.ts'
 import { postgresTime } from '../store/clock.ts'
 import { isDatabaseError } from '../store/database.ts'
@@ -20,7 +21,7 @@ const headersReturned = 64 * 1024
 
 export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, busy }: DsnArgument): Promise<DsnSent> {
   const message = await readMessage(deps.sql, id)
-  if (!message) throw new Error(`there is no message ${id}`)
+  if (!message) throw new UnknownMessage()
   // A body that is gone or damaged must not keep the sender from being told.
   const unreadable = <T>(otherwise: T) => (error: unknown) => {
     if (isDatabaseError(error)) throw error

@@ -1,6 +1,7 @@
 // stampHeaders: makes the trace header fields (RFC 5321 section 4.4), kept as bytes to prepend; the body is never rewritten.
 
 import { receivedField } from '../mail/trace.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { type MessageRow, type OpenedRecipient, readMessage, stampMessage } from '../store/messages.ts'
 import { countRecipients, readRecipients, type RecipientRow } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
@@ -14,10 +15,8 @@ type StampedFrom = Pick<OpenedRecipient, 'n' | 'forwardPath' | 'state' | 'text' 
 /** Stamps the message, once: a repetition keeps the first stamp. Also notes that its workflow runs. */
 export async function stampHeaders(deps: ActivityDeps, { id }: MessageArgument): Promise<Stamped | null> {
   const message = await readMessage(deps.sql, id)
-  if (!message || message.state === 'finished') {
-    if (!message) deps.log.warn({ id }, 'a workflow runs for a message that is not in the database')
-    return null
-  }
+  if (!message) throw new UnknownMessage()
+  if (message.state === 'finished') return null
   const recipients = await readRecipients(deps.sql, id, recipientsShown + 1)
   await stampMessage(deps.sql, id, traceOf(deps, message, recipients))
   const count = recipients.length > recipientsShown ? await countRecipients(deps.sql, id) : recipients.length

@@ -115,7 +115,7 @@ export type ControlArgument = MessageArgument & { update: string; request: Contr
 export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }
 
 export interface MessageActivities {
-  // null: nothing is left to be done, or there is no such message.
+  // null: nothing is left to be done.
   firstPass(argument: MessageArgument): Promise<FirstPass | null>
   stampHeaders(argument: MessageArgument): Promise<Stamped | null>
   resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>

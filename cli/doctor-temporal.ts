@@ -1,4 +1,5 @@
-// The doctor's look at Temporal: do workers poll, do the workflows of queued messages run, do they fail their tasks, what is its clock.
+// The doctor's look at Temporal: do workers poll, do the workflows of queued messages run, do they fail their tasks, what is its clock, and
+// does it know of messages that Postgres does not.
 
 import { randomBytes } from 'node:crypto'
 import { Client, type Connection, WorkflowNotFoundError } from '@temporalio/client'
@@ -6,17 +7,26 @@ import type { Settings } from '../settings/schema.ts'
 import type { Examination } from './doctor.ts'
 import { clockTolerance } from './doctor-database.ts'
 import { span } from '../console/format.ts'
+import type { Sql } from '../store/database.ts'
+import { unknownAmong } from '../store/doctor.ts'
+import { messageWorkflowType } from '../workflows/interface.ts'
 
 type Condition = 'runs' | 'is not there' | 'fails its task'
 
+/** Workflows that are compared with the messages in Postgres, newest first. */
+const listed = 10_000
 /** Attempts at a workflow task after which it fails by itself, not by a worker that went away. */
 const failingAttempts = 3
 
-export async function checkTemporal(connection: Connection, settings: Settings, started: { id: string; overdue: boolean }[], examination: Examination): Promise<void> {
+/** `sql`: null when it does not answer. */
+export async function checkTemporal(
+  connection: Connection, settings: Settings, sql: Sql | null, started: { id: string; overdue: boolean }[], examination: Examination,
+): Promise<void> {
   const client = new Client({ connection, namespace: settings.temporal.namespace })
   await checkPollers(connection, settings, examination)
   await checkClock(client, examination)
   await checkWorkflows(client, started, examination)
+  if (sql) await checkUnknown(client, settings, sql, examination)
 }
 
 async function checkPollers(connection: Connection, { temporal }: Settings, { findings, notes }: Examination): Promise<void> {
@@ -72,6 +82,21 @@ async function checkWorkflows(client: Client, started: { id: string; overdue: bo
     })
   }
   notes.push(`${started.length} workflow${started.length === 1 ? '' : 's'} of queued messages looked at.`)
+}
+
+/** After a restore of a state that is older than they are: who was answered 250 is told nothing, unless somebody looks for these. */
+async function checkUnknown(client: Client, { temporal }: Settings, sql: Sql, { findings, notes }: Examination): Promise<void> {
+  const query = `WorkflowType = '${messageWorkflowType}' AND TaskQueue = ${JSON.stringify(temporal.taskQueue)} AND ExecutionStatus IN ('Running', 'Failed')`
+  const ids: string[] = []
+  for await (const { workflowId } of client.workflow.list({ query })) if (ids.push(workflowId) === listed) break
+  if (ids.length === listed) notes.push(`Of the workflows that run or have failed, the newest ${listed} were compared with the messages in Postgres.`)
+  const unknown = await unknownAmong(sql, [...new Set(ids)])
+  if (unknown.length > 0) {
+    findings.push({
+      check: 'lost', ids: unknown, what: `${unknown.length} workflow${unknown.length === 1 ? ' is' : 's are'} of messages that the database does not know: it was taken back to a state from before them`,
+      todo: 'This mail was answered 250, and is lost unless the state after it comes back. docs/operating.md (Backup, and back from it) says how to find out whose it was.',
+    })
+  }
 }
 
 async function conditionOf(client: Client, id: string): Promise<Condition> {

@@ -9,7 +9,7 @@ import { checkDatabase, checkDisks, checkQueue } from './doctor-database.ts'
 import { checkTemporal } from './doctor-temporal.ts'
 
 export interface Finding {
-  /** Which check: outbox, workflow, task, worker, clock, postgres, disk, backlog, temporal. */
+  /** Which check: outbox, workflow, task, lost, worker, clock, postgres, disk, backlog, temporal. */
   check: string
   what: string
   todo: string
@@ -51,7 +51,7 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     await checkDisks(settings, examination)
     const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
-      await checkTemporal(connection, settings, started, examination).catch((error: Error & { details?: string }) => {
+      await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch((error: Error & { details?: string }) => {
         const todo = 'Check temporal.namespace, and the log of Temporal itself.'
         examination.findings.push({ check: 'temporal', what: `Temporal refused to say how its workflows are: ${error.details ?? error.message}`, todo })
       })

@@ -21,8 +21,14 @@ export function createLog(settings: Settings): Logger {
  */
 export function installTemporalRuntime(log: Logger): void {
   const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
-    log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta }, message)
+    log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta && 'error' in meta ? { ...meta, error: inWords(meta['error']) } : meta }, message)
   })
   process.env['TOKIO_WORKER_THREADS'] ??= String(Math.ceil(availableParallelism() / 2))
   Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' }, forward: {} } } })
+}
+
+/** As JSON an error would be `{}`. Those of a workflow are of its own realm: no instances of our Error. */
+function inWords(error: unknown): unknown {
+  const { message, stack, cause } = (error ?? {}) as Partial<Error>
+  return message === undefined ? error : { message, stack, ...(cause === undefined ? {} : { cause: inWords(cause) }) }
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlAction, ControlRequest } from '../mail/control.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
@@ -126,7 +127,7 @@ test('what is wrong is refused in words, and changes nothing', async () => {
   const underWay = await accepted('a@x.test')
   await claim(underWay, [0])
   assert.match(((await ask(underWay, 'retry')) as { refused: string }).refused, /none of its recipients waits: .*an attempt is under way/)
-  assert.match(((await ask('000000000000000000', 'hold')) as { refused: string }).refused, /there is no message/)
+  await assert.rejects(ask('000000000000000000', 'hold'), UnknownMessage)
   await ask(id, 'drop')
   assert.match(((await ask(id, 'hold')) as { refused: string }).refused, /finished/)
   assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)

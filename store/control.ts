@@ -2,6 +2,7 @@
 
 import { byRecipient, type ControlAction, type ControlRequest, type ControlResult, faultOf } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { byOperator } from '../mail/verdict.ts'
 import { recordAction } from './actions.ts'
 import type { Sql } from './database.ts'
@@ -26,7 +27,6 @@ export async function controlMessage(
     const tx = transaction as unknown as Sql
     const { action, recipients = null, nextHop, lifetime } = request
     const known = await lockAndRead(tx, id, update)
-    if (!known) return { refused: `there is no message ${id}` }
     if (known.before) return { ...(await asBefore(tx, id, known.before)), reached: [] }
     const fault = faultOf(known, action)
     if (fault) return { refused: fault }
@@ -55,8 +55,8 @@ interface Known {
   before: { recipients?: string[]; count: number; busy: string[] } | null
 }
 
-/** Takes the message and tells how it stands; null when there is none. */
-async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known | null> {
+/** Takes the message and tells how it stands. */
+async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known> {
   // Sent together, yet two statements: the second sees what was committed while the first waited.
   const [, [known]] = await Promise.all([
     tx`select from messages where id = ${id} for no key update`.execute(),
@@ -65,7 +65,8 @@ async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known |
         (select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}) as before
       from messages where id = ${id}`.execute(),
   ])
-  return known ?? null
+  if (!known) throw new UnknownMessage()
+  return known
 }
 
 async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNullable<Known['before']>): Promise<Controlled> {

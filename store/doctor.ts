@@ -42,6 +42,12 @@ export async function readStarted(sql: Sql, limit: number): Promise<{ id: string
     order by overdue desc nulls last, accepted_at limit ${limit}`
 }
 
+/** Those of the ids that are of no message. */
+export async function unknownAmong(sql: Sql, ids: string[]): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`select id from unnest(${ids}::text[]) id where not exists (select from messages m where m.id = id.id) order by id`
+  return rows.map(({ id }) => id)
+}
+
 export interface ServerFacts {
   now: Date
   /** Settings that would lose accepted mail, by name, with what they are. */

@@ -3,6 +3,7 @@
 import type { Notify } from '../mail/envelope.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import type { Sql } from './database.ts'
 
 export interface RecipientRow {
@@ -56,16 +57,19 @@ const never = new Date('9999-12-31T00:00:00Z')
 /** How far the message has come when the recipients in `except` are left out of `nextAt` and `leasedUntil`. */
 export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
   const [row] = await sql<ProgressRow[]>`
-    select count(*) filter (where state = 'queued') as queued,
-           count(*) filter (where state <> 'queued') as unreported,
-           min(next_attempt_at) filter (
-             where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
-           min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
-           (select expires_at from messages where id = ${id}) as "expiresAt",
-           (select held_at from messages where id = ${id}) as "heldAt",
-           (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
-    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
-  return toProgress(row!)
+    select expires_at as "expiresAt", held_at as "heldAt", open.*
+    from messages, lateral (
+      select count(*) filter (where state = 'queued') as queued,
+             count(*) filter (where state <> 'queued') as unreported,
+             min(next_attempt_at) filter (
+               where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
+             min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
+             (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
+      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
+    ) open
+    where id = ${id}`
+  if (!row) throw new UnknownMessage()
+  return toProgress(row)
 }
 
 export interface ProgressRow {
@@ -118,7 +122,7 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
       from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
     )
     ${settleMessage(sql, id, retention)}`
-  if (!row) throw new Error(`there is no message ${id}`)
+  if (!row) throw new UnknownMessage()
   return toProgress(row)
 }
 

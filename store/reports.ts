@@ -2,6 +2,7 @@
 
 import type { ReportEvent } from '../mail/dsn.ts'
 import type { Progress } from '../mail/progress.ts'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { acceptMessage, type NewMessage } from './accept.ts'
 import { appendChunk, copyBody } from './bodies.ts'
 import type { Sql } from './database.ts'
@@ -58,7 +59,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     const { id } = request
-    if (!(await lockMessage(tx, id))) throw new Error(`there is no message ${id}`)
+    if (!(await lockMessage(tx, id))) throw new UnknownMessage()
     // A replay or an operator may have given it more time since the workflow looked.
     const expire = request.expire && (await isOver(tx, id, request.at))
     const rows = await decided(tx, { ...request, expire })

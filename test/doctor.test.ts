@@ -2,15 +2,19 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { randomBytes } from 'node:crypto'
 import { Client, Connection } from '@temporalio/client'
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
 import { freePort } from '../dev/ports.ts'
+import { makeQueueId } from '../mail/queue-id.ts'
+import { startPeer } from '../smtp/testing.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { diagnose, of } from './support/doctor.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
+import { controlUpdates, messageWorkflowType, statusQuery, wakeSignal } from '../workflows/interface.ts'
 
 Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
 
@@ -113,5 +117,50 @@ test('mail on hold hides nothing from the doctor, and is no finding itself: of w
     assert.ok(found.notes.includes('2 workflows of queued messages looked at.'))
   } finally {
     await everpost.end()
+  }
+})
+
+test('mail that a database does not know that was taken back: its workflows end with that word, in the log too, and the doctor lists them', async () => {
+  const peer = await startPeer({ rcpt: { 'x@slow.test': '451 4.3.0 later' } })
+  const everpost = await prepareEverpost({
+    routes: [{ domain: 'slow.test', nextHop: `[127.0.0.1]:${peer.port}` }], retry: { minimalBackoffTime: '1h' },
+  })
+  const connection = await Connection.connect({ address: everpost.temporal })
+  const { workflow } = new Client({ connection })
+  try {
+    const running = await everpost.start()
+    let log = ''
+    running.stdout!.on('data', (text) => {
+      log += text
+    })
+    const [waits, reports, steered, held, kept] = await Promise.all(Array.from({ length: 5 }, () => everpost.send('x@slow.test')))
+    for (const id of [waits, reports, steered, held, kept]) await until('it waits', async () => (await readRecipients(everpost.sql, id!, 1))[0]!.outcome)
+    await everpost.command('hold', steered!, held!)
+    await everpost.sql`delete from messages where id <> ${kept!}`
+    await workflow.getHandle(waits!).signal(wakeSignal)
+    const steer = workflow.getHandle(steered!).executeUpdate(controlUpdates.release, { args: [{ who: 'me', why: 'looked at', recipients: null }] as never })
+    await assert.rejects(steer, ({ cause }) => /the database does not know this message/.test(String(cause)))
+    // One whose first pass was never run.
+    const never = makeQueueId(Date.now(), randomBytes(8))
+    await workflow.start(messageWorkflowType, { workflowId: never, taskQueue: everpost.folder, args: [{ id: never }] })
+    for (const id of [waits, steered, never]) {
+      await until('it has failed', async () => (await workflow.getHandle(id!).describe()).status.name === 'FAILED')
+      await assert.rejects(workflow.getHandle(id!).result(), ({ cause }) => /the database does not know this message/.test(String(cause)))
+    }
+    assert.equal((await workflow.getHandle(waits!).query(statusQuery)).recipients[0]!.forwardPath, 'x@slow.test', 'Temporal still knows whose it was')
+    const failures = log.split('\n').filter((line) => line.includes('"Activity failed"')).map((line) => JSON.parse(line).temporal.error)
+    assert.ok(failures.length > 0 && failures.every((error) => error.message === 'the database does not know this message'), log)
+    assert.ok(failures.some(({ stack }) => stack.includes('readProgress')), log)
+    assert.ok(!log.includes('"isLocal":false'), 'it is not tried again')
+
+    const lost = await until('Temporal lists them', async () => {
+      const [finding] = of(await diagnose(everpost), 'lost')
+      return finding?.ids?.length === 5 && finding
+    })
+    assert.deepEqual(lost.ids, [waits!, reports!, steered!, held!, never].toSorted())
+  } finally {
+    await connection.close()
+    await everpost.end()
+    await peer.close()
   }
 })

@@ -1,7 +1,7 @@
 // The activities as the workflow calls them: first inside the workflow task, where a message that is delivered at once
 // costs Temporal the least; then as activities of their own, which Temporal keeps trying while infrastructure is broken.
 
-import { isCancellation, proxyActivities, proxyLocalActivities } from '@temporalio/workflow'
+import { ActivityFailure, ApplicationFailure, isCancellation, proxyActivities, proxyLocalActivities } from '@temporalio/workflow'
 import type { AttemptArgument, Attempted, FirstPass, MessageActivities, MessageArgument, Stamped } from '../activities/types.ts'
 
 const local = proxyLocalActivities<MessageActivities>({
@@ -29,13 +29,24 @@ const long = proxyActivities<MessageActivities>({
   retry,
 })
 
+/** Whether the database does not know the message: it was taken back to a state from before it, and nothing can be done here any more. */
+export function isUnknownMessage(error: unknown): boolean {
+  const said = error instanceof ActivityFailure ? error.cause : error // of a local activity it is the error itself
+  return said instanceof ApplicationFailure && said.type === 'UnknownMessage'
+}
+
+/** What is no failure of the moment, and must not be tried again. */
+export function endsRun(error: unknown): boolean {
+  return isCancellation(error) || isUnknownMessage(error)
+}
+
 /** Runs an activity in the workflow task, and when infrastructure fails it there, as one that is retried until it works. */
 function localFirst<A, R>(first: (argument: A) => Promise<R>, then: (argument: A) => Promise<R>): (argument: A) => Promise<R> {
   return async (argument) => {
     try {
       return await first(argument)
     } catch (error) {
-      if (isCancellation(error)) throw error
+      if (endsRun(error)) throw error
       return await then(argument)
     }
   }
@@ -56,7 +67,7 @@ export async function begin(argument: MessageArgument, first: boolean): Promise<
       const pass = await local.firstPass(argument)
       return pass && { stamped: pass.stamped, pass }
     } catch (error) {
-      if (isCancellation(error)) throw error
+      if (endsRun(error)) throw error
     }
   }
   const stamped = await brief.stampHeaders(argument)

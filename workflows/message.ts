@@ -1,10 +1,10 @@
 // The life of a message: resolve what is due, attempt it side by side, wait on a timer, report what failed, end.
 // Deterministic: no clock, chance or socket but Temporal's; whatever touches the world is an activity.
 
-import { allHandlersFinished, condition, continueAsNew, isCancellation, log, setHandler, workflowInfo } from '@temporalio/workflow'
+import { allHandlersFinished, condition, continueAsNew, log, setHandler, workflowInfo } from '@temporalio/workflow'
 import type { Group } from '../activities/types.ts'
 import type { Progress } from '../mail/progress.ts'
-import { attempt, begin, resolveNextHop, sendDsn } from './activities.ts'
+import { attempt, begin, endsRun, isUnknownMessage, resolveNextHop, sendDsn } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
 import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
@@ -63,8 +63,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
 
   /** Nothing could be tried: again later, and expiry does not wait for it. */
   function trouble(what: string, error: unknown): void {
-    // A cancelled workflow ends in the main loop; the outbox sees to it that the message is driven on.
-    if (isCancellation(error)) throw error
+    // A cancelled workflow ends in the main loop, and the outbox sees to it that the message is driven on; so does one whose message is gone.
+    if (endsRun(error)) throw error
     log.warn(what, { error: String(error) })
     troubleUntil = Date.now() + troublePause
     look = true
@@ -79,7 +79,8 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       if (landed !== before || steered !== orders || inFlight.size > 1) look = true
       noteAttempt(status, result.attempt)
     } catch (error) {
-      if (!isCancellation(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
+      if (isUnknownMessage(error)) look = true // which ends the run
+      else if (!endsRun(error)) trouble(`an attempt for ${group.nextHop} could not be made`, error)
     } finally {
       inFlight.delete(group)
       landed++

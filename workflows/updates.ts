@@ -3,7 +3,7 @@
 import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
 import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
-import { control } from './activities.ts'
+import { control, isUnknownMessage } from './activities.ts'
 import { controlUpdates } from './interface.ts'
 import { type MessageStatus, noteControl } from './status.ts'
 
@@ -17,7 +17,7 @@ interface Asked {
 export interface Controls {
   /** Whether something is asked that is not done yet. */
   waiting(): boolean
-  /** Does what is asked, one after the other. Returns how far the message has come with it; null when nothing was changed. */
+  /** Does what is asked, one after the other. Returns how far the message has come with it; null when nothing was changed. Throws when the message is unknown. */
   run(): Promise<Progress | null>
 }
 
@@ -60,6 +60,7 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
           }
         } catch (error) {
           next.fail(error)
+          if (isUnknownMessage(error)) throw error
         }
       }
       return progress
