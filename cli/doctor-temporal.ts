@@ -15,6 +15,8 @@ type Condition = 'runs' | 'is not there' | 'fails its task'
 
 /** Workflows that are compared with the messages in Postgres, newest first. */
 const listed = 10_000
+/** Milliseconds after which a worker that polls has polled again: a long poll lasts a minute. */
+const pollsWithin = 90_000
 /** Attempts at a workflow task after which it fails by itself, not by a worker that went away. */
 const failingAttempts = 3
 
@@ -23,21 +25,25 @@ export async function checkTemporal(
   connection: Connection, settings: Settings, sql: Sql | null, started: { id: string; overdue: boolean }[], examination: Examination,
 ): Promise<void> {
   const client = new Client({ connection, namespace: settings.temporal.namespace })
-  await checkPollers(connection, settings, examination)
-  await checkClock(client, examination)
+  const apart = await checkClock(client, examination)
+  await checkPollers(connection, settings, apart, examination)
   await checkWorkflows(client, started, examination)
   if (sql) await checkUnknown(client, settings, sql, examination)
 }
 
-async function checkPollers(connection: Connection, { temporal }: Settings, { findings, notes }: Examination): Promise<void> {
-  const { pollers } = await connection.workflowService.describeTaskQueue({ namespace: temporal.namespace, taskQueue: { name: temporal.taskQueue }, taskQueueType: 1 })
-  const count = pollers?.length ?? 0
-  if (count > 0) notes.push(`${count} worker${count === 1 ? ' polls' : 's poll'} the task queue ${temporal.taskQueue}.`)
-  else findings.push({ check: 'worker', what: `no worker polls the task queue ${temporal.taskQueue}`, todo: 'Start everpost worker or serve, with the same temporal.namespace and taskQueue.' })
+/** `apart`: milliseconds that the clock of Temporal is ahead of ours. Temporal remembers pollers for minutes after they are gone. */
+async function checkPollers(connection: Connection, { temporal: { namespace, taskQueue } }: Settings, apart: number, { findings, notes }: Examination): Promise<void> {
+  const { pollers } = await connection.workflowService.describeTaskQueue({ namespace, taskQueue: { name: taskQueue }, taskQueueType: 1 })
+  const now = Date.now() + apart
+  const seen = (pollers ?? []).map(({ identity, lastAccessTime }) => ({ identity, ago: now - Number(lastAccessTime?.seconds ?? 0) * 1000 }))
+  const count = new Set(seen.filter(({ ago }) => ago < pollsWithin).map(({ identity }) => identity)).size
+  const last = seen.length > 0 ? `; the last one did ${span(Math.min(...seen.map(({ ago }) => ago)))} ago` : ''
+  if (count > 0) notes.push(`${count} worker${count === 1 ? ' polls' : 's poll'} the task queue ${taskQueue}.`)
+  else findings.push({ check: 'worker', what: `no worker polls the task queue ${taskQueue}${last}`, todo: 'Start everpost worker or serve, with the same temporal.namespace and taskQueue.' })
 }
 
-/** Temporal tells its time only as the start of a workflow: one of ours is started where nobody polls, and ended. */
-async function checkClock(client: Client, { findings, notes }: Examination): Promise<void> {
+/** Temporal tells its time only as the start of a workflow: one of ours is started where nobody polls, and ended. Returns how many milliseconds it is ahead. */
+async function checkClock(client: Client, { findings, notes }: Examination): Promise<number> {
   const workflowId = `everpost-doctor-${randomBytes(6).toString('hex')}`
   const before = Date.now()
   const handle = await client.workflow.start('doctorClock', { workflowId, taskQueue: 'everpost-doctor', workflowExecutionTimeout: '1 minute' })
@@ -52,6 +58,7 @@ async function checkClock(client: Client, { findings, notes }: Examination): Pro
       todo: "Run a time service (chrony, systemd-timesyncd) on both: retries wait on Temporal's timers.",
     })
   }
+  return apart
 }
 
 async function checkWorkflows(client: Client, started: { id: string; overdue: boolean }[], { findings, notes }: Examination): Promise<void> {

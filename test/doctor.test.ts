@@ -89,11 +89,20 @@ test('the doctor says so when Temporal or Postgres is away', async () => {
   }
 })
 
-test('the doctor says so when no worker polls', async () => {
+test('the doctor says so when no worker polls, and a minute and a half after the last one has', async () => {
   const everpost = await prepareEverpost()
   try {
     const found = await diagnose(everpost)
     assert.deepEqual([found.code, found.findings.map(({ check }) => check)], [1, ['worker']])
+    assert.match(found.findings[0]!.what, /^no worker polls the task queue \S+$/)
+
+    const running = await everpost.start()
+    const polled = await diagnose(everpost)
+    assert.deepEqual([polled.findings, polled.notes.find((note) => note.includes('the task queue'))], [[], `1 worker polls the task queue ${everpost.folder}.`])
+    await everpost.stop(running)
+    // Temporal itself remembers it for five minutes.
+    const gone = await until('it is missed', async () => of(await diagnose(everpost), 'worker')[0], 120_000)
+    assert.match(gone.what, /; the last one did 1m 3\ds ago$/)
   } finally {
     await everpost.end()
   }
