@@ -45,6 +45,8 @@ export interface Running {
 /** Milliseconds for attempts after their final dot when the process stops. */
 const grace = 3000
 const consoleConnections = 4
+/** One that reads figures, one that answers health checks, one that looks for a token. */
+const watchConnections = 3
 
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
@@ -76,8 +78,10 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     // A pool of its own: what operators ask takes no connection from the mail.
     const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, true)
     stops.push(() => asked.end({ timeout: 1 }))
+    const watched = openDatabase(settings.database.url, watchConnections, `everpost ${role} watch`)
+    stops.push(() => watched.end({ timeout: 1 }))
     const counters = createCounters()
-    const metrics = createMetrics(asked, counters.all)
+    const metrics = createMetrics(watched, counters.all)
     const justAccepted = createJustAccepted()
     const worker = destinations ? keepWorker({ justAccepted, attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
@@ -97,7 +101,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     })
     const { address, port } = settings.http
     const console = await startConsole({
-      sql: asked, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' }, api,
+      sql: asked, watched, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' }, api,
     })
     together.push(console)
     // Last, so that a process which cannot have its ports has begun nothing. What came in meanwhile is committed, and the outbox knows it.

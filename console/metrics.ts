@@ -1,6 +1,7 @@
 // Metrics in the text form of Prometheus: what this process has done, and how the whole installation stands. No label is of a
 // message, an address or a destination: there would be no end of them.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { HostTry, Status } from '../mail/outcome.ts'
 import { postgresTime } from '../store/clock.ts'
@@ -15,6 +16,8 @@ export interface Metrics {
 
 /** Milliseconds for which what was read from the database is told again. */
 const kept = 10_000
+/** Milliseconds that a scrape waits for the database. */
+const patience = 2500
 
 /** `counters`: what the inbound edges of this process have counted, by name. */
 export function createMetrics(sql: Sql, counters: () => Partial<Record<string, number>>): Metrics {
@@ -33,27 +36,33 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
   })
   for (const status of ['delivered', 'deferred', 'bounced']) outcomes.inc({ status }, 0)
 
-  let read: Promise<Figures> | null = null
-  let readAt = 0
-  /** null while the database is away: what this process has counted is told all the same. */
+  let told: Figures | null = null
+  let toldAt = Number.NEGATIVE_INFINITY
+  let reading: Promise<void> | null = null
+  /** null while the database is away, or takes too long: what this process has counted is told all the same. One read at a time, however many ask. */
   async function figures(): Promise<Figures | null> {
-    if (!read || performance.now() - readAt > kept) {
-      readAt = performance.now()
-      read = readFigures(sql)
+    if (performance.now() - toldAt > kept) {
+      reading ??= read().finally(() => {
+        reading = null
+      })
+      await Promise.race([reading, sleep(patience, undefined, { ref: false })])
     }
-    return await read.catch(() => {
-      read = null
-      return null
-    })
+    return performance.now() - toldAt > kept ? null : told
   }
-
-  async function valueNow(value: (figures: Figures) => number): Promise<number> {
-    const now = await figures()
-    return now ? value(now) : Number.NaN
+  async function read(): Promise<void> {
+    told = await readFigures(sql, patience).catch(() => null)
+    if (told) toldAt = performance.now()
   }
 
   function gauge(name: string, help: string, value: (figures: Figures) => number): void {
-    new Gauge({ name: `everpost_${name}`, help, registers, async collect() { this.set(await valueNow(value)) } })
+    new Gauge({
+      name: `everpost_${name}`, help, registers,
+      async collect() {
+        const now = await figures()
+        if (now) this.set(value(now))
+        else this.remove()
+      },
+    })
   }
   function webhookGauge(name: string, help: string, value: (webhook: Figures['webhooks'][number]) => number): void {
     new Gauge({

@@ -4,12 +4,12 @@ import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { startConsole } from './server.ts'
 
-async function startSlow() {
+async function startSlow(watched: unknown = {}) {
   let answer = (_: string) => {}
   let asked = () => {}
   const isAsked = new Promise<void>((resolve) => { asked = resolve })
   const server = await startConsole({
-    sql: {} as never, api: { maximalSize: 1000 } as never, address: '127.0.0.1', port: 0, parts: () => ({}),
+    sql: {} as never, watched: watched as never, api: { maximalSize: 1000 } as never, address: '127.0.0.1', port: 0, parts: () => ({}),
     metrics: { open: true, text: () => new Promise((resolve) => { answer = resolve; asked() }) },
   })
   return { server, url: `http://127.0.0.1:${server.port}`, isAsked, answer: (said: string) => answer(said) }
@@ -41,4 +41,13 @@ test('a request that is not answered does not keep the listener from stopping', 
   await isAsked
   await server.stop()
   await answered
+})
+
+test('/readyz says in time that the database does not answer', async () => {
+  const { server, url } = await startSlow(() => new Promise(() => {}))
+  const begun = performance.now()
+  const [first, second] = await Promise.all([fetch(`${url}/readyz`), fetch(`${url}/readyz`)])
+  assert.deepEqual([first.status, second.status, ((await first.json()) as { error: string }).error], [503, 503, 'no answer within 2.5 s'])
+  assert.ok(performance.now() - begun < 4000, 'sooner than a health check gives up')
+  await server.stop()
 })

@@ -17,9 +17,11 @@ export interface Figures {
   webhooks: { name: string; waiting: number; dead: number }[]
 }
 
-export async function readFigures(sql: Sql): Promise<Figures> {
-  const [[row], webhooks] = await Promise.all([
-    sql<Omit<Figures, 'webhooks'>[]>`
+/** Each of its statements is given up after `limit` milliseconds: a table may be locked. */
+export async function readFigures(sql: Sql, limit: number): Promise<Figures> {
+  const [, [row], webhooks] = await sql.begin((tx) => [
+    tx`select set_config('statement_timeout', ${String(limit)}, true)`,
+    tx<Omit<Figures, 'webhooks'>[]>`
       select (select count(*) from messages where state = 'queued') as queued, (select count(*) from messages where held_at is not null) as held,
              (select min(accepted_at) from messages where state = 'queued' and held_at is null) as oldest,
              (select count(*) from messages where started_at is null) as outbox,
@@ -30,9 +32,9 @@ export async function readFigures(sql: Sql): Promise<Figures> {
         select count(*) filter (where state = 'bounced') as bounced, count(*) filter (where state = 'expired') as expired
         from recipients where state in ('bounced', 'expired') and settled_at > now() - interval '1 hour'
       ) f`,
-    sql<Figures['webhooks']>`
+    tx<Figures['webhooks']>`
       select s.name, count(q.seq) filter (where q.dead_at is null) as waiting, count(q.dead_at) as dead
       from subscribers s left join webhook_queue q on q.webhook = s.name where s.kind = 'webhook' group by s.name`,
-  ])
-  return { ...row!, webhooks }
+  ] as const)
+  return { ...row!, webhooks: [...webhooks] }
 }

@@ -140,3 +140,21 @@ test('what listens where Postgres should be and is none is found out in time', a
     server.close()
   }
 })
+
+test('health tells a process that does not answer from one that is not there', async () => {
+  const silent = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
+  await until('it listens', () => silent.listening)
+  const { port } = silent.address() as AddressInfo
+  const other = await prepareEverpost({ http: { address: '127.0.0.1', port } })
+  try {
+    const hangs = await other.command('health')
+    assert.deepEqual([hangs.code, hangs.stderr], [69, `everpost: http://127.0.0.1:${port}/readyz did not answer within 4 s: the process hangs, or is too busy.\n`])
+    await new Promise((resolve) => silent.close(resolve))
+    const gone = await other.command('health')
+    assert.equal(gone.code, 69)
+    assert.match(gone.stderr, /^everpost: nothing answers at .*ECONNREFUSED.* Does Everpost run/)
+  } finally {
+    await other.end()
+    silent.close()
+  }
+})

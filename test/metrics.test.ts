@@ -12,7 +12,7 @@ function parse(text: string): Map<string, number> {
   const values = new Map<string, number>()
   for (const line of text.trimEnd().split('\n')) {
     if (/^# (HELP|TYPE) [a-z0-9_]+ /.test(line) || line === '') continue
-    const [, name, value] = /^([a-zA-Z0-9_]+(?:\{[a-zA-Z_]+="[^"]*"(?:,[a-zA-Z_]+="[^"]*")*\})?) (NaN|[-+.e\d]+)$/.exec(line) ?? assert.fail(line)
+    const [, name, value] = /^([a-zA-Z0-9_]+(?:\{[a-zA-Z_]+="[^"]*"(?:,[a-zA-Z_]+="[^"]*")*\})?) (N[aA][nN]|[-+.e\d]+)$/.exec(line) ?? assert.fail(line)
     values.set(name!, Number(value))
   }
   return values
@@ -81,6 +81,28 @@ test('the settings may open /metrics, and nothing else; what is on hold does not
     const figures = ['messages', 'held_messages', 'oldest_seconds'].map((name) => values.get(`everpost_queue_${name}`))
     assert.deepEqual(figures, [1, 1, 0], 'what is on hold is no old mail')
     assert.equal((await at('/v1/messages')).status, 401)
+  } finally {
+    await everpost.end()
+  }
+})
+
+test('a table that is locked keeps neither what this process has counted from Prometheus, nor /readyz and the API from answering', async () => {
+  const everpost = await prepareEverpost({ http: { address: '127.0.0.1', port: 0, metrics: 'open' } })
+  try {
+    await everpost.start('ingress')
+    const token = (await everpost.command('token', 'create', 'me', '--scope', 'events')).stdout.trim()
+    const at = (path: string) => fetch(`http://127.0.0.1:${everpost.ports['http']}${path}`, { headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(8000) })
+    await everpost.sql.begin(async (tx) => {
+      await tx`lock table recipients in access exclusive mode`
+      for (let i = 0; i < 6; i++) {
+        const text = await (await at('/metrics')).text()
+        assert.ok(parse(text).get('process_cpu_seconds_total')! > 0)
+        assert.ok(!text.includes('\neverpost_queue_messages'), 'left out')
+      }
+      assert.equal((await at('/readyz')).status, 200)
+      assert.equal((await at('/v1/events?once=true')).status, 200)
+    })
+    await until('it is told again', async () => parse(await (await at('/metrics')).text()).get('everpost_queue_messages') === 0)
   } finally {
     await everpost.end()
   }

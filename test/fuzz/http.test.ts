@@ -18,7 +18,7 @@ const settings = settingsSchema.parse({ temporal: { address: '127.0.0.1:1' } })
 const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
 const logger = pino({ level: 'error' }, { write: (line: string) => void log.push(line) })
 const server = await startConsole({
-  sql, address: '127.0.0.1', port: 0, parts: () => ({}), metrics: { text: async () => '', open: false },
+  sql, watched: sql, address: '127.0.0.1', port: 0, parts: () => ({}), metrics: { text: async () => '', open: false },
   api: consoleApi({ sql, settings, aliases: noAliases, log: logger, outbox, counters: createCounters(), startMessage: async () => {}, stops: [] }),
 })
 
