@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { streamSSE } from 'hono/streaming'
-import { cursorPattern, endStream, presentCursor, readEvents, renewStream } from '../store/events.ts'
+import { cursorPattern, endStream, isAhead, presentCursor, readEvents, renewStream } from '../store/events.ts'
 import { inRounds } from '../store/rounds.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs, tokenOf } from './auth.ts'
@@ -36,6 +36,9 @@ export function eventRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, log, stoppi
   app.openapi(route, async (context) => {
     const { message, once } = context.req.valid('query')
     const last = context.req.valid('header')['last-event-id']
+    if (last !== undefined && (await isAhead(sql, last))) {
+      return context.json({ error: 'Last-Event-ID is ahead of this database, which was restored: begin again without it' }, 422) as never
+    }
     const name = `stream-${randomBytes(6).toString('hex')}`
     await renewStream(sql, name, kept)
     let at = last ?? (await presentCursor(sql))

@@ -32,6 +32,12 @@ export async function presentCursor(sql: Sql): Promise<string> {
   return row!.cursor
 }
 
+/** Whether the cursor is of no event that this database has had: it is of another cluster, or of a later state. What follows it would not come. */
+export async function isAhead(sql: Sql, cursor: string): Promise<boolean> {
+  const [row] = await sql<{ ahead: boolean }[]>`select ${cursor.split('-')[0]!}::text::xid8 > pg_snapshot_xmax(pg_current_snapshot()) as ahead`
+  return row!.ahead
+}
+
 /**
  * Events after the cursor, at most `limit`, in an order in which nothing comes later that belongs before: a transaction
  * that is still open holds back those that began after it.

@@ -267,6 +267,9 @@ test('events stream as they happen, and can be taken up where the stream broke o
   assert.equal(events[0].event, 'accepted')
   const resumed = await (await listen({ 'last-event-id': events[0].cursor }, (text) => text.includes('event: delivered'))).text()
   assert.doesNotMatch(resumed, /event: accepted/)
+  // As from a cluster whose database was restored into this one: what comes now would be behind it.
+  const ahead = await fetch(`http://127.0.0.1:${everpost.ports['http']}/v1/events?once=true`, { headers: { authorization: `Bearer ${tokens['all']}`, 'last-event-id': '99999999999-1' } })
+  assert.deepEqual([ahead.status, await ahead.json()], [422, { error: 'Last-Event-ID is ahead of this database, which was restored: begin again without it' }])
   await until('the subscription has ended', async () => (await everpost.sql`select from subscribers`).length === 0)
   const quiet = await call('POST', '/v1/messages', { from: 'a@a.test', to: ['hans@example.test'] })
   assert.deepEqual(await everpost.states(quiet.body.id), ['delivered'])
