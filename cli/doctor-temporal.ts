@@ -15,6 +15,8 @@ type Condition = 'runs' | 'is not there' | 'fails its task'
 
 /** Workflows that are compared with the messages in Postgres, newest first. */
 const listed = 10_000
+/** What gRPC calls NOT_FOUND. */
+const notFound = 5
 /** Milliseconds after which a worker that polls has polled again: a long poll lasts a minute. */
 const pollsWithin = 90_000
 /** Attempts at a workflow task after which it fails by itself, not by a worker that went away. */
@@ -24,11 +26,27 @@ const failingAttempts = 3
 export async function checkTemporal(
   connection: Connection, settings: Settings, sql: Sql | null, started: { id: string; overdue: boolean }[], examination: Examination,
 ): Promise<void> {
+  if (!(await hasNamespace(connection, settings, examination))) return
   const client = new Client({ connection, namespace: settings.temporal.namespace })
   const apart = await checkClock(client, examination)
   await checkPollers(connection, settings, apart, examination)
   await checkWorkflows(client, started, examination)
   if (sql) await checkUnknown(client, settings, sql, examination)
+}
+
+/** In a Temporal that was made anew it is missing: workers wait for it, and mail with them. */
+async function hasNamespace(connection: Connection, { temporal: { address, namespace } }: Settings, { findings }: Examination): Promise<boolean> {
+  try {
+    await connection.workflowService.describeNamespace({ namespace })
+    return true
+  } catch (error) {
+    if ((error as { code?: number }).code !== notFound) throw error
+    findings.push({
+      check: 'temporal', what: `Temporal has no namespace ${namespace}: workers wait for it, and no mail goes out`,
+      todo: `Run: temporal operator namespace create --address ${address} --namespace ${namespace}; or correct temporal.namespace.`,
+    })
+    return false
+  }
 }
 
 /** `apart`: milliseconds that the clock of Temporal is ahead of ours. Temporal remembers pollers for minutes after they are gone. */

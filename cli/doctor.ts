@@ -52,7 +52,7 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
       await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch((error: Error & { details?: string }) => {
-        const todo = 'Check temporal.namespace, and the log of Temporal itself.'
+        const todo = 'Look at the log of Temporal itself.'
         examination.findings.push({ check: 'temporal', what: `Temporal refused to say how its workflows are: ${error.details ?? error.message}`, todo })
       })
     }

@@ -128,7 +128,9 @@ test('an outbox that is nearly full, before it refuses mail; a namespace that is
     for (let i = 0; i < 4; i++) await everpost.send('x@example.test')
     await everpost.sql`update messages set accepted_at = now() - interval '5 minutes'`
     assert.match(of(await diagnose(everpost), 'backlog')[0]!.what, /^limits\.outbox \(5\) is nearly reached/)
-    assert.match(of(await diagnose(nowhere), 'temporal')[0]!.what, /^Temporal refused to say .*nowhere/)
+    const { what, todo } = of(await diagnose(nowhere), 'temporal')[0]!
+    assert.match(what, /^Temporal has no namespace nowhere/)
+    assert.match(todo, /temporal operator namespace create --address \S+ --namespace nowhere;/)
   } finally {
     await Promise.all([everpost.end(), nowhere.end()])
   }
