@@ -118,7 +118,8 @@ async function checkUnknown(client: Client, { temporal }: Settings, sql: Sql, { 
   const unknown = await unknownAmong(sql, [...new Set(ids)])
   if (unknown.length > 0) {
     findings.push({
-      check: 'lost', ids: unknown, what: `${unknown.length} workflow${unknown.length === 1 ? ' is' : 's are'} of messages that the database does not know: it was taken back to a state from before them`,
+      check: 'lost', ids: unknown,
+      what: `${unknown.length} workflow${unknown.length === 1 ? ' is' : 's are'} of messages that the database does not know: it was taken back to a state from before them`,
       todo: 'This mail was answered 250, and is lost unless the state after it comes back. docs/operating.md (Backup, and back from it) says how to find out whose it was.',
     })
   }

@@ -115,7 +115,9 @@ test('mail on hold hides nothing from the doctor, and is no finding itself: of w
     assert.equal((await everpost.command('migrate')).code, 0)
     const [late, owing, ...held] = Array.from({ length: 320 }, () => newMessage(['x@dead.test']))
     await Promise.all([late!, owing!, ...held].map((message) => acceptMessage(sql, message)))
-    await sql`update messages set accepted_at = now() - interval '2 days', started_at = now() - interval '2 days', expires_at = now() - interval '1 day', drive_at = null, held_at = now() - interval '1 day'`
+    await sql`
+      update messages set accepted_at = now() - interval '2 days', started_at = now() - interval '2 days', expires_at = now() - interval '1 day',
+        drive_at = null, held_at = now() - interval '1 day'`
     await sql`update recipients set next_attempt_at = now() - interval '1 day'`
     await sql`update messages set drive_at = now() - interval '5 minutes' where id in (${late!.id}, ${owing!.id})`
     await sql`update messages set held_at = null, accepted_at = now() - interval '7 minutes', expires_at = now() + interval '1 day' where id = ${late!.id}`
