@@ -46,7 +46,7 @@ export async function control(file: string | undefined, action: ControlAction, i
   await withDatabase(settings, async (sql) => {
     const filter = concerning(await filterOf(sql, settings, ids, options), action)
     if (isEmpty(filter)) {
-      throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
+      throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --user, --client, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
     }
     const count = await countMatching(sql, filter)
     if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')

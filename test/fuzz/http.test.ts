@@ -34,12 +34,12 @@ function talk(octets: Buffer, whole: boolean): Promise<string> {
 
 const path = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(
-    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
+    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/trace', '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
   ) },
   { weight: 1, arbitrary: fc.tuple(fc.constantFrom('/v1/messages/', '/v1/destinations/', '/v1/'), text(20).map(encodeURIComponentOf)).map((parts) => parts.join('')) },
   { weight: 1, arbitrary: octets(30).map((bytes) => `/${bytes.toString('latin1').replace(/[\r\n ]/g, '')}`) },
 )
-const parameter = fc.constantFrom('limit', 'from', 'to', 'state', 'sender', 'recipient', 'after', 'sendAt', 'before', 'older', 'x')
+const parameter = fc.constantFrom('limit', 'from', 'to', 'state', 'sender', 'recipient', 'after', 'sendAt', 'before', 'older', 'user', 'client', 'address', 'since', 'until', 'x')
 const query = fc.array(fc.tuple(parameter, text(16).map(encodeURIComponentOf)), { maxLength: 4 })
   .map((pairs) => pairs.map((pair) => pair.join('=')).join('&'))
 const address = fc.oneof(fc.constantFrom('a@b.test', '', '<>', 'a@[127.0.0.1]'), text(30))
