@@ -211,6 +211,15 @@ program
   .action(async (id, options) => (await import('./show.ts')).show(config(), id, options))
 
 program
+  .command('cat')
+  .description('print a message octet for octet, as it goes to a next hop: our Received field first, once it is stamped; who reads it is recorded')
+  .argument('<id>', 'queue id')
+  .option('--headers', 'its header section alone')
+  .addOption(why('kept with the message'))
+  .addOption(who)
+  .action(async (id, options) => (await import('./cat.ts')).cat(config(), id, options))
+
+program
   .command('replay')
   .description('queue failed recipients again, under the same id; who was delivered to is never sent to again')
   .argument('[id]', 'queue id')
