@@ -86,7 +86,7 @@ test('a spam run: what a user or a client sent is listed, held and dropped, by c
 test('everpost alias: set, listed and removed, for local domains alone', async () => {
   const alias = (...args: string[]) => everpost.command('alias', ...args)
   assert.match((await alias('list')).stdout, /There are no aliases/)
-  assert.equal((await alias('set', 'Team@Example.test', 'dave@example.test', 'erin@partner.test')).stdout, 'team@example.test stands for dave@example.test, erin@partner.test\n')
+  assert.equal((await alias('set', 'Team@Example.test', 'dave@example.test', 'erin@partner.test')).stdout, 'team@example.test stands for dave@example.test, erin@partner.test; processes that run follow within seconds\n')
   assert.match((await alias('list')).stdout, /team@example\.test +database +dave@example\.test erin@partner\.test/)
   assert.equal((await alias('set', 'x@example.test', '|/bin/sh')).code, 64)
   assert.match((await alias('set', 'x@elsewhere.test', 'dave@example.test')).stderr, /no local domain/)
