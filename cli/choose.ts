@@ -21,6 +21,8 @@ export interface ChooseOptions {
   reply?: string
 }
 
+export const choosingOptions = '--sender, --recipient, --domain, --user, --client, --next-hop, --older-than, --status or --reply'
+
 /** Throws CommandError for ids that are none, and for a next hop that cannot be read. */
 export async function filterOf(sql: Sql, settings: Settings, ids: string[], options: ChooseOptions): Promise<QueueFilter> {
   const wrong = ids.filter((id) => !queueIdPattern.test(id))

@@ -30,14 +30,16 @@ test(`${count} messages queued: no listing takes longer than five times what cou
       await sql`
         insert into messages (id, kind, reverse_path, body_type, smtp_utf8, require_tls, size, origin, accepted_at, expires_at, started_at, held_at)
         select test_id(ms), 'mail', 'u' || i % 1000 || '@d' || i % 50 || '.test', '7BIT', false, false, i % 50000,
-               jsonb_build_object('protocol', 'ESMTPSA', 'helo', 'h' || i % 1000 || '.test', 'clientName', null, 'tls', jsonb_build_object('version', 'TLSv1.3', 'cipher', 'TLS_AES_256_GCM_SHA384', 'verified', false),
+               jsonb_build_object('protocol', 'ESMTPSA', 'helo', 'h' || i % 1000 || '.test', 'clientName', null,
+                 'tls', jsonb_build_object('version', 'TLSv1.3', 'cipher', 'TLS_AES_256_GCM_SHA384', 'verified', false),
                  'clientAddress', case when i % 4 = 1 then '192.0.2.1' when i % 1000 = 2 then '192.0.2.7' else '10.' || i % 199 || '.' || i % 211 || '.9' end,
                  'user', case when i % 5000 = 3 then 'Mallory@d3.test' when i % 10 = 0 then 'u' || i % 7000 || '@d' || i % 50 || '.test' end),
                to_timestamp(ms / 1000.0), now() + interval '5 days', now(), case when i % 100000 = 7 then now() end
         from (select i, (extract(epoch from now()) * 1000)::bigint - i::bigint * ${span} / ${count} - 1000 as ms from generate_series(1, ${count}::int) i) n`
       await sql`
         insert into recipients (message_id, n, forward_path, domain, notify, orcpt, next_attempt_at, outcome)
-        select id, 0, 'r' || i % 100000 || '@' || d, d, '{}', case when i % 10 = 0 then 'rfc822;all@' || d when i % 10 = 1 then 'rfc822;r' || i % 100000 || '@' || d end, now() + i % 14400 * interval '1 second',
+        select id, 0, 'r' || i % 100000 || '@' || d, d, '{}', case when i % 10 = 0 then 'rfc822;all@' || d when i % 10 = 1 then 'rfc822;r' || i % 100000 || '@' || d end,
+               now() + i % 14400 * interval '1 second',
                jsonb_build_object('status', 'deferred', 'text', case
                  when i % 20000 = 9 then 'host mx' || i || ' said: 452 4.2.2 mailbox full' when i % 10 = 3 then 'connection to mx' || i % 700 || ' timed out'
                  else 'host mx' || i % 1000 || ' said: 451 4.7.1 greylisted' end)

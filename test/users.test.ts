@@ -62,7 +62,8 @@ test('a spam run: what a user or a client sent is listed, held and dropped, by c
   await everpost.command('user', 'add', 'Mallory', '--address', '@example.test')
   delete process.env['EVERPOST_PASSWORD']
   const spam = await Promise.all(['a', 'b'].map(async (to) => {
-    const { stdout } = await everpost.command('send', '--to', `${to}@away.test`, '--user', 'mallory', '--from', 'bob@example.test', '--password', 'x', '--insecure', '--server', `127.0.0.1:${everpost.ports['submission']}`)
+    const as = ['--user', 'mallory', '--password', 'x', '--insecure', '--server', `127.0.0.1:${everpost.ports['submission']}`]
+    const { stdout } = await everpost.command('send', '--to', `${to}@away.test`, '--from', 'bob@example.test', ...as)
     return /queued as (\w+)/.exec(stdout)![1]!
   }))
   spam.sort()
@@ -86,7 +87,8 @@ test('a spam run: what a user or a client sent is listed, held and dropped, by c
 test('everpost alias: set, listed and removed, for local domains alone', async () => {
   const alias = (...args: string[]) => everpost.command('alias', ...args)
   assert.match((await alias('list')).stdout, /There are no aliases/)
-  assert.equal((await alias('set', 'Team@Example.test', 'dave@example.test', 'erin@partner.test')).stdout, 'team@example.test stands for dave@example.test, erin@partner.test; processes that run follow within seconds\n')
+  const { stdout } = await alias('set', 'Team@Example.test', 'dave@example.test', 'erin@partner.test')
+  assert.equal(stdout, 'team@example.test stands for dave@example.test, erin@partner.test; processes that run follow within seconds\n')
   assert.match((await alias('list')).stdout, /team@example\.test +database +dave@example\.test erin@partner\.test/)
   assert.equal((await alias('set', 'x@example.test', '|/bin/sh')).code, 64)
   assert.match((await alias('set', 'x@elsewhere.test', 'dave@example.test')).stderr, /no local domain/)

@@ -34,7 +34,8 @@ function talk(octets: Buffer, whole: boolean): Promise<string> {
 
 const path = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(
-    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/messages/01AAAAAAAAAAAAAAAA/content', '/v1/trace', '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
+    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/messages/01AAAAAAAAAAAAAAAA/content', '/v1/trace',
+    '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
   ) },
   { weight: 1, arbitrary: fc.tuple(fc.constantFrom('/v1/messages/', '/v1/destinations/', '/v1/'), text(20).map(encodeURIComponentOf)).map((parts) => parts.join('')) },
   { weight: 1, arbitrary: octets(30).map((bytes) => `/${bytes.toString('latin1').replace(/[\r\n ]/g, '')}`) },
