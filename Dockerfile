@@ -12,9 +12,10 @@ COPY --from=build /app/cli/everpost.mjs ./cli/
 COPY --from=build /app/migrations ./migrations
 COPY --from=build /app/dist ./dist
 COPY --from=build /app/node_modules ./node_modules
+COPY --from=build --chmod=755 /app/compose/everpost.sh /usr/local/bin/everpost
 RUN mkdir -p /var/lib/everpost /etc/everpost && chown node:node /var/lib/everpost
 USER node
 ENV NODE_ENV=production
-EXPOSE 2525 2587 2465
-ENTRYPOINT ["node", "/app/cli/everpost.mjs", "--config", "/etc/everpost/everpost.yaml"]
+EXPOSE 2525 2587 2465 8025
+ENTRYPOINT ["everpost"]
 CMD ["serve"]

@@ -2,8 +2,8 @@
 
 import { transferRequest } from './transfer-request.ts'
 import { transfer } from '../smtp/transfer.ts'
+import { relayedContent } from '../store/bodies.ts'
 import { type Deliver, makeAttempt, makeFirstAttempt } from './attempt.ts'
-import { relayedContent } from './content.ts'
 import type { Opened } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import type { AttemptArgument, Attempted } from './types.ts'

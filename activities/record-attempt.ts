@@ -1,6 +1,7 @@
 // The end of an attempt: its record and its recipients in Postgres, a line in the log for each recipient, and the summary that the
 // workflow keeps.
 
+import { originalOf } from '../mail/expand.ts'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import { type Claim, recordAttempt, type Verdict } from '../store/attempts.ts'
 import { postgresTime } from '../store/clock.ts'
@@ -33,7 +34,8 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)
   for (const recipient of claim.recipients) {
     const outcome = outcomes[recipient.n]!
-    deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
+    const who = { id, to: recipient.forwardPath, orig_to: originalOf(recipient) ?? undefined }
+    deps.log.info({ ...who, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)
   }
   await suspendByRule(deps, destination, claim.recipients, outcomes, nextHop)
   return { attempt: summary(recording, verdicts), progress }

@@ -3,6 +3,7 @@
 // that was itself too much for a host goes out again, shorter.
 
 import { withHeadersOnly } from '../mail/dsn-shorter.ts'
+import { originalOf } from '../mail/expand.ts'
 import { headerSection } from '../mail/headers.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import { readBody } from '../store/bodies.ts'
@@ -59,6 +60,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, 
 /** What an attempt has decided stands in the log already. */
 function logFailed(deps: ActivityDeps, message: MessageRow, recipient: ReportedRow): void {
   const { forwardPath: to, outcome, attempts: attempt, waits } = recipient
-  if (hasExpired(recipient)) logSettled(deps, message, { to, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
-  else if (outcome?.phase === 'queue') logSettled(deps, message, { to, status: 'bounced', dsn: outcome.enhanced, attempt, text: outcome.text })
+  const original = originalOf(recipient)
+  if (hasExpired(recipient)) logSettled(deps, message, { to, original, status: 'expired', dsn: '4.4.7', attempt, text: outcome?.text ?? waits ?? 'no attempt could be made' })
+  else if (outcome?.phase === 'queue') logSettled(deps, message, { to, original, status: 'bounced', dsn: outcome.enhanced, attempt, text: outcome.text })
 }

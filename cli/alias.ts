@@ -16,14 +16,17 @@ export async function aliasSet(file: string | undefined, address: string, target
     throw new CommandError(`${domainOf(address)} is no local domain of the settings: mail for it would never be looked at here`)
   }
   await withDatabase(settings, (sql) => setAlias(sql, comparable(address), targets))
-  console.log(`${comparable(address)} stands for ${targets.join(', ')}`)
+  console.log(`${comparable(address)} stands for ${targets.join(', ')}; ${followed}`)
 }
 
 export async function aliasRemove(file: string | undefined, address: string): Promise<void> {
   const removed = await withDatabase(loadContext(file).settings, (sql) => removeAlias(sql, comparable(address)))
   if (!removed) throw new CommandError(`there is no alias ${address} in the database. See: everpost alias list`)
-  console.log(`removed ${address}`)
+  console.log(`removed ${address}; ${followed}`)
 }
+
+/** Every process keeps all aliases in memory, and looks every three seconds whether they have changed. */
+const followed = 'processes that run follow within seconds'
 
 export async function aliasList(file: string | undefined, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)

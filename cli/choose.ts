@@ -1,6 +1,7 @@
-// How commands choose messages: by queue id, or by what the options say of sender, recipient, domain, next hop, age, state and reply.
+// How commands choose messages: by queue id, or by what the options say of sender, recipient, user, client, domain, next hop, age, state and reply.
 
 import { byNextHop } from '../console/next-hops.ts'
+import { plainAddress } from '../ingress/networks.ts'
 import { canonicalDomain } from '../mail/address.ts'
 import { queueIdPattern } from '../mail/queue-id.ts'
 import type { Settings } from '../settings/schema.ts'
@@ -11,12 +12,16 @@ import { CommandError } from './errors.ts'
 export interface ChooseOptions {
   sender?: string
   recipient?: string
+  user?: string
+  client?: string
   domain?: string
   nextHop?: string
   olderThan?: Date
   status?: QueueStatus
   reply?: string
 }
+
+export const choosingOptions = '--sender, --recipient, --domain, --user, --client, --next-hop, --older-than, --status or --reply'
 
 /** Throws CommandError for ids that are none, and for a next hop that cannot be read. */
 export async function filterOf(sql: Sql, settings: Settings, ids: string[], options: ChooseOptions): Promise<QueueFilter> {
@@ -27,6 +32,8 @@ export async function filterOf(sql: Sql, settings: Settings, ids: string[], opti
       ids: ids.length > 0 ? ids : undefined,
       sender: options.sender,
       recipient: options.recipient,
+      user: options.user,
+      client: options.client === undefined ? undefined : plainAddress(options.client),
       domain: options.domain === undefined ? undefined : canonicalDomain(options.domain),
       nextHop: options.nextHop === undefined ? undefined : await byNextHop(sql, options.nextHop, settings),
       before: options.olderThan,

@@ -5,7 +5,7 @@ import { byRecipient, type ControlAction, type ControlRequest, faultOf, refusalO
 import type { Sql } from '../store/database.ts'
 import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { readMessage } from '../store/messages.ts'
-import { type ChooseOptions, filterOf } from './choose.ts'
+import { type ChooseOptions, choosingOptions, filterOf } from './choose.ts'
 import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
@@ -46,7 +46,7 @@ export async function control(file: string | undefined, action: ControlAction, i
   await withDatabase(settings, async (sql) => {
     const filter = concerning(await filterOf(sql, settings, ids, options), action)
     if (isEmpty(filter)) {
-      throw new CommandError(`name messages by their queue ids, or choose with --sender, --recipient, --domain, --next-hop, --older-than, --status or --reply; --sender '*' means every message`, 64)
+      throw new CommandError(`name messages by their queue ids, or choose with ${choosingOptions}; --sender '*' means every message`, 64)
     }
     const count = await countMatching(sql, filter)
     if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')

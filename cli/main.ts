@@ -129,6 +129,8 @@ function choosing(command: Command): Command {
     .option('--sender <address>', 'reverse-path; * stands for anything, <> is the null reverse-path')
     .option('--recipient <address>', 'a recipient still queued; * stands for anything')
     .option('--domain <domain>', 'its domain')
+    .option('--user <name>', 'who submitted it: a user, or token:NAME; * stands for anything')
+    .option('--client <address>', 'the client that handed it in: 192.0.2.7, or 192.0.2.* for all that begin so')
     .option('--next-hop <next hop>', 'where it goes now: mx.example, [relay]:2525, maildir:example.test')
     .option('--older-than <age>', 'accepted longer ago than 2h, or before 2026-11-24T05:00Z', moment)
     .addOption(new Option('--status <status>', 'its state').choices(queueStatuses))
@@ -167,7 +169,9 @@ program
 program
   .command('trace')
   .description('all messages from or to an address, newest first, queued or settled')
-  .argument('<address>', 'an address; <> is the null reverse-path')
+  .argument('<address>', 'an address, or an alias; <> is the null reverse-path')
+  .option('--since <time>', 'accepted since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
+  .option('--until <time>', 'accepted before', moment)
   .option('--limit <count>', 'at most so many', count, 50)
   .addOption(json)
   .action(async (address, options) => (await import('./trace.ts')).printTrace(config(), address, options))
@@ -205,6 +209,15 @@ program
   .argument('<id>', 'queue id, as the 250 reply gave it')
   .addOption(json)
   .action(async (id, options) => (await import('./show.ts')).show(config(), id, options))
+
+program
+  .command('cat')
+  .description('print a message octet for octet, as it goes to a next hop: our Received field first, once it is stamped; who reads it is recorded')
+  .argument('<id>', 'queue id')
+  .option('--headers', 'its header section alone')
+  .addOption(why('kept with the message'))
+  .addOption(who)
+  .action(async (id, options) => (await import('./cat.ts')).cat(config(), id, options))
 
 program
   .command('replay')

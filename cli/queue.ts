@@ -9,7 +9,7 @@ import { findFailed } from '../store/replay.ts'
 import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
-import { address, moment, span, table, whenNext, whom } from '../console/format.ts'
+import { address, moment, sentBy, span, table, whenNext, whom } from '../console/format.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder
@@ -42,13 +42,13 @@ export async function printQueue(file: string | undefined, options: Options): Pr
 
 function line(row: QueueRow): string[] {
   return [
-    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), address(row.reversePath), whom(row), whenNext(row), row.waits ?? row.outcome?.text ?? '',
+    row.id, span(Date.now() - row.acceptedAt.getTime()), formatSize(row.size), sentBy(row), whom(row), whenNext(row), row.waits ?? row.outcome?.text ?? '',
   ]
 }
 
 /** They are not queued any more, so that not all of a queue's filters make sense. */
-async function printDead(settings: Settings, { sender, recipient, domain, reply, nextHop, olderThan, status, limit, page, json }: Options): Promise<void> {
-  if (nextHop !== undefined || olderThan || status) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', 64)
+async function printDead(settings: Settings, { sender, recipient, domain, reply, user, client, nextHop, olderThan, status, limit, page, json }: Options): Promise<void> {
+  if ([user, client, nextHop, olderThan, status].some((value) => value !== undefined)) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', 64)
   const filter = { dead: true, sender, recipient, domain: domain === undefined ? undefined : canonicalDomain(domain), reply }
   const found = await withDatabase(settings, (sql) => findFailed(sql, filter))
   const rows = found.slice((page - 1) * limit, page * limit)

@@ -1,6 +1,7 @@
 // everpost show: one message, with its time line.
 
 import { type Entry, timeLine } from '../console/time-line.ts'
+import { originalOf } from '../mail/expand.ts'
 import type { RecipientRow } from '../store/recipients.ts'
 import { type MessageView, readView } from '../store/view.ts'
 import { loadContext, withDatabase } from './context.ts'
@@ -42,7 +43,8 @@ function describeRecipient(recipient: RecipientRow): string[] {
   const when = state === 'queued' && outcome ? `, again ${moment(recipient.nextAttemptAt)}` : ''
   const until = state === 'queued' && recipient.givesUpAt ? `, given up ${moment(recipient.givesUpAt)} by a retry rule` : ''
   const how = deadLetter ? ', a dead letter: nobody could be told' : ''
-  const first = `  ${forwardPath}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${until}${how}`
+  const original = originalOf(recipient)
+  const first = `  ${forwardPath}${original === null ? '' : ` (for ${original})`}  ${state === 'queued' && outcome ? 'deferred' : state}${when}${until}${how}`
   return [first, ...(outcome ? [`    ${outcome.text}`] : []), ...(recipient.waits ? [`    ${recipient.waits}`] : [])]
 }
 

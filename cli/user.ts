@@ -1,4 +1,5 @@
-// everpost user: who may submit mail, beside the users of the settings. Kept in Postgres, so that a change holds at once, everywhere.
+// everpost user: who may submit mail, beside the users of the settings. Kept in Postgres, so that a change holds everywhere: at once for whoever
+// authenticates, within two seconds for who is connected.
 
 import { hashPassword } from '../ingress/password.ts'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'

@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
 import type { Retention } from '../store/recipients.ts'
 import { type ApiEnvironment, bearer } from './auth.ts'
+import { contentRoutes } from './content.ts'
 import { type Control, ControlUnanswered } from './control.ts'
 import { destinationRoutes } from './destinations.ts'
 import { eventRoutes } from './events.ts'
@@ -64,6 +65,7 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
   submitRoutes(app, deps)
   destinationRoutes(app, deps)
   messageRoutes(app, deps)
+  contentRoutes(app, deps)
   replayRoutes(app, deps)
   eventRoutes(app, deps)
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' })

@@ -34,6 +34,11 @@ export function whom({ forwardPath, waiting }: Pick<QueueRow, 'forwardPath' | 'w
   return `${forwardPath ?? '(a report is due)'}${waiting > 1 ? ` +${waiting - 1}` : ''}`
 }
 
+/** Who sent a message of the queue: its reverse-path, and the user who submitted it where that is another name. */
+export function sentBy({ reversePath, user }: Pick<QueueRow, 'reversePath' | 'user'>): string {
+  return `${address(reversePath)}${user === null || user.toLowerCase() === reversePath.toLowerCase() ? '' : ` (${user})`}`
+}
+
 /** Columns padded to their widest cell. */
 export function table(rows: string[][]): string {
   const widths = rows.reduce<number[]>((most, row) => row.map((cell, i) => Math.max(cell.length, most[i] ?? 0)), [])

@@ -1,4 +1,4 @@
-// /v1/messages: what is queued, what is known of a message, and what operators do to it.
+// /v1/messages, /v1/trace and /v1/actions: what is queued, what is known of a message or an address, and what operators do to mail.
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
 import { canonicalDomain } from '../mail/address.ts'
@@ -6,13 +6,14 @@ import { byRecipient, type ControlAction, type ControlRequest, refusalOf } from 
 import { chooseMessages, choosesRecipients, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { readMessage } from '../store/messages.ts'
 import { listQueue } from '../store/queue.ts'
+import { traceAddress } from '../store/trace.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
 import { controlAll } from './control.ts'
 import { byNextHop } from './next-hops.ts'
 import { answers, idParameter, jsonBody, ok } from './routes.ts'
-import { actedSchema, actionSchema, bulkActedSchema, bulkActionSchema, type FilterInput, messageSchema, queueQuerySchema, queueSchema } from './schemas.ts'
+import { actedSchema, actionSchema, bulkActedSchema, bulkActionSchema, type FilterInput, messageSchema, queueQuerySchema, queueSchema, tracedSchema, traceQuerySchema } from './schemas.ts'
 
 const list = createRoute({
   method: 'get', path: '/v1/messages', summary: 'What is queued', tags: ['messages'], middleware: [needs('read')] as const,
@@ -21,6 +22,10 @@ const list = createRoute({
 const show = createRoute({
   method: 'get', path: '/v1/messages/{id}', summary: 'All that is known of a message', tags: ['messages'], middleware: [needs('read')] as const,
   request: { params: idParameter }, responses: { ...ok('The message, queued or settled.', messageSchema), ...answers(401, 403, 404, 422, 503) },
+})
+const trace = createRoute({
+  method: 'get', path: '/v1/trace', summary: 'All messages from or to an address, queued or settled, newest first', tags: ['messages'], middleware: [needs('read')] as const,
+  request: { query: traceQuerySchema }, responses: { ...ok('A row for each message from the address, and for each recipient that is the address.', tracedSchema), ...answers(401, 403, 422, 503) },
 })
 const act = createRoute({
   method: 'post', path: '/v1/messages/{id}/actions', summary: 'Hold, release, retry, reroute, expire, bounce, drop or set the lifetime', tags: ['actions'],
@@ -33,11 +38,11 @@ const actAll = createRoute({
 })
 
 export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, routing }: ApiDeps): void {
-  const filterOf = async ({ ids, sender, recipient, domain, nextHop, before, status, reply }: FilterInput): Promise<QueueFilter> => ({
-    ids, sender, recipient, status, reply,
+  const filterOf = async ({ ids, sender, recipient, user, client, domain, nextHop, before, status, reply }: FilterInput): Promise<QueueFilter> => ({
+    ids, sender, recipient, user, client, status, reply,
     domain: domain === undefined ? undefined : canonicalDomain(domain),
     nextHop: nextHop === undefined ? undefined : await byNextHop(sql, nextHop, routing),
-    before: before === undefined ? undefined : new Date(before),
+    before: timeOf(before),
   })
 
   app.openapi(list, async (context) => {
@@ -50,6 +55,12 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const { id } = context.req.valid('param')
     const view = await readView(sql, id)
     return (view ? context.json(view, 200) : context.json({ error: `there is no message ${id}` }, 404)) as never
+  })
+
+  app.openapi(trace, async (context) => {
+    const { address, since, until, limit } = context.req.valid('query')
+    const messages = await traceAddress(sql, address, { limit, since: timeOf(since), until: timeOf(until) })
+    return context.json({ messages }, 200) as never
   })
 
   app.openapi(act, async (context) => {
@@ -75,6 +86,8 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     return context.json({ matched, done, refused, last }, 200) as never
   })
 }
+
+const timeOf = (text: string | undefined) => (text === undefined ? undefined : new Date(text))
 
 function requestOf(action: ControlAction, token: string, rest: Omit<Partial<ControlRequest>, 'who' | 'action'>): ControlRequest {
   return { why: '', ...rest, action, who: `token:${token}` }

@@ -1,10 +1,11 @@
 // The pieces that the page for people is made of. All text passes through `html`, which escapes it.
 
 import { html } from 'hono/html'
+import { originalOf } from '../mail/expand.ts'
 import { postgresTime } from '../store/clock.ts'
 import type { QueueRow } from '../store/queue.ts'
 import type { RecipientRow } from '../store/recipients.ts'
-import { address, moment, span, stamp, whenNext, whom } from './format.ts'
+import { moment, sentBy, span, stamp, whenNext, whom } from './format.ts'
 import type { Entry } from './time-line.ts'
 
 export type Html = ReturnType<typeof html>
@@ -45,7 +46,7 @@ export function choice(name: string, label: string, values: readonly string[], c
 export function queueTable(rows: QueueRow[]): Html {
   if (rows.length === 0) return html`<p>Nothing that is queued matches.</p>`
   return html`<table><thead><tr><th>Id<th>Age<th>From<th>To<th>Next<th>Last reply</tr></thead><tbody>${rows.map((row) => html`
-    <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(postgresTime() - row.acceptedAt.getTime())}<td class="text">${address(row.reversePath)}
+    <tr><td class="id"><a href="/messages/${row.id}">${row.id}</a><td>${span(postgresTime() - row.acceptedAt.getTime())}<td class="text">${sentBy(row)}
     <td class="text">${whom(row)}<td>${whenNext(row, postgresTime())}
     <td class="text">${row.waits ?? row.outcome?.text ?? ''}</tr>`)}</tbody></table>`
 }
@@ -54,9 +55,11 @@ export function recipientTable(recipients: RecipientRow[]): Html {
   return html`<table><thead><tr><th>Recipient<th>State<th>Last reply</tr></thead><tbody>${recipients.map(recipientLine)}</tbody></table>`
 }
 
-function recipientLine({ forwardPath, state, outcome, nextAttemptAt, waits }: RecipientRow): Html {
+function recipientLine(recipient: RecipientRow): Html {
+  const { forwardPath, state, outcome, nextAttemptAt, waits } = recipient
+  const original = originalOf(recipient)
   const shown = state === 'queued' && outcome ? `deferred, again ${moment(nextAttemptAt)}` : state
-  return html`<tr><td class="text">${forwardPath}<td>${shown}<td class="text">${outcome?.text ?? ''} ${waits ?? ''}</tr>`
+  return html`<tr><td class="text">${forwardPath}${original === null ? '' : ` (for ${original})`}<td>${shown}<td class="text">${outcome?.text ?? ''} ${waits ?? ''}</tr>`
 }
 
 export function timeLineList(entries: Entry[]): Html {

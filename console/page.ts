@@ -28,9 +28,10 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
   const [reads, controls] = [loggedIn(sql, 'read'), loggedIn(sql, 'control')]
 
   app.get('/', reads, async (context) => {
-    const { sender, recipient, domain, reply, status, sort, page } = context.req.query()
+    const { sender, recipient, user, client, domain, reply, status, sort, page } = context.req.query()
     const filter: QueueFilter = {
-      sender: sender || undefined, recipient: recipient || undefined, reply: reply || undefined, domain: domain ? canonicalDomain(domain) : undefined,
+      sender: sender || undefined, recipient: recipient || undefined, user: user || undefined, client: client || undefined, reply: reply || undefined,
+      domain: domain ? canonicalDomain(domain) : undefined,
       status: queueStatuses.find((known) => known === status) as QueueStatus | undefined,
     }
     const order = queueOrders.find((known) => known === sort) ?? 'age'
@@ -38,7 +39,8 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const rows = await listQueue(sql, { filter, order, limit: pageSize + 1, offset: (number - 1) * pageSize })
     const to = (wanted: number) => `/?${new URLSearchParams({ ...context.req.query(), page: String(wanted) })}`
     return context.html(layout('Queue', context.get('token').name, html`
-      <form class="row">${field('sender', 'Sender', sender)}${field('recipient', 'Recipient', recipient)}${field('domain', 'Domain', domain)}${field('reply', 'Reply holds', reply)}
+      <form class="row">${field('sender', 'Sender', sender)}${field('recipient', 'Recipient', recipient)}
+        ${field('user', 'User', user)}${field('client', 'Client', client)}${field('domain', 'Domain', domain)}${field('reply', 'Reply holds', reply)}
         ${choice('status', 'Status', ['any', ...queueStatuses], status ?? 'any')}${choice('sort', 'Order', queueOrders satisfies QueueOrder[], order)}<button>Show</button></form>
       ${queueTable(rows.slice(0, pageSize))}
       <p>${number > 1 ? html`<a href="${to(number - 1)}">Back</a>` : ''} ${rows.length > pageSize ? html`<a href="${to(number + 1)}">More</a>` : ''}</p>`))

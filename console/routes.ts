@@ -5,7 +5,7 @@ import { errorSchema, idSchema } from './schemas.ts'
 
 const meanings = {
   400: 'The request cannot be read.', 401: 'No valid token.', 403: 'The token lacks the scope.', 404: 'There is no such message.',
-  409: 'It makes no sense in the state that things are in; the error says why.', 413: 'The message is too large.',
+  409: 'It makes no sense in the state that things are in; the error says why.', 410: 'Its body is no longer kept.', 413: 'The message is too large.',
   415: 'Not the type of content that is taken here.', 422: 'The request is wrong; the error says where.', 503: 'It cannot be done now; try again later.',
 } as const
 

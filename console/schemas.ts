@@ -76,6 +76,7 @@ export const acceptedSchema = z.object({ id: idSchema, repeated: z.boolean() }).
 export const errorSchema = z.object({ error: z.string() }).openapi('Error')
 
 const time = z.string().openapi({ format: 'date-time' })
+const recipientState = z.enum(['queued', 'delivered', 'notifying', 'bouncing', 'bounced', 'expired'])
 const outcome = z.object({ status: z.string(), enhanced: z.string(), text: z.string(), host: z.string().nullable() }).loose()
 
 export const messageSchema = z
@@ -85,7 +86,7 @@ export const messageSchema = z
       acceptedAt: time, expiresAt: time, heldAt: time.nullable(), sendAt: time.nullable(), finishedAt: time.nullable(),
     }).loose(),
     recipients: z.array(z.object({
-      n: z.int(), forwardPath: z.string(), state: z.enum(['queued', 'delivered', 'notifying', 'bouncing', 'bounced', 'expired']), attempts: z.int(),
+      n: z.int(), forwardPath: z.string(), state: recipientState, attempts: z.int(),
       nextAttemptAt: time, outcome: outcome.nullable(),
     }).loose()),
     attempts: z.array(z.object({ number: z.int(), nextHop: z.string(), begunAt: time, endedAt: time.nullable() }).loose()),
@@ -103,6 +104,8 @@ const choosing = {
   sender: word.optional().openapi({ description: 'Reverse-path; `*` stands for anything, `<>` is the null reverse-path.' }),
   recipient: word.optional().openapi({ description: 'A recipient still queued; `*` stands for anything.' }),
   domain: word.optional(),
+  user: word.optional().openapi({ description: 'Who submitted it: an authenticated user, or `token:` and a token\'s name; `*` stands for anything.' }),
+  client: word.optional().openapi({ description: 'The address of the client that handed it in; `*` stands for anything.' }),
   nextHop: word.optional().openapi({ description: 'Where it goes now: `mx.example`, `[relay]:2525`, `maildir:example.test`.' }),
   before: moment.optional().openapi({ description: 'Accepted before.' }),
   status: z.enum(queueStatuses).optional(),
@@ -111,21 +114,38 @@ const choosing = {
 const filterSchema = z.strictObject({ ids: z.array(idSchema).min(1).max(10_000).optional(), ...choosing }).openapi('Filter')
 export type FilterInput = z.infer<typeof filterSchema>
 
+const limit = z.coerce.number().int().min(1).max(1000).default(100).openapi({ type: 'integer', minimum: 1, maximum: 1000 })
 export const queueQuerySchema = z.object({
   ...choosing,
   sort: z.enum(queueOrders).default('age'),
-  limit: z.coerce.number().int().min(1).max(1000).default(100).openapi({ type: 'integer', minimum: 1, maximum: 1000 }),
+  limit,
   page: z.coerce.number().int().min(1).max(100_000).default(1).openapi({ type: 'integer', minimum: 1, maximum: 100_000 }),
 })
 
 export const queueSchema = z
   .object({
     messages: z.array(z.object({
-      id: idSchema, kind: z.enum(['mail', 'dsn']), reversePath: z.string(), size: z.int(), acceptedAt: time, expiresAt: time, held: z.boolean(),
+      id: idSchema, kind: z.enum(['mail', 'dsn']), reversePath: z.string(), user: z.string().nullable(), client: z.string(), size: z.int(), acceptedAt: time, expiresAt: time, held: z.boolean(),
       waiting: z.int(), recipients: z.int(), forwardPath: z.string().nullable(), outcome: outcome.nullable(), waits: z.string().nullable(), nextAttemptAt: time.nullable(), active: z.boolean(),
     })),
   })
   .openapi('Queue')
+
+export const traceQuerySchema = z.object({
+  address: word.openapi({ description: 'An address, or an alias; `<>` is the null reverse-path.' }),
+  since: moment.optional().openapi({ description: 'Accepted at this time or later.' }),
+  until: moment.optional().openapi({ description: 'Accepted before.' }),
+  limit,
+})
+export const tracedSchema = z
+  .object({
+    messages: z.array(z.object({
+      id: idSchema, acceptedAt: time, reversePath: z.string(), forwardPath: z.string(), others: z.int(), state: recipientState, held: z.boolean(), attempts: z.int(),
+      original: z.string().nullable().openapi({ description: 'The address that the sender knows, where it is another: an alias.' }),
+      settledAt: time.nullable(), text: z.string().nullable(),
+    })),
+  })
+  .openapi('Traced')
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping it out is the point
 const why = z.string().max(1000).regex(/^[^\x00]*$/, 'text without NUL').default('').openapi({ description: 'Kept with the message; a bounce tells it to the sender.' })

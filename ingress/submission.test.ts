@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, mock, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { addUser, changePassword, listUsers, removeUser } from '../store/users.ts'
 import { hashPassword } from './password.ts'
 import { fieldsInFront, ownsSender } from './submission.ts'
@@ -189,6 +190,50 @@ test('users in Postgres: added, changed and removed, at once', async () => {
   assert.ok(await removeUser(edge.sql, 'Carol@example.test'))
   assert.ok(!(await removeUser(edge.sql, 'Carol@example.test')))
   await auth('two', '535 5.7.8')
+})
+
+test('who is connected sends no longer than they are a user, with the password and the addresses that they have now', async () => {
+  const name = 'mallory@example.test'
+  const connected = async () => {
+    const client = openClient(edge.port('submissions'), { tls: true })
+    assert.match(await client.reply(), /^220/)
+    const say = async (line: string) => {
+      client.send(`${line}\r\n`)
+      return await client.reply()
+    }
+    await say('EHLO c.test')
+    assert.match(await say(`AUTH PLAIN ${plain(name, 'one')}`), /^235/)
+    const from = async (address: string) => {
+      const answer = await say(`MAIL FROM:<${address}>`)
+      if (answer.startsWith('250')) await say('RSET')
+      return answer
+    }
+    return { from, client }
+  }
+  const beyondAnyCache = () => sleep(2100)
+  await addUser(edge.sql, name, await hashPassword('one'), [])
+  const [one, other] = [await connected(), await connected()]
+  assert.match(await one.from(name), /^250/)
+  assert.match(await one.from('info@mallory.test'), /^553 5\.7\.1/)
+  await edge.sql`update users set addresses = '{@mallory.test}' where name = ${name}`
+  await beyondAnyCache()
+  assert.match(await one.from('info@mallory.test'), /^250/)
+
+  await edge.sql`alter table users rename to users_away`
+  await beyondAnyCache()
+  assert.match(await one.from(name), /^451 4\.3\.0/)
+  await edge.sql`alter table users_away rename to users`
+  assert.match(await one.from(name), /^250/, 'a look that failed ends no session')
+
+  assert.ok(await changePassword(edge.sql, name, await hashPassword('one')))
+  await beyondAnyCache()
+  assert.match(await one.from(name), /^421 4\.7\.0/)
+  assert.equal(await one.client.reply(), 'closed')
+  const third = await connected()
+  assert.ok(await removeUser(edge.sql, name))
+  await beyondAnyCache()
+  for (const { from } of [other, third]) assert.match(await from(name), /^421 4\.7\.0/)
+  for (const { client } of [one, other, third]) client.close()
 })
 
 test('FUTURERELEASE: the first attempt waits, and the lifetime counts from then', async () => {

@@ -7,10 +7,12 @@ export interface User {
   name: string
   /** Reverse-paths that are theirs besides the name: addresses, or `@domain` for all of a domain. */
   addresses: string[]
+  /** When they were last looked up (performance.now()), and which password they had then. */
+  seen: { passwordHash: string; at: number }
 }
 
 /** Whether a user may send with this reverse-path. The null reverse-path is everyone's: reports have it. */
-export function ownsSender(user: User, reversePath: string): boolean {
+export function ownsSender(user: Pick<User, 'name' | 'addresses'>, reversePath: string): boolean {
   if (reversePath === '') return true
   const asked = comparable(reversePath)
   return [user.name, ...user.addresses].some((own) => (own.startsWith('@') ? asked.endsWith(comparable(own)) : asked === comparable(own)))

@@ -19,11 +19,24 @@ export function offered({ edge, tls, user, client }: Session): Offered {
   }
 }
 
-export function mail(session: Session, argument: string): Reply {
+export async function mail(session: Session, argument: string): Promise<Reply> {
   const { edge } = session
-  const answer = begin(session, argument)
+  const answer = await userLost(session) ?? begin(session, argument)
   if (answer.code >= 400) edge.log.info({ client: session.client.address, user: session.user?.name, reply: `${answer.code} ${answer.enhanced} ${answer.lines[0]}` }, 'sender refused')
   return answer
+}
+
+/** Who stays connected sends no longer than they are a user, with the password they gave; null: nothing speaks against it. */
+async function userLost(session: Session): Promise<Reply | null> {
+  const { edge, user } = session
+  if (!user) return null
+  try {
+    session.user = await edge.users.current(user)
+  } catch (error) {
+    edge.log.error({ client: session.client.address, user: user.name, error: String(error) }, 'a user cannot be looked up')
+    return reply(451, '4.3.0', 'Users cannot be looked up now; try again later')
+  }
+  return session.user ? null : reply(421, '4.7.0', 'Authenticate again: the user was removed, or has another password')
 }
 
 function begin(session: Session, argument: string): Reply {

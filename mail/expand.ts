@@ -1,7 +1,9 @@
-// What an alias makes of one RCPT: the recipients that take its place, and what each of them is to report (RFC 3461 section 5.2.7). Pure.
+// What an alias makes of one RCPT: the recipients that take its place, what each of them is to report (RFC 3461 section 5.2.7), and by which
+// address the sender knows it. Pure.
 
+import { comparable, isAscii, parsePath } from './address.ts'
 import type { Notify, Recipient } from './envelope.ts'
-import { orcptOf } from './xtext.ts'
+import { decodeXtext, orcptOf } from './xtext.ts'
 
 /**
  * `addresses` take the place of `path`, which is one of them or an alias. Reports speak of the address that the sender knows. An alias
@@ -18,4 +20,18 @@ export function expandRecipient(path: string, addresses: string[], wishes: Pick<
     forwardPath, notify, orcpt: wishes.orcpt ?? (forwardPath === path ? null : orcptOf(path)),
   }))
   return tells ? [{ ...wishes, forwardPath: path, expanded: addresses.length }, ...members] : members
+}
+
+/** The address that the sender knows: an alias, rather than who is behind it. An ORCPT that is no address is passed over. */
+export function knownAs({ forwardPath, orcpt }: Pick<Recipient, 'forwardPath' | 'orcpt'>): string {
+  const [, address = ''] = /^rfc822;(.+)$/is.exec(orcpt ?? '') ?? []
+  const known = decodeXtext(address)
+  const path = parsePath(`<${known}>`)
+  return known !== '' && isAscii(known) && 'address' in path && path.address === known ? known : forwardPath
+}
+
+/** The same, where it is another address than the recipient's own; else null. */
+export function originalOf(recipient: Pick<Recipient, 'forwardPath' | 'orcpt'>): string | null {
+  const known = knownAs(recipient)
+  return comparable(known) === comparable(recipient.forwardPath) ? null : known
 }

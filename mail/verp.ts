@@ -1,10 +1,10 @@
 // Variable envelope return paths: each recipient gets mail with a reverse-path that names it, so that whoever keeps a list sees from
 // the address of a report alone whom it is about. As Postfix writes them: owner+user=domain@origin. Pure.
 
-import { isAscii, parsePath, splitAddress, unquotedLocalPart } from './address.ts'
-import type { Envelope, Recipient } from './envelope.ts'
+import { splitAddress, unquotedLocalPart } from './address.ts'
+import type { Envelope } from './envelope.ts'
+import { knownAs } from './expand.ts'
 import { fitsSender } from './retry.ts'
-import { decodeXtext } from './xtext.ts'
 
 export interface VerpSettings {
   delimiters: string
@@ -18,14 +18,6 @@ export function withVerp(envelope: Envelope, { delimiters, senders }: VerpSettin
   const used = envelope.verp ?? (listed ? delimiters : null)
   if (used === null || reversePath === '') return envelope
   return { ...envelope, recipients: recipients.map((recipient) => ({ ...recipient, verp: verpPath(reversePath, knownAs(recipient), used) })) }
-}
-
-/** The address that the sender knows: an alias, rather than who is behind it. An ORCPT that is no address is passed over. */
-function knownAs({ forwardPath, orcpt }: Recipient): string {
-  const [, address = ''] = /^rfc822;(.+)$/is.exec(orcpt ?? '') ?? []
-  const known = decodeXtext(address)
-  const path = parsePath(`<${known}>`)
-  return known !== '' && isAscii(known) && 'address' in path && path.address === known ? known : forwardPath
 }
 
 /** `delimiters`: two characters, before the recipient and in place of its "@". */

@@ -83,6 +83,8 @@ test('a domain is named once, in one spelling, and a port is listened on once', 
   const maildir = '{ deliver: maildir, path: x }'
   refused(`localDomains:\n  example.test: ${maildir}\n  Example.Test: ${maildir}\n`, /:3: localDomains\.Example\.Test is .*; allowed: a domain of its own: example\.test has the same/)
   refused('relayDomains: { bücher.test: {}, xn--bcher-kva.test: {} }', /relayDomains\.xn--bcher-kva\.test/)
+  refused('routes:\n- { domain: x.test, nextHop: a }\n- { domain: X.test, nextHop: b }\n', /:3: routes\[1\] is .*; allowed: a domain of its own: \[0\] has the same/)
+  refused('routes: [{ domain: "*.b\u00fccher.test", nextHop: a }, { domain: "*.xn--bcher-kva.test", nextHop: a }]', /routes\[1\]/)
   refused('listeners:\n- { kind: smtp, port: 2525 }\n- { kind: lmtp, port: 2525 }\n', /:3: listeners\[1\] is .*; allowed: a port or a path of its own: \[0\] has the same/)
   withFile('listeners: [{ kind: smtp, port: 0 }, { kind: lmtp, port: 0 }, { kind: smtp, port: 25, address: "::1" }, { kind: smtp, port: 25 }]', (file) => loadSettings({ file, environment: {} }))
 })

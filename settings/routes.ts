@@ -2,7 +2,9 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
+import { canonicalDomain } from '../mail/address.ts'
 import { nextHopKey, parseNextHop } from '../mail/route.ts'
+import { distinct } from './forms.ts'
 
 export const domain = z.string().regex(/^[^\s@/]+$/, 'a domain name, such as example.test')
 
@@ -70,4 +72,4 @@ export const routes = z.array(route).superRefine((all, context) => {
       context.addIssue({ code: 'custom', path: [i], message: `the same tls and auth as in routes[${other}], which leads to the same next hop` })
     }
   }
-})
+}).superRefine(distinct('a domain', (all) => all.map(({ domain }, i) => [i, canonicalDomain(domain)])))

@@ -1,6 +1,7 @@
 // Bodies: the octets of messages, in chunks, exactly as received.
 
 import type { Sql } from './database.ts'
+import type { WholeMessage } from './messages.ts'
 
 /** Octets in a chunk. A chunk is held in memory a few times over while it is sent, so this bounds memory per session. */
 export const chunkSize = 256 * 1024
@@ -42,6 +43,13 @@ export async function* readBody(sql: Sql, id: string, size: number): AsyncGenera
     read += row.bytes.length
     yield row.bytes
   }
+}
+
+/** What goes to a next hop: the fields that we prepend, once the message is stamped, then the body exactly as received. */
+export async function* relayedContent(sql: Sql, message: Pick<WholeMessage, 'id' | 'size' | 'trace' | 'body'>): AsyncGenerator<Uint8Array> {
+  if (message.trace) yield message.trace
+  if (message.body) yield message.body
+  else yield* readBody(sql, message.id, message.size)
 }
 
 /** Copies a body inside Postgres, its chunks numbered from `from`, as part of another; returns how many there are. */

@@ -1,5 +1,7 @@
 // Choosing among what is queued: the conditions that listings and actions share.
 
+import { domainToUnicode } from 'node:url'
+import { canonicalDomain, splitAddress } from '../mail/address.ts'
 import type { ControlAction } from '../mail/control.ts'
 import type { Sql } from './database.ts'
 
@@ -11,6 +13,10 @@ export interface QueueFilter {
   /** An address, or a pattern in which `*` stands for anything; `<>` is the null reverse-path. */
   sender?: string | undefined
   recipient?: string | undefined
+  /** Who submitted it: an authenticated user, or `token:` and a token's name; a pattern, too. */
+  user?: string | undefined
+  /** The address of the client that handed it to us, as it is written (RFC 5952); a pattern, too. */
+  client?: string | undefined
   /** Canonical domain of the recipient. */
   domain?: string | undefined
   /** Recipients whose next hop this is by an operator's word, or whose domain is one of `domains` and has no such word. */
@@ -28,6 +34,11 @@ export function choosesRecipients({ recipient, domain, nextHop, reply, status }:
   return [recipient, domain, nextHop, reply].some((value) => value !== undefined) || status === 'new' || status === 'deferred'
 }
 
+/** Whether the filter says something of the message as a whole, beyond that it is queued. */
+export function choosesMessages({ ids, sender, user, client, before, held, status }: QueueFilter): boolean {
+  return [ids, sender, user, client, before, held].some((value) => value !== undefined) || status === 'held' || status === 'deferred'
+}
+
 export function isEmpty(filter: QueueFilter): boolean {
   return Object.values(filter).every((value) => value === undefined)
 }
@@ -40,11 +51,13 @@ export function matching(sql: Sql, filter: QueueFilter) {
 }
 
 /** What the filter says of the message `m` as a whole. */
-export function matchingMessage(sql: Sql, { ids, sender, before, status, held }: QueueFilter) {
+export function matchingMessage(sql: Sql, { ids, sender, user, client, before, status, held }: QueueFilter) {
   return sql`
     m.state = 'queued'
     ${ids ? sql`and m.id = any(${ids})` : sql``}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
+    ${user === undefined ? sql`` : sql`and ${like(sql, sql`lower((m.origin ->> 'user') collate "C")`, user)}`}
+    ${client === undefined ? sql`` : sql`and ${like(sql, sql`((m.origin ->> 'clientAddress') collate "C")`, client)}`}
     ${before ? sql`and m.accepted_at < ${before}` : sql``}
     ${status === 'held' || held === true ? sql`and m.held_at is not null` : sql``}
     ${status === 'deferred' || held === false ? sql`and m.held_at is null` : sql``}`
@@ -63,8 +76,18 @@ export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status
 }
 
 export function like(sql: Sql, column: ReturnType<Sql>, pattern: string) {
-  const lower = pattern.toLowerCase()
-  return lower.includes('*') ? sql`${column} like ${escaped(lower).replaceAll('*', '%')}` : sql`${column} = ${lower}`
+  if (pattern.includes('*')) return sql`${column} like ${escaped(pattern.toLowerCase()).replaceAll('*', '%')}`
+  const [only, ...others] = spellings(pattern)
+  return others.length === 0 ? sql`${column} = ${only!}` : sql`${column} = any(${[only!, ...others]})`
+}
+
+/** An address in lower case, in each of the ways in which its domain may have been written: with U-labels, with A-labels (RFC 5890). */
+export function spellings(address: string): string[] {
+  const { localPart, domain } = splitAddress(address.toLowerCase())
+  if (domain === '') return [localPart]
+  const canonical = canonicalDomain(domain)
+  const domains = new Set([domain, canonical, domainToUnicode(canonical)].filter((each) => each !== ''))
+  return [...domains].map((each) => `${localPart}@${each}`)
 }
 
 export function escaped(text: string): string {

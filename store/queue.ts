@@ -2,12 +2,16 @@
 
 import type { Outcome } from '../mail/outcome.ts'
 import type { Sql } from './database.ts'
-import { matching, matchingMessage, matchingRecipient, type QueueFilter } from './filter.ts'
+import { choosesMessages, matching, matchingMessage, matchingRecipient, type QueueFilter } from './filter.ts'
 
 export interface QueueRow {
   id: string
   kind: 'mail' | 'dsn'
   reversePath: string
+  /** Who submitted it: an authenticated user, or `token:` and a token's name. */
+  user: string | null
+  /** The address of the client that handed it to us; "" where there was none. */
+  client: string
   size: number
   acceptedAt: Date
   expiresAt: Date
@@ -43,7 +47,7 @@ const recipientsOfPage = 20
 /** A page of the queued messages. */
 export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', filter = {} }: QueuePage): Promise<QueueRow[]> {
   return await sql<QueueRow[]>`
-    select m.id, m.kind, m.reverse_path as "reversePath", m.size, m.accepted_at as "acceptedAt", m.expires_at as "expiresAt",
+    select m.id, m.kind, m.reverse_path as "reversePath", m.origin ->> 'user' as "user", m.origin ->> 'clientAddress' as client, m.size, m.accepted_at as "acceptedAt", m.expires_at as "expiresAt",
            m.held_at is not null as held, r.waiting, (select count(*) from recipients a where a.message_id = m.id) as recipients,
            f.forward_path as "forwardPath", f.outcome, f.waits, r.next_attempt_at as "nextAttemptAt", r.active
     from (
@@ -73,12 +77,10 @@ function inOrder(sql: Sql, filter: QueueFilter, order: Exclude<QueueOrder, 'next
 
 /** By the recipients alone, where the filter says nothing of the message: an open recipient is that of a queued one. */
 function byNextAttempt(sql: Sql, filter: QueueFilter, most: number) {
-  const { ids, sender, before, status, held } = filter
-  const ofMessage = [ids, sender, before, held].some((value) => value !== undefined) || status === 'held' || status === 'deferred'
   return sql`
     select message_id as id from (
       select r.message_id, r.next_attempt_at from recipients r
-      where ${matchingRecipient(sql, filter)} ${ofMessage ? sql`and exists (select from messages m where m.id = r.message_id and ${matchingMessage(sql, filter)})` : sql``}
+      where ${matchingRecipient(sql, filter)} ${choosesMessages(filter) ? sql`and exists (select from messages m where m.id = r.message_id and ${matchingMessage(sql, filter)})` : sql``}
       order by r.next_attempt_at limit ${most * recipientsOfPage}
     ) r group by message_id order by min(next_attempt_at), message_id`
 }

@@ -3,7 +3,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { Sql } from './database.ts'
 
-export const tokenScopes = ['submit', 'read', 'control', 'events', 'metrics'] as const
+export const tokenScopes = ['submit', 'read', 'content', 'control', 'events', 'metrics'] as const
 export type TokenScope = (typeof tokenScopes)[number]
 
 export interface TokenRow {

@@ -43,11 +43,13 @@ test('every command of docs/api.md does what it says', { skip: missing && 'curl 
     const answers = []
     for (const call of calls) answers.push(await run(call, token))
     const json = answers.filter((answer) => answer.startsWith('{')).map((answer) => JSON.parse(answer))
-    assert.equal(json.length, calls.length - 2, 'all but the stream and the metrics are JSON')
-    const [submitted, raw, shown, listed, held, released, replays, , suspended] = json
+    assert.equal(json.length, calls.length - 3, 'all but the message, the stream and the metrics are JSON')
+    const [submitted, raw, shown, listed, , traced, held, released, replays, , suspended] = json
     for (const { id } of [submitted, raw]) assert.deepEqual(await everpost.states(id), ['delivered'])
     assert.deepEqual([shown.message.id, listed.messages.map(({ id }: { id: string }) => id)], [deferred, [deferred]])
+    assert.deepEqual(traced.messages.map(({ id }: { id: string }) => id), [raw.id, submitted.id])
     assert.deepEqual([held.count, released.done, replays.messages.map(({ id }: { id: string }) => id), suspended.woken], [1, 1, [failed], 0])
+    assert.ok(answers.some((answer) => answer.startsWith('Received: from ') && answer.endsWith('Subject: test\r\n')))
     assert.match(answers.at(-1)!, /^everpost_queue_messages 1$/m)
   } finally {
     await everpost.end()

@@ -275,3 +275,40 @@ test('events stream as they happen, and can be taken up where the stream broke o
   assert.deepEqual(await everpost.states(quiet.body.id), ['delivered'])
   assert.equal((await everpost.sql`select from events where message_id = ${quiet.body.id}`).length, 0, 'nobody listens: nothing is written')
 })
+
+test('a message is read octet for octet by whoever has the scope content, and by command; each reading is recorded; without a body it says so', async () => {
+  script.rcpt['*'] = '451 4.7.1 not now'
+  const raw = `Subject: large\r\nX-Folded: a\r\n b\r\n\r\n${`${'x'.repeat(70)}\r\n`.repeat(8000)}.\r\n`
+  const { body: { id } } = await call('POST', '/v1/messages/raw?from=a@a.test&to=b@partner.test', raw)
+  await until('it is deferred', async () => (await readRecipients(everpost.sql, id, 1))[0]?.outcome)
+  const token = (await everpost.command('token', 'create', 'auditor', '--scope', 'content')).stdout.trim()
+  const read = async (path: string) => {
+    const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}/v1/messages/${path}`, { headers: { authorization: `Bearer ${token}` } })
+    return { status: answer.status, type: answer.headers.get('content-type'), length: Number(answer.headers.get('content-length')), text: await answer.text() }
+  }
+  assert.equal((await call('GET', `/v1/messages/${id}/content`)).body.error, 'this token lacks the scope content')
+  assert.equal((await read(id)).status, 403)
+  assert.equal((await readActions(everpost.sql, id)).length, 0)
+
+  const { status, type, length, text } = await read(`${id}/content`)
+  assert.deepEqual([status, type, length], [200, 'message/rfc822', text.length])
+  assert.match(text, new RegExp(`^Received: from .*\\r\\n\\tby mx\\.example\\.test \\(Everpost\\) with HTTP id ${id}`))
+  assert.ok(text.endsWith(`\r\n${raw}`))
+  const head = await read(`${id}/content?headers=true`)
+  assert.equal(head.text, text.slice(0, text.indexOf('\r\n\r\n') + 2))
+  assert.deepEqual(await everpost.command('cat', id, '--who', 'eve', '--why', 'an abuse report'), { code: 0, stdout: text, stderr: '' })
+  assert.deepEqual(await everpost.command('cat', id, '--headers'), { code: 0, stdout: head.text, stderr: '' })
+  const actions = await readActions(everpost.sql, id)
+  assert.deepEqual(actions.slice(0, 3).map(({ who, action, why, detail }) => [who, action, why, detail]), [
+    ['token:auditor', 'read', '', {}], ['token:auditor', 'read', '', { headers: true }], ['eve', 'read', 'an abuse report', {}]])
+  assert.match((await everpost.command('show', id)).stdout, / read by eve: an abuse report\n/)
+
+  const delivered = (await call('POST', '/v1/messages/raw?from=a@a.test&to=gone@example.test', 'Subject: x\n\nx\n')).body.id
+  await until('its body is released', async () => (await readMessage(everpost.sql, delivered))?.bodyReleasedAt)
+  const gone = await read(`${delivered}/content`)
+  assert.deepEqual([gone.status, JSON.parse(gone.text).error], [410, 'its body is no longer kept (settings: retention)'])
+  const { code, stderr } = await everpost.command('cat', delivered)
+  assert.deepEqual([code, /the body of \w+ is no longer kept/.test(stderr)], [1, true])
+  assert.equal((await read('000000000000000000/content')).status, 404)
+  assert.match((await everpost.command('cat', '000000000000000000')).stderr, /there is no message/)
+})

@@ -38,12 +38,13 @@ const services = Object.entries(file.services)
 const ours = services.filter(([, service]) => service.image === 'everpost')
 const dockerfile = text('Dockerfile')
 
-test('images are pinned, no database port is published, the UI only to this machine, and there is no default password', () => {
+test('images are pinned, no database port is published, UI and HTTP only to this machine, and there is no default password', () => {
   assert.deepEqual(services.filter(([, { image }]) => image !== 'everpost' && !/:\d+\.\d+/.test(image)).map(([name]) => name), [])
   assert.ok(dockerfile.match(/^FROM (\S+)/gm)!.every((line) => /^FROM node:20\.\d+-/.test(line)))
   const published = Object.fromEntries(services.filter(([, { ports }]) => ports).map(([name, { ports }]) => [name, ports]))
   assert.deepEqual(Object.keys(published).sort(), ['ingress', 'temporal-ui'])
   assert.ok(published['temporal-ui']!.every((port) => port.startsWith('127.0.0.1:')))
+  assert.deepEqual(published['ingress']!.filter((port) => port.endsWith(':8025')), ['127.0.0.1:8025:8025'])
   const secrets = text('docker-compose.yml').match(/\$\{[^}]*\}/g)!
   assert.ok(secrets.length > 3)
   assert.deepEqual(secrets.filter((variable) => !/^\$\{(POSTGRES_PASSWORD|EVERPOST_TLS):\?[^}]+\}$/.test(variable)), [])
@@ -86,8 +87,9 @@ test('one ingress and two workers, each with a role that the program has and var
 
 test('the settings that are mounted are right, and agree with the published ports and the volumes', () => {
   const { settings } = loadSettings({ file: join(root, 'compose/everpost.yaml'), environment: {} })
-  const published = new Map(file.services['ingress']!.ports!.map((port) => port.split(':').map(Number) as [number, number]))
+  const published = new Map(file.services['ingress']!.ports!.map((port) => port.split(':').slice(-2).map(Number) as [number, number]))
   assert.deepEqual(settings.listeners.map(({ kind, port }) => [kind, port]), [['smtp', published.get(25)], ['submission', published.get(587)], ['submissions', published.get(465)]])
+  assert.deepEqual([settings.http.address, settings.http.port], ['0.0.0.0', published.get(8025)])
   const mounts = file.services['ingress']!.volumes!.map((volume) => volume.replace(/\$\{.*\}/, 'tls').split(':')[1]!)
   const inside = (path: string) => mounts.some((mount) => path === mount || path.startsWith(`${mount}/`))
   assert.ok(inside(settings.tls!.cert) && inside(settings.tls!.key) && inside(settings.state))
@@ -102,15 +104,37 @@ test('the image runs as a user of its own, from files that exist, and the health
   assert.deepEqual(copied.filter((path) => !existsSync(join(root, path))), [])
   const entrypoint = JSON.parse(/^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)![1]!) as string[]
   const { test: check } = file.services['ingress']!.healthcheck!
-  assert.deepEqual(check.slice(1, 5), entrypoint)
+  assert.deepEqual([entrypoint, check.slice(0, 2)], [['everpost'], ['CMD', 'everpost']])
+  const [, wrapper, name] = /^COPY --from=build --chmod=755 \/app\/(\S+) (\S+)$/m.exec(dockerfile)!
+  assert.equal(name, '/usr/local/bin/everpost')
   const everpost = await prepareEverpost({ http: { address: '127.0.0.1', port: 18025 + (process.pid % 1000) } })
   try {
     assert.equal((await everpost.command(check.at(-1)!)).code, 69)
     await everpost.start('ingress')
     const { code, stdout } = await everpost.command(check.at(-1)!)
     assert.deepEqual([code, JSON.parse(stdout)], [0, { status: 'ready', role: 'ingress' }])
+    // What stands on PATH there, with the places of this machine.
+    const script = text(wrapper!).replace('/app/', root).replace('/etc/everpost/everpost.yaml', join(everpost.folder, 'everpost.yaml'))
+    assert.equal((await run('sh', ['-c', script, 'everpost', ...check.slice(2)])).stdout, stdout)
   } finally {
     await everpost.end()
+  }
+})
+
+test('every command of "With docker compose" names services of the file, and commands and options that Everpost has', async () => {
+  const section = /^## With docker compose\n(.*?)^## /ms.exec(text('docs/operating.md'))![1]!
+  const lines = section.split('\n').filter((line) => line.startsWith('    ')).map((line) => line.trim())
+  assert.ok(lines.length >= 12 && lines.every((line) => line.startsWith('docker compose ')))
+  for (const line of lines) {
+    const words = line.split(/ +/).slice(2)
+    const named = words.filter((word) => word in file.services)
+    assert.ok(/^(up --build|ps|build)/.test(words.join(' ')) ? named.length === 0 : named.length > 0, line)
+    const typed = words[0] === 'run' ? words.slice(words.indexOf('ingress') + 1) : words.includes('everpost') ? words.slice(words.indexOf('everpost') + 1) : []
+    if (typed.length === 0 || !words.includes('ingress')) continue
+    const command = typed.slice(0, typed[0] === 'user' ? 2 : 1)
+    const { stdout } = await run(process.execPath, [join(root, 'cli/everpost.mjs'), ...command, '--help'])
+    assert.match(stdout, new RegExp(`^Usage: everpost ${command.join(' ')} `), line)
+    for (const option of typed.filter((word) => word.startsWith('--'))) assert.ok(stdout.includes(`${option} `), `${option} in ${line}`)
   }
 })
 

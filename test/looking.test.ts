@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { startPeer } from '../smtp/testing.ts'
 import { readRecipients } from '../store/recipients.ts'
@@ -75,5 +76,55 @@ test('queue, qshape, trace and show tell what waits and why; watch tells what ha
   } finally {
     await everpost.end()
     await peer.close()
+  }
+})
+
+test('trace: by an alias, within a time, in either spelling of a domain, by command and by HTTP; log and show name the address that the sender knows', async () => {
+  const everpost = await prepareEverpost({
+    aliases: { 'info@example.test': ['bob@example.test'] }, routes: [{ domain: 'xn--bcher-kva.test', nextHop: '[127.0.0.1]:1' }], retry: { minimalBackoffTime: '1h' },
+  })
+  const traced = async (...args: string[]) => JSON.parse((await everpost.command('trace', ...args, '--json')).stdout).map(({ id }: { id: string }) => id)
+  try {
+    const child = await everpost.start()
+    let log = ''
+    child.stdout!.on('data', (text) => { log += text })
+    const first = await everpost.send('Info@example.test')
+    await everpost.states(first)
+    await sleep(20)
+    const [{ at }] = await everpost.sql<[{ at: Date }]>`select now() as at`
+    await sleep(20)
+    const second = await everpost.send('info@example.test')
+    await everpost.states(second)
+
+    assert.deepEqual(await traced('INFO@example.test'), [second, first])
+    assert.deepEqual(await traced('bob@example.test'), [second, first])
+    assert.deepEqual(await traced('info@example.test', '--since', at.toISOString()), [second])
+    assert.deepEqual(await traced('sender@example.test', '--until', at.toISOString()), [first])
+    assert.deepEqual(await traced('info@example.test', '--since', '1h', '--until', at.toISOString()), [first])
+    assert.match((await everpost.command('trace', 'info@example.test', '--until', '1d')).stdout, /^No message from or to info@example\.test of that time is known/)
+    assert.match((await everpost.command('trace', 'info@example.test')).stdout, / bob@example\.test \(for info@example\.test\) +delivered /)
+    assert.match((await everpost.command('show', second)).stdout, /\n {2}bob@example\.test \(for info@example\.test\) {2}delivered\n/)
+    const line = log.split('\n').filter((each) => each.includes(second) && each.includes('"sent"')).map((each) => JSON.parse(each))[0]
+    assert.deepEqual([line.to, line.orig_to], ['bob@example.test', 'info@example.test'])
+
+    const token = (await everpost.command('token', 'create', 'me', '--scope', 'read', 'submit')).stdout.trim()
+    const call = async (path: string, body?: object) => {
+      const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+      const answer = await fetch(`http://127.0.0.1:${everpost.ports['http']}${path}`, body ? { method: 'POST', headers, body: JSON.stringify(body) } : { headers })
+      // biome-ignore lint/suspicious/noExplicitAny: answers of every kind
+      return (await answer.json()) as any
+    }
+    const { messages } = await call(`/v1/trace?address=info@example.test&until=${at.toISOString()}`)
+    assert.deepEqual(messages.map(({ id, forwardPath, original }: Record<string, string>) => [id, forwardPath, original]), [[first, 'bob@example.test', 'Info@example.test']])
+    const ascii = await everpost.send('bob@xn--bcher-kva.test')
+    const { id: unicode } = await call('/v1/messages', { from: 'a@a.test', to: ['bob@b\u00fccher.test'] })
+    assert.equal((await readRecipients(everpost.sql, unicode, 1))[0]!.forwardPath, 'bob@b\u00fccher.test')
+    for (const address of ['bob@b\u00fccher.test', 'BOB@B\u00dcCHER.test', 'bob@xn--bcher-kva.test']) {
+      assert.deepEqual(await traced(address), [unicode, ascii], address)
+      assert.equal(JSON.parse((await everpost.command('queue', '--recipient', address, '--json')).stdout).length, 2)
+    }
+    assert.deepEqual((await call(`/v1/trace?address=${encodeURIComponent('bob@b\u00fccher.test')}`)).messages.length, 2)
+  } finally {
+    await everpost.end()
   }
 })

@@ -21,7 +21,7 @@ test('the API keeps what its OpenAPI document says, whatever schemathesis sends 
       'import schemathesis', '@schemathesis.serializer("message/rfc822")', 'def message(context, value):',
       '    return value if isinstance(value, bytes) else str(value).encode()', '',
     ].join('\n'))
-    const token = (await everpost.command('token', 'create', 'fuzz', '--scope', 'submit', 'read', 'control', 'events')).stdout.trim()
+    const token = (await everpost.command('token', 'create', 'fuzz', '--scope', 'submit', 'read', 'content', 'control', 'events')).stdout.trim()
     const document = `http://127.0.0.1:${everpost.ports['http']}/v1/openapi.json`
     const { openapi } = (await (await fetch(document, { headers: { authorization: `Bearer ${token}` } })).json()) as { openapi: string }
     assert.equal(openapi, '3.1.0')

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { startPeer } from '../smtp/testing.ts'
 import { readRecipients } from '../store/recipients.ts'
+import { addUser } from '../store/users.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
@@ -31,6 +32,7 @@ const effects: Record<string, string> = {
   'destination suspend': "select from destinations where suspended_until > now() + interval '1 hour'",
   'destination resume': "select where not exists (select from destinations where suspended_until > now())",
   'destination limit': "select from destinations where concurrency = 5 and round(rate * 60) = 100",
+  'user remove': "select where not exists (select from users)",
   'token create': "select from tokens where name = :name",
   'token revoke': "select from tokens where name = :name and revoked_at is not null",
 }
@@ -55,10 +57,12 @@ test('every command of docs/operating.md does what it says on a queue that has s
   }
   try {
     await everpost.start()
+    await addUser(everpost.sql, 'mallory@example.test', 'x', [])
     for (const command of commands) {
       const [verb] = command.split(' ')
       const id = verb === 'replay' ? await failed() : await deferred()
       if (command.includes('--to none')) await everpost.sql`update recipients set route = '[127.0.0.1]:1' where message_id = ${id}`
+      if (/--user|--client/.test(command)) await everpost.sql`update messages set origin = origin || '{"user": "mallory@example.test", "clientAddress": "192.0.2.7"}' where id = ${id}`
       if (verb === 'release' || command.includes('--status held')) await everpost.command('hold', id)
       const args = words(command).map((word) => word.replace('01KAV5X4T89H2M3N4P', id).replace(/^partner\.test$/, command.includes('--next-hop') ? `[127.0.0.1]:${peer.port}` : 'partner.test'))
       const { code, stderr } = verb === 'watch' ? await interrupted(args) : await everpost.command(...args)

@@ -34,12 +34,13 @@ function talk(octets: Buffer, whole: boolean): Promise<string> {
 
 const path = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(
-    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
+    '/v1/messages', '/v1/messages/raw', '/v1/messages/01AAAAAAAAAAAAAAAA', '/v1/messages/01AAAAAAAAAAAAAAAA/content', '/v1/trace',
+    '/v1/destinations', '/v1/replays', '/v1/openapi.json', '/healthz', '/v1/queue', '/v1/nothing',
   ) },
   { weight: 1, arbitrary: fc.tuple(fc.constantFrom('/v1/messages/', '/v1/destinations/', '/v1/'), text(20).map(encodeURIComponentOf)).map((parts) => parts.join('')) },
   { weight: 1, arbitrary: octets(30).map((bytes) => `/${bytes.toString('latin1').replace(/[\r\n ]/g, '')}`) },
 )
-const parameter = fc.constantFrom('limit', 'from', 'to', 'state', 'sender', 'recipient', 'after', 'sendAt', 'before', 'older', 'x')
+const parameter = fc.constantFrom('limit', 'from', 'to', 'state', 'sender', 'recipient', 'after', 'sendAt', 'before', 'older', 'user', 'client', 'address', 'since', 'until', 'x')
 const query = fc.array(fc.tuple(parameter, text(16).map(encodeURIComponentOf)), { maxLength: 4 })
   .map((pairs) => pairs.map((pair) => pair.join('=')).join('&'))
 const address = fc.oneof(fc.constantFrom('a@b.test', '', '<>', 'a@[127.0.0.1]'), text(30))
@@ -65,7 +66,7 @@ function isPage(path: string): boolean {
 }
 
 test('HTTP: any octets, and any request of a holder of a token, get an answer that is no fault of ours; without a token nothing is told or done', async () => {
-  const scopes: TokenScope[] = ['submit', 'read', 'events', 'control']
+  const scopes: TokenScope[] = ['submit', 'read', 'content', 'events', 'control']
   const token = await createToken(sql, 'fuzz', scopes, null)
   const request = fc.record({
     method: fc.constantFrom('GET', 'GET', 'GET', 'POST', 'POST', 'POST', 'POST', 'PUT', 'DELETE', 'HEAD'), path, query, body,
