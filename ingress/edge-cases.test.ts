@@ -136,8 +136,8 @@ test('who never begins TLS, behind a proxy or not, has no more connections than 
     assert.deepEqual([session.code, fifth.code], ['220', '220'])
     await closes('127.0.0.3')
     assert.deepEqual(counts(), [13, 1, 2, 5])
-    waiting.destroy()
-    await until('its place is free', async () => (await greeted('127.0.0.3')).code === '220')
+    waiting.end()
+    await until('its place is free', async () => (await greeted('127.0.0.3')).code === '220', 5000)
   } finally {
     await other.end()
   }

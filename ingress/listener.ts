@@ -49,6 +49,13 @@ class Engine extends SMTPServer {
     return this.believes(socket.remoteAddress ?? '')
   }
 
+  /** A client that leaves in the midst of its handshake is gone at once, not at the time-out: half-open is for those who have said something. */
+  override _upgrade(socket: Socket, callback: Parameters<SMTPServer['_upgrade']>[1]): void {
+    super._upgrade(socket, callback)
+    const top = this._pendingSockets.get(socket)
+    if (top && top !== socket) top.once('end', () => { if (this._pendingSockets.has(socket)) top.destroy() })
+  }
+
   override _handleProxy(socket: Socket, callback: (error: Error | null, options?: never) => void): void {
     const done = callback as (error: Error | null, arrival?: Arrival) => void
     const named = this._expectsProxyHeader(socket) ? proxied(socket) : Promise.resolve(null)

@@ -22,7 +22,7 @@ export const builtInRules: RetryRule[] = [
   // Yahoo and AOL: TSS04 and TSS05 user complaints or volume (their own advice is four hours), TSS07 and TS03 a permanent deferral.
   { name: 'yahoo permanent deferral', match: { nextHop: hostsOf('yahoo'), text: /\[(TSS?0[379])\]|permanently deferred/i }, then: { action: 'bounce', enhanced: '5.7.1' } },
   { name: 'yahoo deferral', match: { nextHop: hostsOf('yahoo'), code: ['4xx'], text: /\[(TSS?\d+|PH01|GL01)\]|temporarily deferred/i }, then: { action: 'retry', factors: slowly } },
-  { name: 'apple rate limit', match: { nextHop: hostsOf('apple'), code: ['4xx'], text: /rate|local policy|CS0\d|HM0\d/i }, then: { action: 'retry', factors: slowly } },
+  { name: 'apple rate limit', match: { nextHop: [...hostsOf('apple'), '*.apple.com'], code: ['4xx'], text: /rate|local policy|CS0\d|HM0\d/i }, then: { action: 'retry', factors: slowly } },
   {
     name: 'gmx and web.de limit', match: { nextHop: hostsOf('gmx', 'ionos'), code: ['4xx'], text: /too many|exceeded|reject due to policy/i },
     then: { action: 'retry', factors: slowly },

@@ -123,6 +123,17 @@ for (const [name, kill] of deaths) {
   })
 }
 
+test('dead while it waited, after a message that was too large for it: the next goes by a new connection, too', async () => {
+  for (const end of ['close', '421 4.4.2 idle too long', '554 5.7.0 idle too long']) {
+    const mail: Answer[] = [end]
+    await bench({ extensions: ['SIZE 1000'], get mail() { return mail.shift() ?? '250 2.1.0 ok' } }, async ({ peer, send }) => {
+      assert.deepEqual(await send({ size: 5000 }), ['bounced mail 5.3.4'], end)
+      assert.deepEqual(await send(), delivered, end)
+      assert.equal(peer.connections, 2)
+    })
+  }
+})
+
 test('a new connection that dies is no such case: the attempt fails', async () => {
   await bench({ mail: 'close' }, async ({ peer, send }) => {
     assert.deepEqual(await send(), ['deferred mail 4.4.2'])

@@ -70,7 +70,7 @@ export async function visit(request: TransferRequest, host: string, address: str
       }
       const batch = batchOf(left, session)
       const done: TransactionResult = await runTransaction(waited ? impatient(request) : request, session, terms, batch)
-      if (session.transactions > 1 && done.cutOff) {
+      if ((waited || session.transactions > 1) && done.cutOff) {
         // The host has closed it, forgotten it, or had enough of it, and no dot was sent. A new one, and this time it counts.
         leave(session.connection)
         session = terms = null
