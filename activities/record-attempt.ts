@@ -7,6 +7,7 @@ import { postgresTime } from '../store/clock.ts'
 import { whenBack } from '../store/database.ts'
 import { suspendDestination } from '../store/destinations.ts'
 import type { ActivityDeps } from './index.ts'
+import { recipientsShown } from './stamp-headers.ts'
 import type { Attempted, AttemptSummary } from './types.ts'
 import { judging, verdictOn } from './verdict-on.ts'
 
@@ -65,13 +66,23 @@ function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { ho
 }
 
 function summary({ nextHop, claim, result }: Recording, verdicts: Verdict[]): AttemptSummary {
+  const known = verdicts.filter(({ n }) => n < recipientsShown)
+  const others = verdicts.filter(({ n }) => n >= recipientsShown).map(({ outcome }) => outcome)
   return {
     number: claim.number,
     at: result.tries[0]?.at ?? new Date().toISOString(),
     nextHop,
     tries: result.tries.slice(0, 5),
-    outcomes: verdicts.map(({ n, outcome: { status, enhanced, text }, nextAttemptAt }) => ({
+    outcomes: known.map(({ n, outcome: { status, enhanced, text }, nextAttemptAt }) => ({
       n, status, enhanced, text: text.slice(0, textInHistory), nextAttemptAt: nextAttemptAt?.toISOString() ?? null,
     })),
+    ...(others.length > 0 ? { others: byStatus(others) } : {}),
   }
+}
+
+function byStatus(outcomes: Outcome[]): AttemptSummary['others'] {
+  return (['delivered', 'deferred', 'bounced'] as const).flatMap((status) => {
+    const those = outcomes.filter((outcome) => outcome.status === status)
+    return those[0] ? [{ status, count: those.length, text: those[0].text.slice(0, textInHistory) }] : []
+  })
 }
