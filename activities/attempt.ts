@@ -112,7 +112,9 @@ async function tryEntered(
       if (delivered.length === 0) return
       const judged = judging(group.nextHop, clock, message.expiresAt.getTime())
       const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, judged))
-      await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
+      await whenBack(() => recordDelivered(sql, id, verdicts), {
+        complain: (error) => deps.log.error({ id, error: String(error) }, 'some is delivered, and Postgres does not take it down'),
+      })
     }
     const again = () => (claiming.claim()?.number ?? 1) > 1
     const result = await eachReversePath({ message, recipients, again, signal, beforeDot: claiming.beforeDot, partly }, deliver)

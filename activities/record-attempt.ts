@@ -31,7 +31,9 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, judged))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
-  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), {
+    complain: (error) => deps.log.error({ id, error: String(error) }, 'an attempt is over, and Postgres does not take down what came of it'),
+  })
   for (const recipient of claim.recipients) {
     const outcome = outcomes[recipient.n]!
     deps.log.info({ id, to: recipient.forwardPath, ...logFields(nextHop, claim, result, outcome), tls: outcome.tls?.version, text: outcome.text }, outcome.status)

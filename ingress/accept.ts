@@ -135,7 +135,7 @@ async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'st
     return true
   } catch (error) {
     if (!leavesOpen(error)) throw error
-    const stored = await whenBack(() => isAccepted(sql, message.id), askedFor).catch(() => null)
+    const stored = await whenBack(() => isAccepted(sql, message.id), { limit: askedFor }).catch(() => null)
     log.warn({ id: message.id, error: String(error), stored }, 'the connection to Postgres broke at the commit')
     if (stored === false) throw error
     return stored === true
