@@ -112,7 +112,7 @@ async function tryEntered(
       if (delivered.length === 0) return
       const judged = judging(group.nextHop, clock, message.expiresAt.getTime())
       const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, judged))
-      await whenBack(() => recordDelivered(sql, id, verdicts), {
+      await whenBack(() => recordDelivered(sql, id, verdicts, settings.retention), {
         complain: (error) => deps.log.error({ id, error: String(error) }, 'some is delivered, and Postgres does not take it down'),
       })
     }
