@@ -28,6 +28,8 @@ export interface IntakeOptions {
   binary: boolean
   /** It comes from its author: Date and Message-ID are put in front where they are missing (RFC 6409 section 8). */
   submission: boolean
+  /** Whether whoever brings it has gone, so that it need not be stored any more. */
+  gone?: () => boolean
   /** Milliseconds of queue lifetime; left out: as the settings say. */
   lifetime?: number
 }
@@ -42,7 +44,7 @@ export interface Intake {
   discard(): Promise<void>
 }
 
-export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
+export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, gone, lifetime }: IntakeOptions): Intake {
   const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck({ binary, lineLength })
@@ -110,7 +112,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
           // What is 8-bit goes on as such, whatever the client declared.
           envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BITMIME' } : envelope, settings.reports.verp),
           lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
-        })
+        }, gone)
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
         return { id }
       } catch (error) {
@@ -129,9 +131,9 @@ const askedFor = 20_000
  * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
  * again; false when it does not come back in time.
  */
-async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage): Promise<boolean> {
+async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage, gone?: () => boolean): Promise<boolean> {
   try {
-    await store(message)
+    await store(message, gone)
     return true
   } catch (error) {
     if (!leavesOpen(error)) throw error

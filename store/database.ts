@@ -5,17 +5,17 @@ import postgres from 'postgres'
 
 export type Sql = postgres.Sql
 
-/**
- * Opens a pool. `connections` bounds it; nothing is connected before the first statement. `looking`: for listings, whose best plan
- * depends on what is asked; Postgres plans each anew, where it would keep one for all.
- */
-export function openDatabase(url: string, connections: number, application = 'everpost', looking = false): Sql {
+/** For listings, whose best plan depends on what is asked: Postgres plans each anew, where it would keep one for all. */
+export const looking = { plan_cache_mode: 'force_custom_plan' }
+
+/** Opens a pool. `connections` bounds it; nothing is connected before the first statement. `session`: settings of Postgres for its connections. */
+export function openDatabase(url: string, connections: number, application = 'everpost', session: Record<string, string> = {}): Sql {
   return postgres(url, {
     max: connections,
     connect_timeout: 10,
     idle_timeout: 0,
     onnotice: () => {},
-    connection: { application_name: application, ...(looking ? { plan_cache_mode: 'force_custom_plan' } : {}) },
+    connection: { application_name: application, ...session },
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   })
 }
