@@ -82,11 +82,11 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 }
 
 /** No attempt is possible: the recipients wait on a timer, and their backoff does not advance. */
-export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptArgument, { name, until, why }: Refusal): Promise<Progress> {
+export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptArgument, { name, until, why, seen }: Refusal): Promise<Progress> {
   deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
   const { retention } = deps.settings
-  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, clock: new Date(clock), retention })
+  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, seen, clock: new Date(clock), retention })
 }
 
 async function tryEntered(
@@ -113,7 +113,9 @@ async function tryEntered(
       if (delivered.length === 0) return
       const judged = judging(group.nextHop, clock, message.expiresAt.getTime())
       const verdicts = delivered.map((each) => verdictOn(deps, each, outcomes.get(each.n)!, judged))
-      await whenBack(() => recordDelivered(sql, id, verdicts), Number.POSITIVE_INFINITY)
+      await whenBack(() => recordDelivered(sql, id, verdicts, settings.retention), {
+        complain: (error) => deps.log.error({ id, error: String(error) }, 'some is delivered, and Postgres does not take it down'),
+      })
     }
     const again = () => (claiming.claim()?.number ?? 1) > 1
     const result = await eachReversePath({ message, recipients, again, signal, beforeDot: claiming.beforeDot, partly }, deliver)

@@ -24,6 +24,9 @@ export interface PipeRequest {
 /** Milliseconds: a little less than a worker that stops has for attempts past their dot, so that the verdict can still be recorded. */
 const grace = 2500
 
+/** Milliseconds for what it has written, after it has ended, and for its end, after it was killed. */
+const lastWords = 1000
+
 /** Exit codes that say no for good; every other failure is tried again, as is what the operating system could not do. */
 const permanent: Record<number, string> = {
   64: '5.3.5', 65: '5.6.0', 66: '5.3.0', 67: '5.1.1', 68: '5.1.2', 69: '5.3.0', 70: '5.3.0', 73: '5.2.0', 76: '5.5.0', 77: '5.7.0', 78: '5.3.5',
@@ -44,8 +47,16 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
       output = (output + text).slice(0, outputKept)
     })
   }
+  // What it has left running, in a session of its own perhaps, may hold them for as long as it likes.
+  const letGo = () => {
+    for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy()
+  }
+  let last: NodeJS.Timeout | undefined
+  let giveUp = (_problem: string) => {}
   const ended = new Promise<{ code: number | null; problem: string | null }>((resolve) => {
-    child.on('error', (error) => resolve({ code: null, problem: `cannot run ${program}: ${error.message}` }))
+    giveUp = (problem) => resolve({ code: null, problem })
+    child.on('error', (error) => giveUp(`cannot run ${program}: ${error.message}`))
+    child.on('exit', () => { last = setTimeout(letGo, lastWords) })
     child.on('close', (code, signal) => resolve({ code, problem: signal ? `killed by ${signal}` : null }))
   })
   let whole = false
@@ -53,11 +64,15 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
   let stopped: string | null = null
   const stop = (why: string) => {
     stopped = why
+    clearTimeout(last)
+    last = setTimeout(giveUp, lastWords, why)
     try {
       if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL')
     } catch {
-      // It has just ended by itself.
+      // It has just ended by itself, or left its group.
     }
+    child.kill('SIGKILL')
+    letGo()
   }
   const timer = setTimeout(() => stop(`still running after ${request.timeout / 1000} s`), request.timeout)
   const onAbort = () => {
@@ -65,9 +80,9 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
     broken = true
     stop('broken off')
   }
-  let last: NodeJS.Timeout | undefined
+  let stopAt: NodeJS.Timeout | undefined
   const onStopping = () => {
-    last = setTimeout(() => stop('this process stopped before it ended; whether it has delivered is unknown'), grace)
+    stopAt = setTimeout(() => stop('this process stopped before it ended; whether it has delivered is unknown'), grace)
   }
   request.signal.addEventListener('abort', onAbort)
   request.stopping.addEventListener('abort', onStopping)
@@ -85,6 +100,7 @@ export async function deliverPipe(request: PipeRequest): Promise<Outcome> {
   } finally {
     clearTimeout(timer)
     clearTimeout(last)
+    clearTimeout(stopAt)
     request.signal.removeEventListener('abort', onAbort)
     request.stopping.removeEventListener('abort', onStopping)
   }

@@ -7,7 +7,7 @@ import { readProgress } from '../store/recipients.ts'
 import { firstTransfer } from './attempt-transfer.ts'
 import { firstHandOff } from './hand-off.ts'
 import type { ActivityDeps } from './index.ts'
-import { planFor, recipientsInPlan } from './resolve-next-hop.ts'
+import { planFor, progressOf, recipientsInPlan } from './resolve-next-hop.ts'
 import { stampedOf, traceOf } from './stamp-headers.ts'
 import type { Attempted, AttemptSummary, FirstPass, Group, MessageArgument } from './types.ts'
 
@@ -41,10 +41,11 @@ export async function firstPass(deps: ActivityDeps, { id, clock }: MessageArgume
   // Where no claim has kept the stamp.
   if (attempts.length === 0) await stampMessage(deps.sql, id, trace)
   const moved = plan.groups.filter((_, i) => results[i] === null)
+  const others = moved.flatMap((group) => group.recipients)
   const only = results.length === 1 ? results[0] : null
   return {
     stamped: stampedOf(deps, message, recipients, recipientCount),
-    progress: only?.progress ?? (await readProgress(deps.sql, id, moved.flatMap((group) => group.recipients))),
+    progress: only?.progress ?? (attempts.length > 0 ? await readProgress(deps.sql, id, others) : await progressOf(deps, id, others)),
     attempts, moved, more: plan.more || recipientCount > recipients.length,
   }
 

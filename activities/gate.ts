@@ -34,6 +34,8 @@ export interface Refusal {
   name: string
   until: Date
   why: string
+  /** What was known of it; undefined: nothing but what the settings say. */
+  seen: DestinationRow | undefined
 }
 
 export interface Gate {
@@ -104,22 +106,22 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
   let lines = 0
 
   async function look(entry: Entry): Promise<Refusal | null> {
-    const { refusal, name, meter, limit, shared } = await admit(entry)
+    const { refusal, name, meter, limit, shared, seen } = await admit(entry)
     if (refusal) return refusal
     const full = isFull(meter, limit)
     if (!full || (shared && lines < inLine && meter.room(limit, postgresTime(), 'looking'))) return null
-    return refused(name, meter, limit, shared)
+    return refused(name, meter, limit, shared, seen)
   }
 
   async function enter(entry: Entry, signal: AbortSignal | null): Promise<Entered> {
-    const { refusal, name, meter, limit, shared, probed } = await admit(entry)
+    const { refusal, name, meter, limit, shared, seen, probed } = await admit(entry)
     if (refusal) return refusal
     const full = isFull(meter, limit)
     const waits = full && shared && lines < inLine && meter.room(limit, postgresTime(), signal ? 'here' : 'coming')
     if (waits && !signal) return { kind: 'line' }
     // Nothing is awaited between the look at the places and the taking of one: two that come together must not both find the last.
     const end = !full ? take(name, meter) : waits ? await stand(name, meter, signal!) : null
-    if (!end) return refused(name, meter, limit, shared)
+    if (!end) return refused(name, meter, limit, shared, seen)
     if (entry.network && !shared) inUse.add(meter)
     const stopped = waits ? standing(rowsOf(entry)) : null
     if (stopped) {
@@ -159,7 +161,7 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
     const refusal = standing(rows)
     const slow = entry.network && meter.longest(postgresTime()) > fastLane
     const limit: Limit = limited && !refusal ? await link.share(name, limited.limit) : { concurrency: slow ? settings.concurrency : null, rate: null, slow }
-    return { refusal, name, meter, limit, shared: limited?.limit ?? null, probed: rows.find((row) => row.circuitUntil)?.name }
+    return { refusal, name, meter, limit, shared: limited?.limit ?? null, seen: rows.find((row) => row.name === name), probed: rows.find((row) => row.circuitUntil)?.name }
   }
 
   async function stand(name: string, meter: Meter, signal: AbortSignal): Promise<End | null> {
@@ -186,8 +188,9 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
     if (meter.line.length() > 0) meter.callBack(part, () => wake(name))
   }
 
-  function refused(name: string, meter: Meter, limit: Limit, shared: Limit | null): Refusal {
-    return { kind: 'refused', name, until: new Date(meter.refuse(limit, postgresTime())), why: limit.slow ? whySlow(name) : describe(name, shared ?? limit) }
+  function refused(name: string, meter: Meter, limit: Limit, shared: Limit | null, seen: DestinationRow | undefined): Refusal {
+    const why = limit.slow ? whySlow(name) : describe(name, shared ?? limit)
+    return { kind: 'refused', name, until: new Date(meter.refuse(limit, postgresTime())), why, seen }
   }
 
   function whySlow(name: string): string {
@@ -241,10 +244,11 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
     return meter
   }
 
-  function suspended({ name, suspendedUntil, suspendedBy, suspendedWhy }: DestinationRow, now: number): Refusal | null {
+  function suspended(seen: DestinationRow, now: number): Refusal | null {
+    const { name, suspendedUntil, suspendedBy, suspendedWhy } = seen
     if (!suspendedUntil || suspendedUntil.getTime() <= now) return null
     const why = `${name} is suspended until ${suspendedUntil.toISOString()} by ${suspendedBy}${suspendedWhy ? `: ${suspendedWhy}` : ''}`
-    return { kind: 'refused', name, until: later(suspendedUntil.getTime(), settings.resumeOver), why }
+    return { kind: 'refused', name, until: later(suspendedUntil.getTime(), settings.resumeOver), why, seen }
   }
 
   function broken({ name, circuitUntil, circuitWhy, probeUntil }: DestinationRow, now: number): Refusal | null {
@@ -260,8 +264,9 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
 
   /** One after the other, since most of them come in vain: once the circuit is closed, all are called back. */
   function behindCircuit(name: string, from: number, why: string): Refusal {
-    const pause = link.rows().get(name)?.circuitUntil?.getTime() ?? 0
-    return { kind: 'refused', name, until: new Date(meterOf(name).putOff(pause, from)), why }
+    const seen = link.rows().get(name)
+    const pause = seen?.circuitUntil?.getTime() ?? 0
+    return { kind: 'refused', name, until: new Date(meterOf(name).putOff(pause, from)), why, seen }
   }
 
   function fade(): void {

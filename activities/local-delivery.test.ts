@@ -81,6 +81,20 @@ test('one that does not have the whole message is broken off at once, and that c
 
 test('a program that has ended by itself has had its say, whatever it left running', async () => {
   assert.equal((await pipe('cat >/dev/null; sleep 60 & exit 0', { timeout: 500 })).status, 'delivered')
+  // In a session of its own, where the time-out does not reach it.
+  const began = Date.now()
+  assert.match((await pipe('cat >/dev/null; setsid sleep 30 & echo no room; exit 75')).text, /exit code 75: no room/)
+  assert.ok(Date.now() - began < 4000)
+})
+
+test('a time-out ends the delivery, whoever holds what the program was given', async () => {
+  const much = async function* () {
+    for (let i = 0; i < 64; i++) yield Buffer.alloc(1_000_000, 'x')
+  }
+  const began = Date.now()
+  assert.match((await pipe('setsid sleep 30 <&0 & exec sleep 30', { timeout: 500, content: much() })).text, /still running after 0.5 s/)
+  assert.equal((await pipe('setsid sleep 30 <&0 & exit 0', { content: much() })).status, 'delivered')
+  assert.ok(Date.now() - began < 8000)
 })
 
 test('a fault of the content is thrown, not taken for a delivery', async () => {

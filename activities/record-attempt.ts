@@ -8,6 +8,7 @@ import { postgresTime } from '../store/clock.ts'
 import { whenBack } from '../store/database.ts'
 import { suspendDestination } from '../store/destinations.ts'
 import type { ActivityDeps } from './index.ts'
+import { recipientsShown } from './stamp-headers.ts'
 import type { Attempted, AttemptSummary } from './types.ts'
 import { judging, verdictOn } from './verdict-on.ts'
 
@@ -31,7 +32,9 @@ export async function record(deps: ActivityDeps, recording: Recording): Promise<
   const verdicts = claim.recipients.map((recipient) => verdictOn(deps, recipient, result.outcomes[recipient.n]!, judged))
   const outcomes = Object.fromEntries(verdicts.map(({ n, outcome }) => [n, outcome]))
   // Until it is recorded, this process alone knows that the next hop has said yes: to give up would be to send again.
-  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), Number.POSITIVE_INFINITY)
+  const progress = await whenBack(() => recordAttempt(deps.sql, id, claim.number, { ...result, outcomes, destination }, verdicts, settings.retention), {
+    complain: (error) => deps.log.error({ id, error: String(error) }, 'an attempt is over, and Postgres does not take down what came of it'),
+  })
   for (const recipient of claim.recipients) {
     const outcome = outcomes[recipient.n]!
     const who = { id, to: recipient.forwardPath, orig_to: originalOf(recipient) ?? undefined }
@@ -67,13 +70,23 @@ function logFields(nextHop: string, claim: Claim, { tries }: AttemptResult, { ho
 }
 
 function summary({ nextHop, claim, result }: Recording, verdicts: Verdict[]): AttemptSummary {
+  const known = verdicts.filter(({ n }) => n < recipientsShown)
+  const others = verdicts.filter(({ n }) => n >= recipientsShown).map(({ outcome }) => outcome)
   return {
     number: claim.number,
     at: result.tries[0]?.at ?? new Date().toISOString(),
     nextHop,
     tries: result.tries.slice(0, 5),
-    outcomes: verdicts.map(({ n, outcome: { status, enhanced, text }, nextAttemptAt }) => ({
+    outcomes: known.map(({ n, outcome: { status, enhanced, text }, nextAttemptAt }) => ({
       n, status, enhanced, text: text.slice(0, textInHistory), nextAttemptAt: nextAttemptAt?.toISOString() ?? null,
     })),
+    ...(others.length > 0 ? { others: byStatus(others) } : {}),
   }
+}
+
+function byStatus(outcomes: Outcome[]): AttemptSummary['others'] {
+  return (['delivered', 'deferred', 'bounced'] as const).flatMap((status) => {
+    const those = outcomes.filter((outcome) => outcome.status === status)
+    return those[0] ? [{ status, count: those.length, text: those[0].text.slice(0, textInHistory) }] : []
+  })
 }

@@ -3,13 +3,14 @@
 
 import { builtInProviders, destinationOf } from '../mail/destination.ts'
 import type { Outcome } from '../mail/outcome.ts'
+import type { Progress } from '../mail/progress.ts'
 import { localNextHop, type NextHop, nextHopKey, nextHopOf, parseNextHop, routeOf } from '../mail/route.ts'
 import { onDns } from '../mail/verdict.ts'
 import type { LocalDomain } from '../settings/schema.ts'
 import { resolveHosts } from '../smtp/hosts.ts'
 import { type ClaimRequest, claimAttempt } from '../store/attempts.ts'
 import { postgresTime } from '../store/clock.ts'
-import { type DueRecipient, dueRecipients, readProgress } from '../store/recipients.ts'
+import { type DueRecipient, dueRecipients, finishMessage, readProgress } from '../store/recipients.ts'
 import type { ActivityDeps } from './index.ts'
 import { entryFor, putOff } from './attempt.ts'
 import { record } from './record-attempt.ts'
@@ -25,7 +26,14 @@ export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: Me
   const due = await dueRecipients(deps.sql, id, new Date(clock), busy, recipientsInPlan)
   const plan = await planFor(deps, { id, clock }, due, null)
   const planned = plan.groups.flatMap((group) => group.recipients)
-  return { ...plan, progress: await readProgress(deps.sql, id, [...busy, ...planned]) }
+  return { ...plan, progress: await progressOf(deps, id, [...busy, ...planned]) }
+}
+
+/** readProgress where nothing was attempted: a message of which nothing is open is finished, though whoever settled the last of it left it queued. */
+export async function progressOf(deps: ActivityDeps, id: string, except: number[]): Promise<Progress> {
+  const progress = await readProgress(deps.sql, id, except)
+  if (progress.queued + progress.unreported === 0) await finishMessage(deps.sql, id, deps.settings.retention)
+  return progress
 }
 
 /** The groups of those who are due. Those whom an operator or a limit keeps waiting, and those without a host, are settled at once. */

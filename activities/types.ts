@@ -65,7 +65,10 @@ export interface AttemptSummary {
   at: string
   nextHop: string
   tries: HostTry[]
+  /** Of the recipients that the workflow knows by address. */
   outcomes: { n: number; status: Status; enhanced: string; text: string; nextAttemptAt: string | null }[]
+  /** Of all others: how many came to what, and what one of them was told; left out: there are none. */
+  others?: { status: Status; count: number; text: string }[]
 }
 
 /** What became of a message in its first pass. */

@@ -2,7 +2,7 @@
 
 import { loadSettings, type Loaded } from '../settings/load.ts'
 import type { Listener, Settings } from '../settings/schema.ts'
-import { openDatabase, type Sql } from '../store/database.ts'
+import { looking, openDatabase, type Sql } from '../store/database.ts'
 import { CommandError } from './errors.ts'
 import { type DevNote, readDevNote } from './state.ts'
 
@@ -33,7 +33,7 @@ const patience = 12_000
 
 /** Runs a command on the database and closes it. Throws CommandError when nothing answers there. */
 export async function withDatabase<T>(settings: Settings, use: (sql: Sql) => Promise<T>): Promise<T> {
-  const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli', true)
+  const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli', looking)
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     const { host, port } = sql.options

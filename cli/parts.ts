@@ -9,6 +9,7 @@ import { createMetrics } from '../console/metrics.ts'
 import { startConsole } from '../console/server.ts'
 import { keepAliases } from '../ingress/aliases.ts'
 import { createCounters } from '../ingress/counters.ts'
+import { atOnce } from '../ingress/group-commit.ts'
 import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import { localNames } from '../mail/local-names.ts'
@@ -16,8 +17,9 @@ import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
+import { acceptTime } from '../store/accept.ts'
 import { keepClock } from '../store/clock.ts'
-import { checkDurability, openDatabase, type Sql } from '../store/database.ts'
+import { checkDurability, looking, openDatabase, type Sql } from '../store/database.ts'
 import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { keepDestinations } from '../worker/destinations.ts'
@@ -76,10 +78,13 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const name = workerName()
     const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     // A pool of its own: what operators ask takes no connection from the mail.
-    const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, true)
+    const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, looking)
     stops.push(() => asked.end({ timeout: 1 }))
     const watched = openDatabase(settings.database.url, watchConnections, `everpost ${role} watch`)
     stops.push(() => watched.end({ timeout: 1 }))
+    // Nothing but what accepts runs here, so nothing else is broken off, and a client is told in time.
+    const accepting = openDatabase(settings.database.url, atOnce, `everpost ${role} accept`, { statement_timeout: String(acceptTime) })
+    stops.push(() => accepting.end({ timeout: 1 }))
     const counters = createCounters()
     const metrics = createMetrics(watched, counters.all)
     const justAccepted = createJustAccepted()
@@ -87,7 +92,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
-    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, aliases, startMessage, dns, log, outbox, counters, ...(worker ? { justAccepted } : {}) })
+    const ingress = role === 'worker' ? null : await startIngress({ settings, sql, accepting, aliases, startMessage, dns, log, outbox, counters, ...(worker ? { justAccepted } : {}) })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
     const api = consoleApi({ sql: asked, settings, log, aliases, outbox, counters, startMessage, stops })

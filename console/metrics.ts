@@ -10,7 +10,7 @@ import { type Figures, readFigures } from '../store/figures.ts'
 
 export interface Metrics {
   /** Counts attempts that have ended. */
-  attempted(attempts: { tries: HostTry[]; outcomes: { status: Status }[] }[]): void
+  attempted(attempts: { tries: HostTry[]; outcomes: { status: Status }[]; others?: { status: Status; count: number }[] }[]): void
   text(): Promise<string>
 }
 
@@ -89,6 +89,7 @@ export function createMetrics(sql: Sql, counters: () => Partial<Record<string, n
       for (const attempt of attempts) {
         took.observe(attempt.tries.reduce((sum, each) => sum + each.took, 0) / 1000)
         for (const { status } of attempt.outcomes) outcomes.inc({ status })
+        for (const { status, count } of attempt.others ?? []) outcomes.inc({ status }, count)
       }
     },
     text: () => registers[0]!.metrics(),

@@ -28,6 +28,8 @@ export interface IntakeOptions {
   binary: boolean
   /** It comes from its author: what its header section lacks is put in front (RFC 6409 section 8). */
   submission: boolean
+  /** Whether whoever brings it has gone, so that it need not be stored any more. */
+  gone?: () => boolean
   /** Milliseconds of queue lifetime; left out: as the settings say. */
   lifetime?: number
 }
@@ -42,7 +44,7 @@ export interface Intake {
   discard(): Promise<void>
 }
 
-export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, lifetime }: IntakeOptions): Intake {
+export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, submission, gone, lifetime }: IntakeOptions): Intake {
   const { messageSize, hops, lineLength } = settings.limits
   const id = makeQueueId(Date.now(), randomBytes(8))
   const check = createBodyCheck({ binary, lineLength })
@@ -109,7 +111,7 @@ export function openIntake({ settings, sql, log, store }: IntakeDeps, { binary, 
           id, kind: 'mail', parent: null, origin, sendAt, body, size: check.size() + added,
           envelope: withVerp(envelope.body === '7BIT' && check.eightBit() ? { ...envelope, body: '8BIT' } : envelope, settings.reports.verp),
           lifetime: lifetime ?? queueLifetime(envelope.reversePath, origin.user, settings.retry),
-        })
+        }, gone)
         if (!stored) return { refused: reply(451, '4.3.0', 'It is not known whether the message was stored; try again later') }
         return { id }
       } catch (error) {
@@ -128,13 +130,13 @@ const askedFor = 20_000
  * Commits the message. A connection that is lost on the way leaves it open whether it was committed: then the database is asked
  * again; false when it does not come back in time.
  */
-async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage): Promise<boolean> {
+async function certain({ sql, log, store }: Pick<IntakeDeps, 'sql' | 'log' | 'store'>, message: NewMessage, gone?: () => boolean): Promise<boolean> {
   try {
-    await store(message)
+    await store(message, gone)
     return true
   } catch (error) {
     if (!leavesOpen(error)) throw error
-    const stored = await whenBack(() => isAccepted(sql, message.id), askedFor).catch(() => null)
+    const stored = await whenBack(() => isAccepted(sql, message.id), { limit: askedFor }).catch(() => null)
     log.warn({ id: message.id, error: String(error), stored }, 'the connection to Postgres broke at the commit')
     if (stored === false) throw error
     return stored === true

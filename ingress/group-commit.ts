@@ -3,26 +3,45 @@
 import { acceptMessage, acceptMessages, type NewMessage } from '../store/accept.ts'
 import { isOfData, type Sql } from '../store/database.ts'
 
-/** Resolves when the message is committed; rejects as acceptMessage does. */
-export type Store = (message: NewMessage) => Promise<void>
+/**
+ * Resolves when the message is committed; rejects as acceptMessage does, and when it has waited for its turn too long, or its client
+ * is `gone` by then: it is not stored, nor will it be.
+ */
+export type Store = (message: NewMessage, gone?: () => boolean) => Promise<void>
 
 /** Milliseconds for which the next messages gather behind a transaction; one that lasts longer does not hold them up. */
 const turn = 20
-/** Transactions at a time. */
-const atOnce = 3
+/** Transactions at a time: as many connections are of use. */
+export const atOnce = 3
 /** Messages, and octets of small bodies, in one transaction. */
 const mostMessages = 50
 const mostOctets = 1024 * 1024
+/** Milliseconds for a message to wait for its turn, while Postgres takes its time: RFC 5321 section 4.5.3.2.6 has clients wait ten minutes, and many wait less. */
+const patience = 60_000
+/** Milliseconds between two looks at those that wait. */
+const interval = 1000
 
 interface Waiting {
   message: NewMessage
+  gone: () => boolean
+  /** By performance.now(). */
+  since: number
   stored: () => void
   failed: (error: unknown) => void
 }
 
-/** `committed` is told of each message, and when it was accepted, by the clock of Postgres. */
-export function createGroupCommit(sql: Sql, committed?: (message: NewMessage, at: Date) => void): Store {
+interface GroupCommitOptions {
+  sql: Sql
+  /** For what is small: its statements end by themselves when Postgres does not get them done. Left out: `sql`. */
+  accepting?: Sql
+  /** Told of each small message, and when it was accepted, by the clock of Postgres. */
+  committed?: ((message: NewMessage, at: Date) => void) | undefined
+  longest?: number
+}
+
+export function createGroupCommit({ sql, accepting = sql, committed, longest = patience }: GroupCommitOptions): Store {
   const waiting: Waiting[] = []
+  let looking = false
   let underWay = 0
   let taken = false // a transaction has its turn
 
@@ -54,7 +73,7 @@ export function createGroupCommit(sql: Sql, committed?: (message: NewMessage, at
 
   async function commit(group: Waiting[]): Promise<void> {
     try {
-      const at = await acceptMessages(sql, group.map(({ message }) => message))
+      const at = await acceptMessages(accepting, group.map(({ message }) => message))
       for (const each of group) {
         committed?.(each.message, at)
         each.stored()
@@ -66,9 +85,28 @@ export function createGroupCommit(sql: Sql, committed?: (message: NewMessage, at
     }
   }
 
+  /** Who is not stored in time is told so, and who has given up comes again: neither may be stored after that. */
+  function look(): void {
+    const before = performance.now() - longest
+    for (const each of waiting.splice(0)) {
+      const why = each.since < before ? 'Postgres is too slow' : each.gone() ? 'the client has gone' : null
+      if (why) each.failed(new Error(why))
+      else waiting.push(each)
+    }
+    looking = false
+    lookLater()
+  }
+
+  function lookLater(): void {
+    if (looking || waiting.length === 0) return
+    looking = true
+    setTimeout(look, interval)
+  }
+
   // A large body has its own transaction: what it costs, it costs by its size.
-  return (message) => (message.body === 'uploaded' ? acceptMessage(sql, message) : new Promise((stored, failed) => {
-    waiting.push({ message, stored, failed })
+  return (message, gone = () => false) => (message.body === 'uploaded' ? acceptMessage(sql, message) : new Promise((stored, failed) => {
+    waiting.push({ message, gone, since: performance.now(), stored, failed })
     go()
+    lookLater()
   }))
 }

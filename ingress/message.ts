@@ -54,7 +54,7 @@ async function skip(session: Session, size: number): Promise<void> {
 async function take(session: Session, transaction: Transaction, octets: AsyncIterable<Uint8Array>): Promise<void> {
   const { edge, wire } = session
   if (!transaction.intake) {
-    transaction.intake = openIntake(edge, { binary: transaction.parameters.body === 'BINARYMIME', submission: edge.submission })
+    transaction.intake = openIntake(edge, { binary: transaction.parameters.body === 'BINARYMIME', submission: edge.submission, gone: wire.gone })
     transaction.deadline = performance.now() + edge.settings.limits.dataTime
   }
   wire.until(transaction.deadline)

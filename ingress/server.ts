@@ -22,6 +22,8 @@ import { createUsers } from './users.ts'
 export interface IngressDeps {
   settings: Settings
   sql: Sql
+  /** Where messages are committed: of as many connections as that takes, whose statements end in time. Left out: `sql`. */
+  accepting?: Sql
   aliases: Aliases
   /** Starts the workflow of a committed message. */
   startMessage: (id: string) => Promise<void>
@@ -60,7 +62,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
-    settings, sql, log, counters, trusts, store: createGroupCommit(sql, deps.justAccepted?.keep), isProxy: isTrustedProxy,
+    settings, sql, log, counters, trusts, store: createGroupCommit({ sql, accepting: deps.accepting ?? sql, committed: deps.justAccepted?.keep }), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     users: createUsers(settings, sql),

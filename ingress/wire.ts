@@ -22,6 +22,8 @@ export interface Wire {
   until(deadline: number | null): void
   say(reply: Reply): void
   flush(): Promise<void>
+  /** Whether the client has hung up, as far as that can be told without reading on. */
+  gone(): boolean
   /** Breaks off a wait for the client, if there is one, with this reply. */
   interrupt(farewell: Reply): void
   /** Takes our hands off the socket; what the client has sent is thrown away. */
@@ -151,6 +153,11 @@ export function createWire(socket: Socket, idleTime: number): Wire {
       out += formatReply(reply)
     },
     flush,
+    gone() {
+      // The end shows once all that came before it is read.
+      if (socket.readableLength === 0) socket.read(0)
+      return ended || socket.destroyed
+    },
     interrupt(farewell) {
       settle(new ConversationOver(farewell))
     },

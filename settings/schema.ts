@@ -257,7 +257,7 @@ export const settingsSchema = z.strictObject({
   }).describe('The Temporal worker.'),
   database: section({
     url: postgresUrl.default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
-    connections: count(10).describe('Connections of one process.'),
+    connections: count(10).describe('Connections of one process, beside four for HTTP and, where mail comes in, three that accept it.'),
   }).describe('Postgres.'),
   temporal: section({
     address: grpcAddress.default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),

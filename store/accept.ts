@@ -26,13 +26,21 @@ export interface NewMessage {
 /** How long ingress has to start the workflow itself before the outbox does. */
 const outboxGrace = '3 seconds'
 
+/** Milliseconds after which Postgres breaks off a statement that accepts: it is certain then that nothing was stored. */
+export const acceptTime = 60_000
+
 /**
  * Stores a message in one transaction: when this returns, the 250 may be sent. Throws when the database cannot, or when an upload was
  * swept away meanwhile; then the answer is 451 and nothing is kept. `sql` may be a transaction of the caller's.
  */
 export async function acceptMessage(sql: Sql, message: NewMessage): Promise<void> {
   if (message.body !== 'uploaded') await acceptMessages(sql, [message])
-  else if ('begin' in sql) await sql.begin((tx) => acceptUploaded(tx as unknown as Sql, message))
+  else if ('begin' in sql) {
+    await sql.begin(async (tx) => {
+      await tx`select set_config('statement_timeout', ${String(acceptTime)}, true)`
+      await acceptUploaded(tx as unknown as Sql, message)
+    })
+  }
   else await acceptUploaded(sql, message)
 }
 

@@ -190,7 +190,7 @@ test('a delivery is recorded in the order of locks that all keep to: the message
   let recorded = false
   await sql.begin(async (tx) => {
     await tx`select from messages where id = ${id} for no key update`
-    recording = recordDelivered(sql, id, [verdict(0, 'delivered')]).then(() => { recorded = true })
+    recording = recordDelivered(sql, id, [verdict(0, 'delivered')], retention).then(() => { recorded = true })
     await until('it waits for the message', async () => (await sql`select from pg_stat_activity where wait_event_type = 'Lock' and query like '%for no key update%'`).length > 0)
     // Whoever has the message gets its recipients: were they locked already, the two would wait for each other.
     await tx`select from recipients where message_id = ${id} for update nowait`
@@ -232,7 +232,8 @@ test('recording an attempt again, since nobody saw the commit, counts once', asy
 test('a delivery recorded while the attempt goes on survives its end, and its loss', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const stale = await claim(id, [0, 1], 1)
-  await recordDelivered(sql, id, [verdict(0, 'delivered')])
+  await recordDelivered(sql, id, [verdict(0, 'delivered')], retention)
+  assert.equal((await readMessage(sql, id))!.state, 'queued')
   await sleep(20)
   const next = await claim(id, [0, 1])
   assert.deepEqual(next!.recipients.map(({ n }) => n), [1])
@@ -241,4 +242,10 @@ test('a delivery recorded while the attempt goes on survives its end, and its lo
   const progress = await recordAttempt(sql, id, next!.number, result({ 1: outcome('delivered') }), [verdict(1, 'delivered')], retention)
   assert.equal(progress.queued, 0)
   assert.equal((await readMessage(sql, id))!.state, 'finished')
+
+  // Of the last of them: where nothing is left to go on with, the message is finished though its attempt never ends.
+  const last = await accepted('a@x.test')
+  await claim(last, [0])
+  await recordDelivered(sql, last, [verdict(0, 'delivered')], retention)
+  assert.equal((await readMessage(sql, last))!.state, 'finished')
 })

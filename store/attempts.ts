@@ -205,17 +205,21 @@ async function recordSole(
 }
 
 /**
- * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them. recordAttempt then
- * finds them settled. The message is locked first, as by all that change recipients: two that lock them in another order would wait for each other.
+ * Records deliveries while the attempt goes on with other recipients, so that a crash from here on repeats none of them, and leaves
+ * no message open that has none to go on with. recordAttempt then finds them settled. The message is locked first, as by all that
+ * change recipients: two that lock them in another order would wait for each other.
  */
-export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[]): Promise<void> {
-  await sql.begin((tx) => [tx`select from messages where id = ${id} for no key update`, tx`
+export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[], retention: Retention): Promise<void> {
+  await sql.begin((transaction) => {
+    const tx = transaction as unknown as Sql
+    return [tx`select from messages where id = ${id} for no key update`.execute(), tx`
     update recipients r set state = v.state, outcome = v.outcome, attempts = r.attempts + 1, settled_at = now(), leased_until = null,
       waits = null, destination = null
     from unnest(
       ${verdicts.map((v) => v.n)}::int[], ${verdicts.map((v) => v.state)}::text[], ${verdicts.map((v) => JSON.stringify(v.outcome))}::text[]::jsonb[]
     ) as v (n, state, outcome)
-    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`])
+    where r.message_id = ${id} and r.n = v.n and r.state in ('queued', 'bouncing')`.execute(), settleProgress(tx, id, retention)] as const
+  })
 }
 
 /**

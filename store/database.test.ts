@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, mock, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../test/support/database.ts'
-import { leavesOpen, type Sql, whenBack } from './database.ts'
+import { until } from '../test/support/until.ts'
+import { leavesOpen, openDatabase, type Sql, whenBack } from './database.ts'
 
 const { sql, drop } = await testDatabase({ empty: true })
 after(drop)
@@ -22,9 +24,9 @@ test('a connection lost in the midst of a transaction fails the transaction, and
   assert.deepEqual(rows.map(([row]) => row!.n), Array.from({ length: 30 }, (_, i) => i))
 })
 
-test('what must be done is repeated while the host of Postgres has no address, and given up at once when it is wrong', async () => {
+test('what must be done is repeated while Postgres is away or lets nobody in, and given up at once when it is wrong', async () => {
   let tries = 0
-  const away = ['EAI_AGAIN', 'ENOTFOUND', 'EHOSTUNREACH', 'ECONNREFUSED', 'CONNECT_TIMEOUT', 'CONNECTION_CLOSED']
+  const away = ['EAI_AGAIN', 'ENOTFOUND', 'EHOSTUNREACH', 'ECONNREFUSED', 'CONNECT_TIMEOUT', 'CONNECTION_CLOSED', 'ENOENT']
   const done = await whenBack(async () => {
     const code = away[tries++]
     if (code) throw Object.assign(new Error(code), { code })
@@ -34,6 +36,43 @@ test('what must be done is repeated while the host of Postgres has no address, a
   await assert.rejects(whenBack(() => sql`select 1 / 0`), /division by zero/)
   // Node's own: a fault of ours.
   await assert.rejects(whenBack(async () => Buffer.from(null as never)), { code: 'ERR_INVALID_ARG_TYPE' })
+})
+
+test('a role that may not log in, a table that a restore has not made yet: each is waited for, with a complaint each minute', async () => {
+  const { url, drop: dropOwn } = await testDatabase({ empty: true })
+  const role = `waits_${process.pid}`
+  await sql.unsafe(`create role ${role} superuser nologin password 'a'`)
+  const through = new URL(url)
+  through.username = role
+  through.password = 'a'
+  const barred = openDatabase(through.href, 1)
+  const complaints: unknown[] = []
+  const truth = performance.now.bind(performance)
+  let skipped = 0
+  const clock = mock.method(performance, 'now', () => truth() + skipped)
+  try {
+    let done = false
+    const waiting = whenBack(() => barred`insert into notes values (1)`, { complain: (error) => complaints.push((error as { code: string }).code) }).then(() => { done = true })
+    await sleep(300)
+    skipped = 61_000
+    waiting.catch(() => {})
+    await until('it complains', () => complaints.length === 1)
+    await sql.unsafe(`alter role ${role} login`)
+    await sleep(1500)
+    skipped = 122_000
+    await until('it complains again', () => complaints.length === 2)
+    await barred`create table notes (n int)`
+    await until('it is done', () => done)
+    await waiting
+    assert.deepEqual(complaints, ['28000', '42P01'])
+    await barred.end()
+    await assert.rejects(whenBack(() => barred`select 1`), { code: 'CONNECTION_ENDED' })
+  } finally {
+    clock.mock.restore()
+    await barred.end()
+    await dropOwn()
+    await sql.unsafe(`drop role ${role}`)
+  }
 })
 
 test('a connection that ends under a statement leaves it open whether it was done; one that was never had does not', async () => {

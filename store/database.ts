@@ -5,17 +5,17 @@ import postgres from 'postgres'
 
 export type Sql = postgres.Sql
 
-/**
- * Opens a pool. `connections` bounds it; nothing is connected before the first statement. `looking`: for listings, whose best plan
- * depends on what is asked; Postgres plans each anew, where it would keep one for all.
- */
-export function openDatabase(url: string, connections: number, application = 'everpost', looking = false): Sql {
+/** For listings, whose best plan depends on what is asked: Postgres plans each anew, where it would keep one for all. */
+export const looking = { plan_cache_mode: 'force_custom_plan' }
+
+/** Opens a pool. `connections` bounds it; nothing is connected before the first statement. `session`: settings of Postgres for its connections. */
+export function openDatabase(url: string, connections: number, application = 'everpost', session: Record<string, string> = {}): Sql {
   return postgres(url, {
     max: connections,
     connect_timeout: 10,
     idle_timeout: 0,
     onnotice: () => {},
-    connection: { application_name: application, ...(looking ? { plan_cache_mode: 'force_custom_plan' } : {}) },
+    connection: { application_name: application, ...session },
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   })
 }
@@ -36,22 +36,40 @@ export async function checkDurability(sql: Sql): Promise<void> {
   }
 }
 
-/** What a server says that shuts down, starts, has no room or lost a race (SQLSTATE classes), or nobody says since it is gone. */
-const passing = /^(08|25006|40|53|57|58|XX)/
+/**
+ * What an error of a statement tells of the statement. Postgres refused it because of what was to be stored (`data`), or for whatever else
+ * its state or its settings are (`refused`); or the connection went first: before the statement was sent (`unsent`), or nobody knows when
+ * (`lost`); or this process has closed its pool (`closed`).
+ */
+type Told = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
 
-/** Whether this error of a statement is one of the moment: the same statement may succeed later. */
-function isPassing(error: unknown): boolean {
-  const { code = '', severity } = error as { code?: string; severity?: string }
-  // CONNECTION_ENDED is ours: the pool was closed, since the process stops.
-  return severity === undefined ? /^(CONNECT|E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/.test(code) && code !== 'CONNECTION_ENDED' : passing.test(code)
+/** By SQLSTATE: data exception, integrity constraint violation, program limit exceeded (as by a key too long); connection exception, and a server that stops. */
+const bySqlState: [RegExp, Told][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^/, 'refused']]
+/** By the code of the driver or the operating system, when it was not Postgres who said it. */
+const byCode: [RegExp, Told][] = [
+  [/^CONNECTION_ENDED$/, 'closed'],
+  [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|CONNECT_TIMEOUT|SASL_\w+)$/, 'unsent'],
+  [/^(CONNECT\w+|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/, 'lost'],
+]
+/** Of any socket, or file: where there was nothing else than the statement, of its connection. */
+const ofSystem = /^(E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/
+
+/** null: it is not known to be an error of the database. */
+function told(error: unknown): Told | null {
+  const { code, severity } = (error ?? {}) as { code?: unknown; severity?: string }
+  if (typeof code !== 'string') return null
+  return (severity === undefined ? byCode : bySqlState).find(([codes]) => codes.test(code))?.[1] ?? null
+}
+
+/** The same for an error of a statement and nothing else; null: it is a fault of ours. */
+function toldOfStatement(error: unknown): Told | null {
+  const { code } = (error ?? {}) as { code?: unknown }
+  return told(error) ?? (typeof code === 'string' && ofSystem.test(code) ? 'lost' : null)
 }
 
 /** Whether it is the database that failed, rather than what was done with its answer. */
 export function isDatabaseError(error: unknown): boolean {
-  const { code: given, name } = (error ?? {}) as { code?: unknown; name?: string }
-  const code = typeof given === 'string' ? given : ''
-  return name === 'PostgresError' || code.startsWith('CONNECT')
-    || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH'].includes(code)
+  return told(error) !== null
 }
 
 /** Whether the server has no room left on its disk (disk_full). */
@@ -59,32 +77,44 @@ export function isDiskFull(error: unknown): boolean {
   return (error as { code?: string }).code === '53100'
 }
 
-/** What says that the statement has not reached the server: there was no connection for it. */
-const unsent = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'CONNECTION_ENDED']
-
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
-  const { code = '', severity } = error as { code?: string; severity?: string }
-  return severity === undefined ? /^(CONNECTION_|E(?!RR_))[A-Z_]+$/.test(code) && !unsent.includes(code) : /^(08|57P0[12])/.test(code)
+  return toldOfStatement(error) === 'lost'
 }
 
-/** Whether what was to be stored is at fault, whatever the server's state: SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */
+/** Whether what was to be stored is at fault, whatever the server's state. */
 export function isOfData(error: unknown): boolean {
-  const { code = '', severity } = error as { code?: string; severity?: string }
-  return severity !== undefined && /^2[23]/.test(code)
+  return told(error) === 'data'
+}
+
+/** Milliseconds between two complaints about a database that stays away. */
+const complaining = 60_000
+
+interface Patience {
+  /** Milliseconds; left out: for ever. */
+  limit?: number
+  /** Told once a minute why it still fails. */
+  complain?: (error: unknown) => void
 }
 
 /**
- * Does what must be done even when the database is away for a while: repeats `work`, which must do no harm when it is done
- * twice, for at most `limit` milliseconds. Throws at once what another try would not mend.
+ * Does what must be done even when the database is away for a while, or does not let us in: repeats `work`, which must do no harm when it
+ * is done twice. Throws at once what another try would not mend.
  */
-export async function whenBack<T>(work: () => Promise<T>, limit = 600_000): Promise<T> {
-  const end = performance.now() + limit
+export async function whenBack<T>(work: () => Promise<T>, { limit = Number.POSITIVE_INFINITY, complain }: Patience = {}): Promise<T> {
+  const begun = performance.now()
+  let complainAt = begun + complaining
   for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) {
     try {
       return await work()
     } catch (error) {
-      if (!isPassing(error) || performance.now() > end) throw error
+      const why = toldOfStatement(error)
+      const now = performance.now()
+      if (why === null || why === 'data' || why === 'closed' || now > begun + limit) throw error
+      if (now > complainAt) {
+        complain?.(error)
+        complainAt = now + complaining
+      }
       await sleep(pause)
     }
   }

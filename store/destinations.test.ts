@@ -2,8 +2,9 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
+import { until } from '../test/support/until.ts'
 import { acceptMessage } from './accept.ts'
-import { cleanDestinations, limitDestination, openCircuit, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
+import { cleanDestinations, closeCircuit, limitDestination, openCircuit, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -18,7 +19,7 @@ async function putOff(hours: { ahead: number; until: number; held?: boolean }): 
   const begun = Date.now()
   const at = (time: number) => new Date(begun + time * hour)
   const { nextAt } = await putOffRecipients(sql, {
-    id: message.id, recipients: [0], destination: 'x.test', why: 'suspended', until: at(hours.until), clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
+    id: message.id, recipients: [0], destination: 'x.test', why: 'suspended', until: at(hours.until), seen: undefined, clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
   })
   const [row] = await sql<{ due: Date }[]>`select next_attempt_at as due from recipients where message_id = ${message.id}`
   assert.equal(nextAt, hours.held ? null : row!.due.getTime())
@@ -84,7 +85,7 @@ test('what waited is due spread over the time given, its workflows are woken the
     const message = newMessage([`a@${destination}`], { lifetime: 5 * hour })
     await acceptMessage(sql, message)
     await putOffRecipients(sql, {
-      id: message.id, recipients: [0], destination, why: 'suspended', until: new Date(Date.now() + hour), clock: new Date(), retention: { delivered: 0, failed: hour },
+      id: message.id, recipients: [0], destination, why: 'suspended', until: new Date(Date.now() + hour), seen: undefined, clock: new Date(), retention: { delivered: 0, failed: hour },
     })
     return message.id
   }
@@ -109,6 +110,37 @@ test('what waited is due spread over the time given, its workflows are woken the
   assert.deepEqual(after.filter(({ id }) => id === other).map(({ due, drive }) => [minutes(due), minutes(drive!)]), [[15, 15]])
   const before = new Map(rows.map(({ id, due }) => [id, due.getTime()]))
   assert.ok(after.every(({ id, due }) => id === other || due.getTime() === before.get(id)), 'what is due sooner stays so')
+})
+
+test('what a worker puts off while the destination is resumed, or its limit or circuit changes, is looked at in seconds', async () => {
+  const name = 'race.test'
+  /** How long it waits when `change` is done, and what waits called back, between the refusal and its commit. */
+  async function waitsAfter(change: () => Promise<unknown>): Promise<number> {
+    const message = newMessage(['a@race.test'], { lifetime: 2 * hour })
+    await acceptMessage(sql, message)
+    const { id } = message
+    const [seen] = await readDestinations(sql, name)
+    let putOff: ReturnType<typeof putOffRecipients> | undefined
+    await sql.begin(async (tx) => {
+      await tx`select from messages where id = ${id} for update`
+      putOff = putOffRecipients(sql, {
+        id, recipients: [0], destination: name, why: 'suspended', until: new Date(Date.now() + hour), seen, clock: new Date(), retention: { delivered: 0, failed: hour },
+      })
+      await until('it waits for the message', async () => (await sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length > 0)
+      await change()
+      await releaseWaiting(sql, name, 1000)
+    })
+    return (await putOff!).nextAt! - Date.now()
+  }
+  const soon = (time: number) => time < 10_000
+  await suspendDestination(sql, name, 5 * hour, 'ada', '')
+  assert.equal(soon(await waitsAfter(async () => {})), false)
+  assert.equal(soon(await waitsAfter(() => resumeDestination(sql, name, 'ada'))), true)
+  assert.equal(soon(await waitsAfter(() => limitDestination(sql, name, { concurrency: 1 }))), true)
+  assert.equal(soon(await waitsAfter(() => limitDestination(sql, name, { rate: 5 }))), true)
+  assert.equal(soon(await waitsAfter(async () => {})), false)
+  await openCircuit(sql, name, { first: hour, most: hour }, 'no greeting')
+  assert.equal(soon(await waitsAfter(() => closeCircuit(sql, name))), true)
 })
 
 test('a destination that says nothing any more is forgotten; one with a limit, a suspension, its recent end, or an open circuit that is probed or waited for is not', async () => {

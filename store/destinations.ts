@@ -1,6 +1,8 @@
 // Destinations: suspensions, limits and circuits, and what waits for them. Every change is notified, so that all workers see it at once.
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Progress } from '../mail/progress.ts'
+import { postgresTime } from './clock.ts'
 import type { Sql } from './database.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
@@ -165,6 +167,18 @@ export async function releaseWaiting(sql: Sql, name: string, spread: number, aft
 }
 
 /**
+ * Destinations that were resumed lately, and that mail waits for longer than a limit makes any wait: whoever resumed them has died before
+ * all was called back.
+ */
+export async function resumedInPart(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ name: string }[]>`
+    select name from destinations d
+    where suspended_until is null and circuit_until is null and suspended_at > now() - interval '1 hour' and exists (
+      select from recipients r where r.destination = d.name and r.state = 'queued' and r.waits is not null and r.next_attempt_at > now() + interval '65 minutes')`
+  return rows.map(({ name }) => name)
+}
+
+/**
  * Forgets destinations that say nothing any more: no limit, no suspension, and a circuit that is closed, or that nobody has probed for
  * days and no mail waits for. Who suspended or resumed one is kept for a week.
  */
@@ -184,16 +198,35 @@ export interface PutOff {
   /** One line for people. */
   why: string
   until: Date
+  /** The destination as it was known to whoever refused; undefined: as one without a row. */
+  seen: DestinationRow | undefined
   /** The workflow's; it may be ahead of the database's. */
   clock: Date
   retention: Retention
 }
 
+/** Milliseconds until a worker knows for certain what a destination is like by now. */
+const soon = 3000
+
 /**
  * Puts recipients off without an attempt: their backoff does not advance. The last look is at the end of the lifetime; whom a rule gives
  * up sooner is given up then, since no attempt is possible.
  */
-export async function putOffRecipients(sql: Sql, { id, recipients, destination, why, until, clock, retention }: PutOff): Promise<Progress> {
+export async function putOffRecipients(sql: Sql, request: PutOff): Promise<Progress> {
+  const progress = await putOff(sql, request)
+  // Whoever changes a destination calls back what waits for it by then. What came too late for that comes soon: it is looked at after the
+  // commit, so that one of the two sees the other. A lock on the row would be in the way of its probes.
+  const [now] = await readDestinations(sql, request.destination)
+  return sameWord(request.seen, now) ? progress : await putOff(sql, { ...request, until: new Date(Math.max(postgresTime(), request.clock.getTime()) + soon) })
+}
+
+/** Whether the same is to be kept to: limits, the suspension and the circuit. */
+function sameWord(before: DestinationRow | undefined, now: DestinationRow | undefined): boolean {
+  const word = (row: DestinationRow | undefined) => [row?.suspendedUntil?.getTime(), row?.circuitUntil?.getTime(), row?.concurrency, row?.rate].map((part) => part ?? null)
+  return isDeepStrictEqual(word(before), word(now))
+}
+
+async function putOff(sql: Sql, { id, recipients, destination, why, until, clock, retention }: PutOff): Promise<Progress> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     await lockMessage(tx, id)

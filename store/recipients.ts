@@ -148,3 +148,12 @@ export async function lockMessage(sql: Sql, id: string): Promise<boolean> {
   const rows = await sql`select from messages where id = ${id} for no key update`
   return rows.length === 1
 }
+
+/** Brings the message row up to date, where whoever settled the last of its recipients has not. */
+export async function finishMessage(sql: Sql, id: string, retention: Retention): Promise<void> {
+  await sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql
+    const [row] = await tx`select from messages where id = ${id} and state = 'queued' for no key update`
+    if (row) await settleProgress(tx, id, retention)
+  })
+}

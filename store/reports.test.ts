@@ -134,7 +134,7 @@ test('what was given up by a rule and is replayed begins anew: it is not given u
   await settleReports(sql, request(id))
   await replayMessage(sql, { id, who: 'test', why: '', lifetime: 60_000, retention })
   const until = new Date(Date.now() + 60_000)
-  await putOffRecipients(sql, { id, recipients: [0], destination: 'x', why: 'suspended', until, clock: new Date(), retention })
+  await putOffRecipients(sql, { id, recipients: [0], destination: 'x', why: 'suspended', until, seen: undefined, clock: new Date(), retention })
   const [row] = await readRecipients(sql, id, 1)
   assert.deepEqual([row!.state, row!.givesUpAt], ['queued', null])
 })

@@ -2,9 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { dialogue, openClient } from '../ingress/testing.ts'
 import { startPeer } from '../smtp/testing.ts'
+import { acceptMessage } from '../store/accept.ts'
 import { readAttempts } from '../store/attempts.ts'
+import { readMessage } from '../store/messages.ts'
+import { readRecipients } from '../store/recipients.ts'
 import { readReport } from './support/bounce-parser.ts'
 import { type Everpost, prepareEverpost } from './support/everpost.ts'
+import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
 
 const reports = (everpost: Everpost) => everpost.maildir('owner').map((text) => ({ returnedTo: /^To: <(.*)>$/m.exec(text)![1]!, ...readReport(Buffer.from(text.replaceAll('\n', '\r\n'), 'latin1')) }))
@@ -97,5 +101,33 @@ test('VERP is offered to nobody who may not relay', async () => {
     client.close()
   } finally {
     await everpost.end()
+  }
+})
+
+test('a message whose recipients are all settled, but which its worker left queued when it died, is finished when it is driven again', async () => {
+  const peer = await startPeer({ rcpt: { '*': '451 4.7.1 not now' } })
+  const everpost = await prepareEverpost({ retry: { minimalBackoffTime: '1h' }, routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
+  const { sql } = everpost
+  const leave = (ids: string[]) => sql`
+    with left_so as (update recipients set state = 'delivered', settled_at = now(), leased_until = null where message_id = any(${ids}))
+    update messages set drive_at = now() where id = any(${ids})`
+  try {
+    // One whose workflow runs, and one whose workflow has ended, or was lost.
+    const child = await everpost.start()
+    const running = await everpost.send('a@partner.test')
+    await until('it is deferred', async () => (await readRecipients(sql, running, 1))[0]!.outcome)
+    await everpost.stop(child)
+    const ended = newMessage(['b@partner.test'])
+    await acceptMessage(sql, ended)
+    await leave([running, ended.id])
+    await everpost.start()
+    for (const id of [running, ended.id]) {
+      await until('it is finished', async () => (await readMessage(sql, id))!.state === 'finished')
+      const { bodyReleaseAt, driveAt } = (await readMessage(sql, id))!
+      assert.deepEqual([bodyReleaseAt !== null, driveAt], [true, null])
+    }
+  } finally {
+    await everpost.end()
+    await peer.close()
   }
 })

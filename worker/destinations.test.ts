@@ -5,8 +5,10 @@ import { pino } from 'pino'
 import type { Pass, Refusal } from '../activities/gate.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import { settingsSchema } from '../settings/schema.ts'
+import { acceptMessage } from '../store/accept.ts'
 import { openCircuit, readDestinations, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
 import { until } from '../test/support/until.ts'
 import { type Destinations, keepDestinations } from './destinations.ts'
 
@@ -124,6 +126,22 @@ test('what failed before a suspension that is ended by hand counts no more', asy
   await allRefused([a], name, /is suspended until/)
   await resumeDestination(sql, name, 'ada')
   await countsAnew(a, name)
+})
+
+test('what a resume that died half-way has not called back is called back by a worker', async () => {
+  const name = 'half.test'
+  const message = newMessage([`a@${name}`])
+  await acceptMessage(sql, message)
+  await sql`update recipients set destination = ${name}, waits = 'suspended', next_attempt_at = now() + interval '5 hours' where message_id = ${message.id}`
+  await suspendDestination(sql, name, 5 * 3_600_000, 'ada', '')
+  const left = async () => (await sql`select from recipients where message_id = ${message.id} and next_attempt_at > now() + interval '1 minute'`).length
+  const first = startMill('a')
+  await allRefused([first], name, /is suspended until/)
+  await first.stop()
+  assert.equal(await left(), 1)
+  await resumeDestination(sql, name, 'ada')
+  startMill('b')
+  await until('it is called back', async () => (await left()) === 0)
 })
 
 test('changes that come together, and seconds in which Postgres is silent, cost a look or two', async () => {

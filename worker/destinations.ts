@@ -6,7 +6,7 @@ import { createGate, type Gate, type GateLink } from '../activities/gate.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
-  cleanDestinations, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting,
+  cleanDestinations, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting, resumedInPart,
 } from '../store/destinations.ts'
 import { addTraffic, cleanShares, type Traffic } from '../store/destination-shares.ts'
 import { inRounds } from '../store/rounds.ts'
@@ -73,8 +73,12 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
     if (counted.size > 0) await addTraffic(sql, worker, counted)
     gate.fade()
     await Promise.all([look(), shares.renew(), probes.renew()])
-    if (rounds++ % 600 === 0) await Promise.all([cleanShares(sql), cleanDestinations(sql)])
+    if (rounds++ % 600 === 0) await Promise.all([cleanShares(sql), cleanDestinations(sql), callBackRest()])
     return false
+  }
+
+  async function callBackRest(): Promise<void> {
+    for (const name of await resumedInPart(sql)) await releaseWaiting(sql, name, settings.resumeOver)
   }
 
   function tell(change: Promise<unknown>): void {

@@ -7,7 +7,7 @@ import type { Progress } from '../mail/progress.ts'
 import { attempt, begin, endsRun, isUnknownMessage, resolveNextHop, sendDsn } from './activities.ts'
 import { type MessageInput, statusQuery, wakeSignal } from './interface.ts'
 import { searchable } from './search.ts'
-import { newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
+import { latest, newStatus, noteAttempt, noteEnd, noteNext, noteReport, noteStamped } from './status.ts'
 import { handleControl } from './updates.ts'
 
 /** Attempts of one message under way at a time. */
@@ -188,7 +188,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
 
     if (inFlight.size === 0) {
       if (draining) await answerLast()
-      if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: status.attempts.slice(-10) })
+      if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: latest(status.attempts, 10) })
       if (open(progress) === 0 && !look) {
         await answerLast()
         if (!look) break

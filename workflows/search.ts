@@ -18,7 +18,7 @@ export function searchable(status: MessageStatus): { waiting(): void; ended(): v
   let last = ''
 
   function set(word: string): void {
-    const deferring = status.attempts.filter((attempt) => attempt.outcomes.some((outcome) => outcome.status === 'deferred'))
+    const deferring = status.attempts.filter((attempt) => [...attempt.outcomes, ...(attempt.others ?? [])].some(({ status }) => status === 'deferred'))
     const names = [...(status.waitsFor === null ? [] : [status.waitsFor]), ...deferring.map((attempt) => attempt.nextHop)]
     const destinations = [...new Set(names.map((name) => name.slice(0, longest)))].slice(0, destinationsShown)
     const now = [word, ...destinations].join(' ')

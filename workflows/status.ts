@@ -6,6 +6,8 @@ import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
 
 const attemptsKept = 50
+/** Characters of all of them, as JSON: far below the two million octets that Temporal takes in one piece, as an answer or as the input of a run. */
+const charactersKept = 200_000
 
 export interface RecipientStatus {
   n: number
@@ -51,7 +53,7 @@ export function noteStamped(status: MessageStatus, stamped: Stamped): void {
 
 export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | null): void {
   if (!attempt) return
-  status.attempts = [...status.attempts, attempt].slice(-attemptsKept)
+  status.attempts = latest([...status.attempts, attempt])
   const byNumber = new Map(attempt.outcomes.map((outcome) => [outcome.n, outcome]))
   for (const recipient of status.recipients) {
     const outcome = byNumber.get(recipient.n)
@@ -60,6 +62,16 @@ export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | nul
     recipient.text = outcome.text
     recipient.nextAttemptAt = outcome.nextAttemptAt
   }
+}
+
+/** The last of them, as many as fit. */
+export function latest(attempts: AttemptSummary[], most = attemptsKept): AttemptSummary[] {
+  let first = attempts.length
+  for (let room = charactersKept; first > Math.max(0, attempts.length - most); first--) {
+    room -= JSON.stringify(attempts[first - 1]).length
+    if (room < 0) break
+  }
+  return attempts.slice(first)
 }
 
 /** After a report: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
@@ -94,7 +106,8 @@ export function noteNext(status: MessageStatus, progress: Progress, inFlight: Se
     status.next = { what: progress.waits ? `the next attempt, since ${progress.waits.why}` : 'the next attempt', at: wakeAt === null ? null : iso(wakeAt) }
   }
   const hops = [...inFlight].map((group) => group.nextHop).join(', ')
-  const last = status.attempts.at(-1)?.outcomes.find((outcome) => outcome.status !== 'delivered')?.text
+  const { outcomes = [], others = [] } = status.attempts.at(-1) ?? {}
+  const last = [...outcomes, ...others].find((outcome) => outcome.status !== 'delivered')?.text
   const { what, at } = status.next
   setCurrentDetails([
     `Waits for: ${what}${hops ? ` to ${hops}` : ''}${at ? ` at ${at}` : ''}.`,
