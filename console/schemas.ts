@@ -170,7 +170,7 @@ export const actedSchema = z.object({ changed: z.array(z.string()), count: z.int
 export const bulkActedSchema = z
   .object({
     matched: z.int(), done: z.int(), last: idSchema.nullable().openapi({ description: 'The last that was asked.' }),
-    refused: z.array(z.object({ id: idSchema, error: z.string() })).openapi({ description: 'Those, too, that did not answer.' }),
+    refused: z.array(z.object({ id: idSchema, error: z.string() })),
   })
   .openapi('BulkActed')
 

@@ -68,6 +68,11 @@ export function leavesOpen(error: unknown): boolean {
   return severity === undefined ? /^(CONNECTION_|E(?!RR_))[A-Z_]+$/.test(code) && !unsent.includes(code) : /^(08|57P0[12])/.test(code)
 }
 
+/** Whether a row was kept by another transaction for longer than the statement may wait (lock_not_available). */
+export function isRowTaken(error: unknown): boolean {
+  return (error as { code?: string }).code === '55P03'
+}
+
 /** Whether what was to be stored is at fault, whatever the server's state: SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation). */
 export function isOfData(error: unknown): boolean {
   const { code = '', severity } = error as { code?: string; severity?: string }

@@ -2,7 +2,7 @@
 
 import { comparable, domainOf } from '../mail/address.ts'
 import { orcptOf } from '../mail/xtext.ts'
-import { recordAction } from './actions.ts'
+import { recordActions } from './actions.ts'
 import type { Sql } from './database.ts'
 import { escaped, like } from './filter.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
@@ -103,7 +103,8 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
     await tx`
       update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond',
         delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
-    await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to: to?.slice(0, 100).join(', ') })
+    const detail = { recipients: recipients.slice(0, 100), nextHop, to: to?.slice(0, 100).join(', ') }
+    await recordActions(tx, { who: request.who, action: 'replay', why: request.why }, [{ id, detail }])
     await settleProgress(tx, id, request.retention)
     // Now, not two minutes later: the caller starts the workflow, and the outbox if the caller cannot.
     await tx`update messages set drive_at = least(drive_at, ${at} + interval '3 seconds') where id = ${id} and drive_at is not null`
