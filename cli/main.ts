@@ -223,7 +223,7 @@ program
   .command('replay')
   .description('queue failed recipients again, under the same id; who was delivered to is never sent to again')
   .argument('[id]', 'queue id')
-  .option('--all-failed', 'every message with failed recipients')
+  .option('--all-failed', 'every message with failed recipients; who was bounced or dropped by an operator comes back by id alone')
   .option('--domain <domain>', 'only recipients of this domain')
   .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
   .option('--recipient <address>', 'only this recipient; * stands for anything')

@@ -49,7 +49,7 @@ function line(row: QueueRow): string[] {
 /** They are not queued any more, so that not all of a queue's filters make sense. */
 async function printDead(settings: Settings, { sender, recipient, domain, reply, user, client, nextHop, olderThan, status, limit, page, json }: Options): Promise<void> {
   if ([user, client, nextHop, olderThan, status].some((value) => value !== undefined)) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', 64)
-  const filter = { dead: true, sender, recipient, domain: domain === undefined ? undefined : canonicalDomain(domain), reply }
+  const filter = { dead: true, given: true, sender, recipient, domain: domain === undefined ? undefined : canonicalDomain(domain), reply }
   const found = await withDatabase(settings, (sql) => findFailed(sql, filter))
   const rows = found.slice((page - 1) * limit, page * limit)
   if (json) return console.log(JSON.stringify(rows, null, 2))

@@ -176,7 +176,7 @@ export const bulkActedSchema = z
 
 export const replaySchema = z
   .strictObject({
-    id: idSchema.optional().openapi({ description: 'One message; left out: all that match what must then be given.' }),
+    id: idSchema.optional().openapi({ description: 'One message; left out: all that match what must then be given, but who was bounced or dropped by an operator.' }),
     sender: word.optional(), recipient: word.optional(), domain: word.optional(), reply: word.optional(), since: moment.optional(),
     dead: z.boolean().optional().openapi({ description: 'Only dead letters: nobody could be told.' }),
     nextHop: word.nullable().optional(), to: addressSchema.optional(), why, dryRun: z.boolean().default(false),
