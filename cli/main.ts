@@ -8,7 +8,7 @@ import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { collect, count, duration, moment, pauseOf, rate } from './arguments.ts'
-import { fail, usage } from './errors.ts'
+import { endWithReader, fail, usage } from './errors.ts'
 import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -300,6 +300,7 @@ const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
 const askedForHelp = process.argv.length === sendmailAt + 2 && ['-h', '--help'].includes(process.argv[sendmailAt + 1]!)
 if (process.argv[sendmailAt] === 'sendmail' && !askedForHelp) process.argv.splice(sendmailAt + 1, 0, '--')
 
+endWithReader()
 try {
   await program.parseAsync()
 } catch (error) {
