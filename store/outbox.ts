@@ -26,8 +26,8 @@ export interface Due {
 const patience = 3
 
 /**
- * After the starts (and in the order of ids, as by all that take several messages): Temporal drives the started ones, so they are looked at again a little after the next thing is due, in five minutes at
- * the earliest; the failed ones come back soon, and were not driven.
+ * After the starts: Temporal drives the started ones, so they are looked at again a little after the next thing is due, in five minutes at
+ * the earliest; the failed ones come back soon, and were not driven. They are locked in the order of their ids, as by all that take several.
  */
 export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {
   await sql`
