@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startPeer } from '../smtp/testing.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { until } from './support/until.ts'
 
@@ -60,5 +62,37 @@ test('thousands at a time, with no worker there to hear of it: hold all, change 
     assert.equal(await counted(`kind = 'dsn' and reverse_path = ''`), 0, 'nobody is told of what was dropped')
   } finally {
     await everpost.end()
+  }
+})
+
+test('a crisis: what a destination that was resumed lets go is stopped by one hold, amid the deliveries', async () => {
+  const peer = await startPeer()
+  const everpost = await prepareEverpost({ routes: [{ domain: 'spam.test', nextHop: `[127.0.0.1]:${peer.port}` }], destinations: { resumeOver: '1s' } })
+  const { sql } = everpost
+  const numbers = async () => (await sql<{ delivered: number; held: number; leased: number }[]>`
+    select count(*) filter (where r.state = 'delivered')::int as delivered, count(*) filter (where m.held_at is not null)::int as held,
+      count(*) filter (where r.leased_until > now() and r.state = 'queued')::int as leased
+    from recipients r join messages m on m.id = r.message_id`)[0]!
+  try {
+    await everpost.start()
+    await everpost.command('destination', 'suspend', `[127.0.0.1]:${peer.port}`)
+    for (let i = 0; i < 40; i++) await Promise.all(Array.from({ length: 10 }, (_, n) => everpost.send(`u${i}-${n}@spam.test`, 'spammer@x.test')))
+    await until('all wait', async () => (await sql<{ count: number }[]>`select count(*) from recipients where waits is not null`)[0]!.count === 400)
+    await everpost.command('destination', 'resume', `[127.0.0.1]:${peer.port}`)
+    const hold = await everpost.command('hold', '--sender', 'spam*', '--yes')
+    assert.equal(hold.code, 0, hold.stderr)
+    await until('what was past its dot is done', async () => (await numbers()).leased === 0)
+    const { delivered, held } = await numbers()
+    console.log(`# ${held} held, ${delivered} delivered before`)
+    assert.deepEqual([held + delivered, held > 0], [400, true])
+    await sleep(3000)
+    assert.deepEqual(await numbers(), { delivered, held, leased: 0 })
+    assert.equal(peer.messages.length, delivered)
+    assert.equal((await everpost.command('release', '--status', 'held', '--yes')).code, 0)
+    await until('released, all are delivered', async () => (await numbers()).delivered === 400)
+    assert.equal(peer.messages.length, 400)
+  } finally {
+    await everpost.end()
+    await peer.close()
   }
 })
