@@ -57,7 +57,7 @@ async function accepted(recipients: string[], envelope: Partial<NewMessage['enve
   return message.id
 }
 
-const hold = (id: string) => controlMessage(sql, id, { action: 'hold', who: 'test', why: '' }, randomUUID(), Date.now(), retention)
+const hold = (id: string) => controlMessage(sql, id, { action: 'hold', who: 'test', why: '' }, randomUUID(), retention)
 const takeOver = (id: string, recipients: number[]) => claimAttempt(sql, {
   id, nextHop: 'x.test', recipients, worker: 'other', lease: 30_000, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: false,
 })

@@ -112,7 +112,12 @@ export interface DsnSent {
 }
 
 /** `update` names the asking, so that it is done once though the activity may run twice. */
-export type ControlArgument = MessageArgument & { update: string; request: ControlRequest }
+export interface ControlArgument {
+  id: string
+  /** Names the asking. */
+  update: string
+  request: ControlRequest
+}
 
 /** What was done and how far the message has come with it, or why not. */
 export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }

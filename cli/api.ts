@@ -1,10 +1,8 @@
 // What the HTTP API works with in this process: the same acceptance, starts and settings as the other edges.
 
 import { readFileSync } from 'node:fs'
-import { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import type { ConsoleDeps } from '../console/server.ts'
-import { messageControl } from '../console/control.ts'
 import { SubmissionRefused } from '../console/submit.ts'
 import { openIntake } from '../ingress/accept.ts'
 import type { Aliases } from '../ingress/aliases.ts'
@@ -17,7 +15,6 @@ import { queueLifetime } from '../mail/retry.ts'
 import type { Settings } from '../settings/schema.ts'
 import { acceptMessage } from '../store/accept.ts'
 import type { Sql } from '../store/database.ts'
-import { lasting } from './temporal.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
 
@@ -29,16 +26,11 @@ interface Deps {
   outbox: Outbox
   counters: Counters
   startMessage: (id: string) => Promise<void>
-  /** What is closed when the process stops. */
-  stops: (() => Promise<unknown>)[]
 }
 
-export function consoleApi({ settings, log, aliases, outbox, counters, startMessage, stops }: Deps): ConsoleDeps['api'] {
-  const { retry, limits, retention, temporal } = settings
+export function consoleApi({ settings, log, aliases, outbox, counters, startMessage }: Deps): ConsoleDeps['api'] {
+  const { retry, limits, retention } = settings
   const names = createRecipients(settings, aliases, createCallout(settings.hostname))
-  const connection = lasting(temporal)
-  stops.push(() => connection.close())
-  const client = new Client({ connection, namespace: temporal.namespace })
   return {
     log,
     version,
@@ -75,7 +67,6 @@ export function consoleApi({ settings, log, aliases, outbox, counters, startMess
     wake(id) {
       startMessage(id).catch((error) => log.debug({ id, error: String(error) }, 'left to the outbox'))
     },
-    control: messageControl(client, temporal.taskQueue),
     routing: settings,
     maximalRecipients: limits.recipients,
     // Base64 and JSON make a message larger than it will be.

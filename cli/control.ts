@@ -1,7 +1,9 @@
 // everpost hold, release, retry, reroute, expire, bounce, drop, set-lifetime: on ids or on all that match, many at a time.
 
-import { type Control, ControlUnanswered, messageControl } from '../console/control.ts'
-import { byRecipient, type ControlAction, type ControlRequest, faultOf, refusalOf } from '../mail/control.ts'
+import { controlAll, type Told, toWake } from '../console/control.ts'
+import { byRecipient, type ControlAction, faultOf, refusalOf } from '../mail/control.ts'
+import type { Settings } from '../settings/schema.ts'
+import type { ControlOrder } from '../store/control.ts'
 import type { Sql } from '../store/database.ts'
 import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
 import { readMessage } from '../store/messages.ts'
@@ -10,7 +12,7 @@ import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, table } from '../console/format.ts'
-import { withTemporal } from './temporal.ts'
+import { wakeMessages } from './wake.ts'
 
 export interface ControlOptions extends ChooseOptions {
   /** For reroute: `none` goes back to what the settings and DNS say. */
@@ -24,24 +26,18 @@ export interface ControlOptions extends ChooseOptions {
   json?: boolean
 }
 
-/** Messages asked side by side, and read from the database at a time. */
-const sideBySide = 40
+/** Messages read from the database at a time. */
 const page = 1000
 const shown = 20
 
-interface Done {
-  done: string[]
-  refused: { id: string; why: string }[]
-}
-
 export async function control(file: string | undefined, action: ControlAction, ids: string[], options: ControlOptions): Promise<void> {
   const { settings } = loadContext(file)
-  const wanted: ControlRequest = {
+  const order: ControlOrder = {
     action, who: options.who, why: options.why,
     ...(action === 'reroute' ? { nextHop: options.to === 'none' ? null : options.to } : {}),
     ...(action === 'set-lifetime' ? { lifetime: options.lifetime } : {}),
   }
-  const fault = refusalOf(wanted)
+  const fault = refusalOf(order)
   if (fault) throw new CommandError(fault, 64)
   await withDatabase(settings, async (sql) => {
     const filter = concerning(await filterOf(sql, settings, ids, options), action)
@@ -52,18 +48,18 @@ export async function control(file: string | undefined, action: ControlAction, i
     if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')
     if (options.dryRun) return await preview(sql, filter, action, count, options)
     if (!options.yes && ids.length === 0) await confirm(action, count)
-    const asked = count === 0 ? { done: [], refused: [] } : await withTemporal(settings, async (client) =>
-      await inPages(sql, filter, count, wanted, messageControl(client, settings.temporal.taskQueue)))
+    const asked = await inPages(sql, settings, filter, count, order)
     const reached = [...asked.done, ...asked.refused.map(({ id }) => id)]
-    const result: Done = { done: asked.done, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
+    const result: Told = { done: asked.done, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
     if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
     else print(action, result)
     if (result.refused.length > 0) process.exitCode = 1
+    await wakeMessages(settings, toWake(asked))
   })
 }
 
 /** Of the messages that were named by id, those that were not reached, and why. */
-async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, reached: string[]): Promise<Done['refused']> {
+async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, reached: string[]): Promise<Told['refused']> {
   const rest = new Set(ids)
   for (const id of reached) rest.delete(id)
   return await Promise.all([...rest].map(async (id) => {
@@ -74,7 +70,7 @@ async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, 
 }
 
 async function preview(sql: Sql, filter: QueueFilter, action: ControlAction, count: number, options: ControlOptions): Promise<void> {
-  const rows = await chooseMessages(sql, filter, '', options.json || filter.ids ? count : shown)
+  const rows = await chooseMessages(sql, filter, '', options.json || filter.ids ? count : shown, !byRecipient(action))
   const refused = await unreached(sql, filter, action, rows.map(({ id }) => id))
   if (refused.length > 0) process.exitCode = 1
   if (options.json) return console.log(JSON.stringify({ action, count, messages: rows, ...(refused.length > 0 ? { refused } : {}) }, null, 2))
@@ -85,42 +81,36 @@ async function preview(sql: Sql, filter: QueueFilter, action: ControlAction, cou
 }
 
 function recipientsOf(row: Chosen): string {
-  return `${row.forwardPath}${row.recipients.length > 1 ? ` +${row.recipients.length - 1}` : ''}`
+  const more = row.recipients.length - row.forwardPaths.length
+  return `${row.forwardPaths.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }
 
 /** Pages by id, so that each message is reached once though the actions change what matches. */
-async function inPages(sql: Sql, filter: QueueFilter, count: number, wanted: ControlRequest, ask: Control): Promise<Done> {
-  const result: Done = { done: [], refused: [] }
-  const single = byRecipient(wanted.action) && choosesRecipients(filter)
+async function inPages(sql: Sql, { retention }: Settings, filter: QueueFilter, count: number, order: ControlOrder): Promise<Told> {
+  const result: Told = { done: [], refused: [] }
+  const single = byRecipient(order.action) && choosesRecipients(filter)
   let told = Date.now()
   for (let after = ''; ;) {
     const rows = await chooseMessages(sql, filter, after, page)
     if (rows.length === 0) return result
     after = rows.at(-1)!.id
-    const waiting = rows.values()
-    await Promise.all(Array.from({ length: sideBySide }, async () => {
-      for (const { id, recipients } of waiting) {
-        const answer = await ask(id, { ...wanted, recipients: single ? recipients : null }).catch((error) => {
-          if (error instanceof ControlUnanswered) throw new CommandError(`${error.message} (${result.done.length} of ${count} done before).`, 69)
-          throw error
-        })
-        if ('refused' in answer) result.refused.push({ id, why: answer.refused })
-        else result.done.push(id)
-        if (Date.now() - told >= 1000) {
-          told = Date.now()
-          process.stderr.write(`${result.done.length + result.refused.length} of ${count}\n`)
-        }
-      }
-    }))
+    const asked = rows.map(({ id, recipients }) => ({ id, recipients: single ? recipients : null }))
+    const { done, refused } = await controlAll({ sql, retention }, order, asked, (now) => {
+      if (Date.now() - told < 1000) return
+      told = Date.now()
+      process.stderr.write(`${[result, now].reduce((sum, { done, refused }) => sum + done.length + refused.length, 0)} of ${count}\n`)
+    })
+    result.done.push(...done)
+    result.refused.push(...refused)
   }
 }
 
-function tellRefused(action: ControlAction, refused: Done['refused']): void {
+function tellRefused(action: ControlAction, refused: Told['refused']): void {
   for (const { id, why } of refused.slice(0, shown)) console.error(`${id}: ${action} refused: ${why}`)
   if (refused.length > shown) console.error(`and ${refused.length - shown} more refused`)
 }
 
-function print(action: ControlAction, { done, refused }: Done): void {
+function print(action: ControlAction, { done, refused }: Told): void {
   tellRefused(action, refused)
   console.log(`${action}: ${messages(done.length)} done${refused.length > 0 ? `, ${refused.length} refused` : ''}.`)
 }

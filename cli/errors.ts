@@ -24,6 +24,20 @@ export function fail(error: unknown): never {
   process.exit(known?.code ?? 70)
 }
 
+/**
+ * Whoever reads what we print may go first, as `head` does: then a command ends without a word, and what stops in order at a signal is given one.
+ */
+export function endWithReader(): void {
+  let gone = false
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    if (gone) return
+    gone = true
+    if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM')
+    else process.exit()
+  })
+}
+
 const wrongDatabase = 'Is DATABASE_URL right?'
 /** What to do about an answer of Postgres that tells of wrong settings, by its SQLSTATE. */
 const hints: Record<string, string> = {

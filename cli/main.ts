@@ -8,7 +8,7 @@ import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { collect, count, duration, moment, pauseOf, rate } from './arguments.ts'
-import { fail, usage } from './errors.ts'
+import { endWithReader, fail, usage } from './errors.ts'
 import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -223,7 +223,7 @@ program
   .command('replay')
   .description('queue failed recipients again, under the same id; who was delivered to is never sent to again')
   .argument('[id]', 'queue id')
-  .option('--all-failed', 'every message with failed recipients')
+  .option('--all-failed', 'every message with failed recipients; who was bounced or dropped by an operator comes back by id alone')
   .option('--domain <domain>', 'only recipients of this domain')
   .option('--sender <address>', 'only messages with this reverse-path; * stands for anything')
   .option('--recipient <address>', 'only this recipient; * stands for anything')
@@ -300,6 +300,7 @@ const sendmailAt = ['-c', '--config'].includes(process.argv[2] ?? '') ? 4 : 2
 const askedForHelp = process.argv.length === sendmailAt + 2 && ['-h', '--help'].includes(process.argv[sendmailAt + 1]!)
 if (process.argv[sendmailAt] === 'sendmail' && !askedForHelp) process.argv.splice(sendmailAt + 1, 0, '--')
 
+endWithReader()
 try {
   await program.parseAsync()
 } catch (error) {

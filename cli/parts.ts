@@ -95,7 +95,7 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, accepting, aliases, startMessage, dns, log, outbox, counters, ...(worker ? { justAccepted } : {}) })
     const janitor = worker ? startJanitor({ sql, log, eventsKept: settings.retention.events }) : null
     const webhooks = worker ? startWebhooks({ sql, settings, log }) : null
-    const api = consoleApi({ sql: asked, settings, log, aliases, outbox, counters, startMessage, stops })
+    const api = consoleApi({ sql: asked, settings, log, aliases, outbox, counters, startMessage })
     // Side by side: each has its own time limit, and attempts past their dot need all of theirs. What the edges still take is committed,
     // and left to the outbox of another process, or of the next.
     const together: ({ stop(): Promise<void> } | null)[] = [ingress, worker, outbox, janitor, webhooks]

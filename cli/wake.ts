@@ -12,12 +12,12 @@ const sideBySide = 40
  * outbox starts them in time. Quietly leaves all of it to the outbox when Temporal is away.
  */
 export async function wakeMessages(settings: Settings, ids: string[], later: string[] = []): Promise<void> {
-  if (!settings.temporal.address) return
+  if (!settings.temporal.address || ids.length + later.length === 0) return
   let connection: Connection
   try {
     connection = await Connection.connect({ address: settings.temporal.address, connectTimeout: 2000 })
   } catch {
-    console.error('Temporal does not answer; the messages start when it does.')
+    console.error('Temporal does not answer; their workflows hear of it when it does.')
     return
   }
   try {
@@ -29,7 +29,7 @@ export async function wakeMessages(settings: Settings, ids: string[], later: str
       for (const each of work) await each()
     }))
   } catch (error) {
-    console.error(`Temporal: ${(error as Error).message}; the messages start later by themselves.`)
+    console.error(`Temporal: ${(error as Error).message}; their workflows hear of it later.`)
   } finally {
     await connection.close()
   }

@@ -8,7 +8,6 @@ import type { Sql } from '../store/database.ts'
 import type { Retention } from '../store/recipients.ts'
 import { type ApiEnvironment, bearer } from './auth.ts'
 import { contentRoutes } from './content.ts'
-import { type Control, ControlUnanswered } from './control.ts'
 import { destinationRoutes } from './destinations.ts'
 import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
@@ -25,7 +24,6 @@ export interface ApiDeps {
   begin: (id: string, of: Submission) => void
   /** The same, and wakes the workflow where one runs. */
   wake: (id: string) => void
-  control: Control
   routing: Routing
   maximalRecipients: number
   /** Octets of a request. */
@@ -75,7 +73,6 @@ export function apiRoutes(deps: ApiDeps): OpenAPIHono<ApiEnvironment> {
     const { message } = error
     // An SMTP refusal says the same over HTTP.
     if (error instanceof SubmissionRefused) return context.json({ error: message }, error.code === 552 ? 413 : error.code < 500 ? 503 : 422)
-    if (error instanceof ControlUnanswered) return context.json({ error: message }, 503)
     if (error instanceof RangeError) return context.json({ error: message }, 422)
     if (error instanceof HTTPException) return context.json({ error: message }, error.status)
     deps.log.error({ error: String(error), path: context.req.path }, 'an API request failed')

@@ -3,7 +3,7 @@
 import { ReadableStream } from 'node:stream/web'
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi'
 import { headerSection } from '../mail/headers.ts'
-import { recordAction } from '../store/actions.ts'
+import { recordActions } from '../store/actions.ts'
 import { relayedContent } from '../store/bodies.ts'
 import type { Sql } from '../store/database.ts'
 import { readMessage } from '../store/messages.ts'
@@ -26,7 +26,7 @@ export async function readContent(sql: Sql, id: string, { who, why, headers }: R
   if (!message) return { problem: 'unknown' }
   if (message.bodyReleasedAt) return { problem: 'gone' }
   // Before the first octet: who has read it stands there, whatever becomes of the reading.
-  await recordAction(sql, id, { who, action: 'read', why }, headers ? { headers } : {})
+  await recordActions(sql, { who, action: 'read', why }, [{ id, detail: headers ? { headers } : {} }])
   const octets = relayedContent(sql, message)
   if (!headers) return { octets, length: (message.trace?.length ?? 0) + message.size }
   const section = await headerSection(octets, Number.POSITIVE_INFINITY)

@@ -1,40 +1,85 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { setImmediate as soon } from 'node:timers/promises'
-import { type Control, ControlUnanswered, controlAll } from './control.ts'
+import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ControlAction } from '../mail/control.ts'
+import { acceptMessage } from '../store/accept.ts'
+import { claimAttempt, markDot } from '../store/attempts.ts'
+import type { Asked } from '../store/control.ts'
+import { releaseWaiting } from '../store/destinations.ts'
+import { putOff } from '../store/outbox.ts'
+import { testDatabase } from '../test/support/database.ts'
+import { newMessage } from '../test/support/messages.ts'
+import { controlAll } from './control.ts'
 
-const ids = Array.from({ length: 200 }, (_, i) => `M${String(i).padStart(3, '0')}`)
-const requests = ids.map((id) => ({ id, request: { action: 'hold', who: 'me', why: '' } as const }))
-const done = { changed: ['a@x.test'], count: 1, busy: [] }
+const { sql, drop } = await testDatabase()
+after(drop)
 
-test('a message that does not answer is told like one that refuses, and keeps none of the others from being done', async () => {
-  let asked = 0
-  const control: Control = async (id) => {
-    asked++
-    if (id === 'M005') return { refused: 'it is on hold already' }
-    if (id !== 'M007') return done
-    while (asked < ids.length) await soon()
-    throw new ControlUnanswered('no worker answered')
-  }
-  const { refused, ...rest } = await controlAll(control, requests)
-  assert.deepEqual(rest, { done: 198, last: 'M199' })
-  assert.deepEqual(refused, [{ id: 'M005', error: 'it is on hold already' }, { id: 'M007', error: 'no worker answered' }])
+const retention = { delivered: 0, failed: 60_000 }
+
+async function accepted(count: number): Promise<Asked[]> {
+  const messages = Array.from({ length: count }, () => newMessage(['a@x.test', 'b@x.test']))
+  await Promise.all(messages.map((message) => acceptMessage(sql, message)))
+  return messages.map(({ id }) => ({ id, recipients: null })).sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+const ask = (action: ControlAction, asked: Asked[]) => controlAll({ sql, retention }, { action, who: 'me', why: 'a crisis' }, asked)
+
+test('a message whose row somebody keeps is refused by name, and keeps none of the others from being done', async () => {
+  const asked = await accepted(250)
+  const { id } = asked[7]!
+  let [taken, free] = [() => {}, () => {}]
+  const isTaken = new Promise<void>((resolve) => { taken = resolve })
+  const kept = sql.begin(async (tx) => {
+    await tx`select from messages where id = ${id} for update`
+    taken()
+    await new Promise<void>((resolve) => { free = resolve })
+  })
+  await isTaken
+  const told = await ask('hold', asked)
+  free()
+  await kept
+  assert.deepEqual([told.done.length, told.refused], [249, [{ id, why: 'its row in Postgres is kept by somebody else: ask again' }]])
+  const [held] = await sql<{ count: number }[]>`select count(*) from messages where held_at is not null`
+  const [recorded] = await sql<{ count: number }[]>`select count(*) from actions where action = 'hold' and who = 'me' and why = 'a crisis'`
+  assert.deepEqual([held!.count, recorded!.count], [249, 249])
+  assert.deepEqual((await ask('hold', asked)).done, [id])
 })
 
-test('once nobody answers any more the rest is not asked, and it is told how far it came; nobody at all is a failure', async () => {
-  const asked: string[] = []
-  const answersUntil = (last: string): Control => async (id) => {
-    asked.push(id)
-    await soon()
-    if (id <= last) return done
-    throw new ControlUnanswered('Temporal does not answer')
+test('who of a page is past the dot is left alone, the attempts of the others are broken off, and each message is told of its own', async () => {
+  const asked = await accepted(3)
+  const [past, before, idle] = asked.map(({ id }) => id) as [string, string, string]
+  const claim = async (id: string, recipients: number[]) =>
+    (await claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: 60_000, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false }))!.number
+  const [dotted, waiting] = [await claim(past, [0, 1]), await claim(before, [0])]
+  assert.equal(await markDot(sql, past, dotted, [0, 1], 60_000), true)
+  const told = await ask('bounce', [...asked, { id: '000000000000000000', recipients: null }])
+  assert.deepEqual(told.done.sort(), [before, idle].sort())
+  assert.deepEqual(told.refused, [
+    { id: past, why: 'its reply to the final dot is awaited for a@x.test, b@x.test; look again later' },
+    { id: '000000000000000000', why: 'there is no message 000000000000000000' },
+  ])
+  assert.equal(await markDot(sql, before, waiting, [0], 60_000), false)
+  const rows = await sql<{ id: string; states: string[] }[]>`select message_id as id, array_agg(state order by n) as states from recipients group by message_id`
+  const states = new Map(rows.map(({ id, states }) => [id, states.join()]))
+  assert.deepEqual([past, before, idle].map((id) => states.get(id)), ['queued,queued', 'bouncing,bouncing', 'bouncing,bouncing'])
+})
+
+test('a hold, what comes back from a suspension, and the outbox never wait for each other in a circle', async () => {
+  const asked = await accepted(1000)
+  const ids = asked.map(({ id }) => id)
+  await sql`update recipients set destination = 'x.test', waits = 'suspended' where message_id = any(${ids})`
+  await sql`analyze`
+  for (let round = 0; round < 4; round++) {
+    const [told] = await Promise.all([
+      ask(round % 2 === 0 ? 'hold' : 'release', asked),
+      releaseWaiting(sql, 'x.test', 1000),
+      (async () => {
+        for (let i = 0; i < 20; i++) await putOff(sql, ids.filter((_, n) => n % 20 === i).reverse(), [])
+      })(),
+    ])
+    assert.deepEqual([told.done.length, told.refused], [1000, []])
   }
-  const told = await controlAll(answersUntil('M059'), requests)
-  assert.equal(told.done, 60)
-  assert.equal(told.last, asked.at(-1))
-  assert.equal(told.refused.length, asked.length - 60)
-  assert.ok(asked.length < 160, `${asked.length} asked`)
-  asked.length = 0
-  await assert.rejects(controlAll(answersUntil(''), requests), ControlUnanswered)
-  assert.equal(asked.length, 40)
+  await sleep(1500) // the server tells its figures a second late
+  const [figures] = await sql<{ deadlocks: number }[]>`select deadlocks from pg_stat_database where datname = current_database()`
+  assert.equal(figures!.deadlocks, 0)
 })

@@ -1,79 +1,70 @@
-// Carries an operator's word to a message's workflow, and starts the workflow where none runs. The workflow acts.
+// Does what an operator asks of messages, for the command line, the API and the page: written in Postgres, a page of messages at a time. Attempts
+// are stopped by that alone; the workflows are told after it, and need not hear it.
 
-import { type Client, WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client'
-import type { ControlAction, ControlRequest, ControlResult } from '../mail/control.ts'
-import { controlUpdates, messageWorkflowType, type MessageInput } from '../workflows/interface.ts'
+import { randomUUID } from 'node:crypto'
+import type { ControlRequest, ControlResult } from '../mail/control.ts'
+import { type Asked, type ControlOrder, type Controlled, controlMessages } from '../store/control.ts'
+import { isOfData, isRowTaken, type Sql, whenBack } from '../store/database.ts'
+import type { Retention } from '../store/recipients.ts'
 
-export type Control = (id: string, request: ControlRequest) => Promise<ControlResult | { refused: string }>
+/** Messages in a transaction: their rows are kept from attempts while it lasts. */
+const page = 100
+/** Milliseconds for which a Postgres that is away, or a lost race, is waited out. */
+const patience = 10_000
+/** Messages whose workflows are woken by whoever asked: of more, the outbox wakes as many as Temporal keeps up with. */
+const woken = 40
 
-/** Nobody could be asked: nothing is known to have changed. */
-export class ControlUnanswered extends Error {}
-
-/** Milliseconds in which a worker must answer. */
-const patience = 30_000
-/** Messages that are asked at a time. */
-const sideBySide = 40
-
-/** What it returns throws ControlUnanswered when Temporal is away or no worker answers. */
-export function messageControl(client: Client, taskQueue: string): Control {
-  return async (id, { action, ...request }) => {
-    const input: MessageInput = { id }
-    try {
-      return await client.withDeadline(Date.now() + patience, () =>
-        client.workflow.executeUpdateWithStart(controlUpdates[action], {
-          args: [request],
-          startWorkflowOperation: new WithStartWorkflowOperation(messageWorkflowType, {
-            workflowId: id, taskQueue, args: [input], workflowIdConflictPolicy: 'USE_EXISTING',
-          }),
-        }),
-      )
-    } catch (error) {
-      if (error instanceof WorkflowUpdateFailedError) return { refused: error.cause?.message ?? error.message }
-      throw new ControlUnanswered(explain(error as Error, action))
-    }
-  }
+export interface ControlDeps {
+  sql: Sql
+  retention: Retention
 }
 
 export interface Told {
-  done: number
-  refused: { id: string; error: string }[]
-  /** The last that was asked; those before it were asked, too. */
-  last: string | null
+  done: string[]
+  refused: { id: string; why: string }[]
 }
 
-/**
- * Asks all of them. One that does not answer is told like one that refuses; once nobody answers any more the rest is not asked. Throws
- * ControlUnanswered when nobody has answered at all.
- */
-export async function controlAll(control: Control, asked: { id: string; request: ControlRequest }[]): Promise<Told> {
-  const told: Told = { done: 0, refused: [], last: null }
-  const waiting = asked.values()
-  let answers = 0
-  let fault: unknown = null
-  await Promise.all(Array.from({ length: sideBySide }, async () => {
-    for (const { id, request } of waiting) {
-      told.last = id
-      const before = answers
-      try {
-        const result = await control(id, request)
-        answers++
-        if ('refused' in result) told.refused.push({ id, error: result.refused })
-        else told.done++
-      } catch (error) {
-        told.refused.push({ id, error: (error as Error).message })
-        if (answers === before) fault = error
-      }
-      if (fault) return
+/** Throws when the database is away. Tells how far it is after each page. */
+export async function controlAll(deps: ControlDeps, order: ControlOrder, asked: Asked[], tell: (told: Told) => void = () => {}): Promise<Told> {
+  const told: Told = { done: [], refused: [] }
+  for (let i = 0; i < asked.length; i += page) {
+    for (const [id, answer] of await controlPage(deps, order, asked.slice(i, i + page))) {
+      if ('refused' in answer) told.refused.push({ id, why: answer.refused })
+      else told.done.push(id)
     }
-  }))
-  if (fault && answers === 0) throw fault
+    tell(told)
+  }
   return told
 }
 
-function explain(error: Error, action: ControlAction): string {
-  const cause = (error.cause as { details?: string; code?: number } | undefined) ?? {}
-  const code = (error as { code?: number }).code ?? cause.code
-  if (code === 4) return `no worker answered within ${patience / 1000} s; whether ${action} was done, everpost show tells`
-  if (code === 14) return `Temporal does not answer; whether ${action} was done, everpost show tells`
-  return `Temporal: ${cause.details ?? error.message}`
+export async function controlOne(deps: ControlDeps, id: string, { recipients = null, ...order }: ControlRequest): Promise<ControlResult | { refused: string }> {
+  const [, answer] = (await controlPage(deps, order, [{ id, recipients }]))[0]!
+  return 'refused' in answer ? answer : answer.result
+}
+
+/** Where one message fails, the others are asked without it. */
+async function controlPage({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[]): Promise<[string, Controlled][]> {
+  const update = randomUUID()
+  try {
+    const answers = await whenBack(() => controlMessages(sql, asked, order, update, retention), patience)
+    return asked.map(({ id }) => [id, answers.get(id) ?? { refused: `there is no message ${id}` }])
+  } catch (error) {
+    const why = faultOfRow(error)
+    if (why === null) throw error
+    if (asked.length === 1) return [[asked[0]!.id, { refused: why }]]
+    const answers: [string, Controlled][] = []
+    for (const each of asked) answers.push(...await controlPage({ sql, retention }, order, [each]))
+    return answers
+  }
+}
+
+/** Of those that were reached, the messages whose workflows are to be woken at once. */
+export function toWake({ done }: Told): string[] {
+  return done.slice(0, woken)
+}
+
+/** What speaks against one message, and not against the others; null when it is something else. */
+function faultOfRow(error: unknown): string | null {
+  if (isRowTaken(error)) return 'its row in Postgres is kept by somebody else: ask again'
+  return isOfData(error) ? `it cannot be stored: ${(error as Error).message}` : null
 }

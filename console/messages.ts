@@ -10,7 +10,7 @@ import { traceAddress } from '../store/trace.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
-import { controlAll } from './control.ts'
+import { controlAll, controlOne, toWake } from './control.ts'
 import { byNextHop } from './next-hops.ts'
 import { answers, idParameter, jsonBody, ok } from './routes.ts'
 import { actedSchema, actionSchema, bulkActedSchema, bulkActionSchema, type FilterInput, messageSchema, queueQuerySchema, queueSchema, tracedSchema, traceQuerySchema } from './schemas.ts'
@@ -37,7 +37,8 @@ const actAll = createRoute({
   request: { body: jsonBody(bulkActionSchema) }, responses: { ...ok('What was done.', bulkActedSchema), ...answers(400, 401, 403, 415, 422, 503) },
 })
 
-export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, routing }: ApiDeps): void {
+export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: ApiDeps): void {
+  const { sql, wake, routing } = deps
   const filterOf = async ({ ids, sender, recipient, user, client, domain, nextHop, before, status, reply }: FilterInput): Promise<QueueFilter> => ({
     ids, sender, recipient, user, client, status, reply,
     domain: domain === undefined ? undefined : canonicalDomain(domain),
@@ -70,7 +71,8 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const fault = refusalOf(request)
     if (fault) return context.json({ error: fault }, 422) as never
     if (!(await readMessage(sql, id))) return context.json({ error: `there is no message ${id}` }, 404) as never
-    const result = await control(id, request)
+    const result = await controlOne(deps, id, request)
+    if (!('refused' in result)) wake(id)
     return ('refused' in result ? context.json({ error: result.refused }, 409) : context.json(result, 200)) as never
   })
 
@@ -81,9 +83,11 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, control, 
     const fault = refusalOf(request) ?? (isEmpty(filter) ? "the filter is empty; sender '*' means every message" : null)
     if (fault) return context.json({ error: fault }, 422) as never
     const [matched, chosen] = await Promise.all([countMatching(sql, filter), chooseMessages(sql, filter, after, limit)])
-    const asked = chosen.map(({ id, recipients }) => ({ id, request: byRecipient(action) && choosesRecipients(filter) ? { ...request, recipients } : request }))
-    const { done, refused, last } = dryRun ? { done: 0, refused: [], last: asked.at(-1)?.id ?? null } : await controlAll(control, asked)
-    return context.json({ matched, done, refused, last }, 200) as never
+    const single = byRecipient(action) && choosesRecipients(filter)
+    const told = dryRun ? { done: [], refused: [] } : await controlAll(deps, request, chosen.map(({ id, recipients }) => ({ id, recipients: single ? recipients : null })))
+    for (const id of toWake(told)) wake(id)
+    const refused = told.refused.map(({ id, why }) => ({ id, error: why }))
+    return context.json({ matched, done: told.done.length, refused, last: chosen.at(-1)?.id ?? null }, 200) as never
   })
 }
 

@@ -13,6 +13,7 @@ import { replayMessage } from '../store/replay.ts'
 import { readView } from '../store/view.ts'
 import type { ApiDeps } from './api.ts'
 import type { ApiEnvironment } from './auth.ts'
+import { controlOne } from './control.ts'
 import { address, moment } from './format.ts'
 import { choice, field, layout, queueTable, recipientTable, timeLineList } from './page-parts.ts'
 import { guarded, loggedIn, sessionRoutes } from './page-session.ts'
@@ -21,7 +22,7 @@ import { timeLine } from './time-line.ts'
 const pageSize = 50
 const hour = 3_600_000
 
-export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps, 'sql' | 'control' | 'wake' | 'lifetimeOf' | 'retention' | 'resumeOver'>): void {
+export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps, 'sql' | 'wake' | 'lifetimeOf' | 'retention' | 'resumeOver'>): void {
   const { sql } = deps
   for (const path of ['/', '/login', '/logout', '/messages/*', '/destinations']) app.use(path, ...guarded)
   sessionRoutes(app, sql)
@@ -89,7 +90,8 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     }
     const fault = refusalOf(request)
     if (fault) return `Refused: ${fault}`
-    const result = await deps.control(id, request).catch((error: Error) => ({ refused: error.message }))
+    const result = await controlOne(deps, id, request)
+    if (!('refused' in result)) deps.wake(id)
     return 'refused' in result ? `Refused: ${result.refused}` : `Done: ${action}${result.busy.length > 0 ? `; left alone, since the reply is awaited: ${result.busy.join(', ')}` : ''}`
   }
 

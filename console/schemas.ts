@@ -170,13 +170,13 @@ export const actedSchema = z.object({ changed: z.array(z.string()), count: z.int
 export const bulkActedSchema = z
   .object({
     matched: z.int(), done: z.int(), last: idSchema.nullable().openapi({ description: 'The last that was asked.' }),
-    refused: z.array(z.object({ id: idSchema, error: z.string() })).openapi({ description: 'Those, too, that did not answer.' }),
+    refused: z.array(z.object({ id: idSchema, error: z.string() })),
   })
   .openapi('BulkActed')
 
 export const replaySchema = z
   .strictObject({
-    id: idSchema.optional().openapi({ description: 'One message; left out: all that match what must then be given.' }),
+    id: idSchema.optional().openapi({ description: 'One message; left out: all that match what must then be given, but who was bounced or dropped by an operator.' }),
     sender: word.optional(), recipient: word.optional(), domain: word.optional(), reply: word.optional(), since: moment.optional(),
     dead: z.boolean().optional().openapi({ description: 'Only dead letters: nobody could be told.' }),
     nextHop: word.nullable().optional(), to: addressSchema.optional(), why, dryRun: z.boolean().default(false),

@@ -8,7 +8,7 @@ export const controlWords = {
   release: 'end a hold: tried at once; the time on hold does not count as queue lifetime',
   retry: 'try now what is deferred',
   reroute: 'send to another next hop, whatever the settings and DNS say',
-  expire: 'end the queue lifetime: returned to the sender without another attempt',
+  expire: 'return to the sender as expired, without another attempt',
   bounce: 'return to the sender as failed; the reason is told in the report',
   drop: 'give up in silence: no report is sent',
   'set-lifetime': 'change the queue lifetime, counted from the acceptance',
@@ -22,7 +22,7 @@ export interface ControlRequest {
   /** Who asks: kept with the message. */
   who: string
   why: string
-  /** Positions in the envelope; null or left out: every recipient. Not for hold, release, expire and set-lifetime. */
+  /** Positions in the envelope; null or left out: every recipient. Not for hold, release and set-lifetime. */
   recipients?: number[] | null | undefined
   /** For reroute: as in the settings' routes; null goes back to what the settings and DNS say. */
   nextHop?: string | null | undefined
@@ -40,7 +40,7 @@ export interface ControlResult {
 
 /** Whether the action concerns single recipients, rather than the message as a whole. */
 export function byRecipient(action: ControlAction): boolean {
-  return action === 'retry' || action === 'reroute' || action === 'bounce' || action === 'drop'
+  return action !== 'hold' && action !== 'release' && action !== 'set-lifetime'
 }
 
 /** Milliseconds: mail is planned no further ahead, nor kept longer. */
@@ -51,11 +51,8 @@ const highest = 1_000_000
 /** Whether Postgres can keep the text. */
 const isStorable = (text: string) => !/\0|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/.test(text)
 
-/**
- * Why the request is refused, in a sentence that says what to do; null when nothing speaks against it. `held`: whether
- * the message is on hold, undefined where that is not known.
- */
-export function refusalOf(request: ControlRequest, held?: boolean): string | null {
+/** Why the request is refused whatever the message is, in a sentence that says what to do; null when nothing speaks against it. */
+export function refusalOf(request: ControlRequest): string | null {
   const { action, who, why, recipients, nextHop, lifetime } = request
   if (!controlActions.includes(action)) return `there is no action ${String(action)}; there are ${controlActions.join(', ')}`
   if (typeof who !== 'string' || who === '' || who.length > 200) return 'who asks must be said, in at most 200 characters'
@@ -71,7 +68,7 @@ export function refusalOf(request: ControlRequest, held?: boolean): string | nul
   if (action === 'set-lifetime' && !(Number.isInteger(lifetime) && lifetime! >= 60_000 && lifetime! <= year)) {
     return 'a queue lifetime is from one minute to 366 days'
   }
-  return held === undefined ? null : faultOf({ state: 'queued', held }, action)
+  return null
 }
 
 /** Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. */

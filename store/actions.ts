@@ -10,10 +10,11 @@ export interface ActionRow {
   detail: { recipients?: string[]; count?: number; nextHop?: string | null; lifetime?: number; to?: string }
 }
 
-/** To be called in the transaction that does what it records. */
-export async function recordAction(tx: Sql, id: string, { who, action, why }: Pick<ActionRow, 'who' | 'action' | 'why'>, detail: object): Promise<void> {
+/** The same done to each of these messages. To be called in the transaction that does what it records. */
+export async function recordActions(tx: Sql, { who, action, why }: Pick<ActionRow, 'who' | 'action' | 'why'>, to: { id: string; detail: object }[]): Promise<void> {
   await tx`
-    insert into actions (message_id, at, who, action, why, detail) values (${id}, clock_timestamp(), ${who}, ${action}, ${why}, ${tx.json(detail as never)})`
+    insert into actions (message_id, at, who, action, why, detail) select id, clock_timestamp(), ${who}, ${action}, ${why}, detail::jsonb
+    from unnest(${to.map(({ id }) => id)}::text[], ${to.map(({ detail }) => JSON.stringify(detail))}::text[]) as done (id, detail)`
 }
 
 export async function readActions(sql: Sql, id: string): Promise<ActionRow[]> {

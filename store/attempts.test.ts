@@ -203,7 +203,7 @@ test('a delivery is recorded in the order of locks that all keep to: the message
 test('a delivery recorded while the attempt goes on counts, though an operator has returned the mail meanwhile', async () => {
   const id = await accepted('a@x.test')
   await sql`update recipients set state = 'bouncing' where message_id = ${id}`
-  await recordDelivered(sql, id, [verdict(0, 'delivered')])
+  await recordDelivered(sql, id, [verdict(0, 'delivered')], retention)
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'delivered')
 })
 

@@ -200,7 +200,7 @@ async function recordSole(
              case when ${queued} then next_attempt_at end as next_at, null::timestamptz as leased_until, false as failed, null::text[] as waits
       from recipient
     )
-    ${settleMessage(sql, id, retention)}`
+    ${settleMessage(sql, sql`id = ${id}`, retention)}`
   return row ? toProgress(row) : null
 }
 

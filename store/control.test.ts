@@ -11,6 +11,7 @@ import { claimAttempt, markDot, recordAttempt } from './attempts.ts'
 import { controlMessage } from './control.ts'
 import type { Sql } from './database.ts'
 import { dueRecipients, readProgress, readRecipients } from './recipients.ts'
+import { settleReports } from './reports.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -27,8 +28,20 @@ async function accepted(...recipients: string[]): Promise<string> {
 const claim = (id: string, recipients: number[], leased = lease) =>
   claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
-  const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, Date.now(), retention)
+  const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, retention)
   return 'refused' in done ? done : done.result
+}
+
+/** As the workflow does, once it has looked. */
+async function settle(id: string): Promise<number> {
+  const told: number[] = []
+  await settleReports(sql, {
+    id, expire: false, delayed: false, at: new Date(), retention, isDeadLetter: () => true, make: (_, recipients) => {
+      told.push(...recipients.map(({ n }) => n))
+      return []
+    },
+  })
+  return told.length
 }
 
 test('an attempt that has not sent its final dot may not send it after a hold, and a new one cannot begin', async () => {
@@ -52,7 +65,7 @@ test('whoever the final dot was sent for is left alone: only the reply can tell'
   assert.deepEqual(await ask(id, 'drop'), { changed: ['b@x.test'], count: 1, busy: ['a@x.test'] })
   const again = await ask(id, 'bounce')
   assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
-  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bounced'])
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bouncing'])
 })
 
 test('an attempt that lives though its lease has lapsed is broken off, too: no dot on hold, and no deferral undoes a bounce', async () => {
@@ -72,11 +85,11 @@ test('an attempt that lives though its lease has lapsed is broken off, too: no d
   assert.equal((await readRecipients(sql, bounced, 1))[0]!.state, 'bouncing')
 })
 
-test('what an operator asked is driven on within a minute, should its workflow be lost', async () => {
-  for (const action of ['expire', 'retry', 'bounce'] as const) {
+test('what an operator asked is driven on within seconds, should nobody wake its workflow', async () => {
+  for (const action of ['expire', 'retry', 'bounce', 'drop'] as const) {
     const id = await accepted('a@x.test')
     await ask(id, action)
-    const [row] = await sql<{ soon: boolean }[]>`select drive_at <= now() + interval '1 minute' as soon from messages where id = ${id}`
+    const [row] = await sql<{ soon: boolean }[]>`select drive_at <= now() + interval '5 seconds' as soon from messages where id = ${id}`
     assert.equal(row!.soon, true, action)
   }
 })
@@ -96,12 +109,16 @@ test('a bounce waits for a dot that is being marked, and then leaves it alone', 
   assert.equal((await readRecipients(sql, id, 1))[0]!.state, 'queued')
 })
 
-test('expire ends a hold, too; a shorter lifetime brings the last attempt forward', async () => {
-  const id = await accepted('a@x.test')
+test('who expires on hold is reported all the same; a shorter lifetime brings the last attempt forward', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
   await ask(id, 'hold')
+  await ask(id, 'expire', { recipients: [0] })
+  const { heldAt, unreported } = await readProgress(sql, id)
+  assert.deepEqual([heldAt !== null, unreported], [true, 1], 'who is left stays on hold')
   await ask(id, 'expire')
-  const { heldAt, expiresAt } = await readProgress(sql, id)
-  assert.deepEqual([heldAt, expiresAt <= Date.now() + 1000], [null, true])
+  assert.equal(await settle(id), 2)
+  assert.deepEqual((await readRecipients(sql, id, 9)).map(({ state }) => state), ['expired', 'expired'])
+  assert.equal((await sql<{ open: boolean }[]>`select state = 'queued' or held_at is not null as open from messages where id = ${id}`)[0]!.open, false)
   const other = await accepted('a@x.test')
   await sql`update recipients set next_attempt_at = now() + interval '10 hours' where message_id = ${other}`
   await ask(other, 'set-lifetime', { lifetime: 7_200_000 })
@@ -109,11 +126,20 @@ test('expire ends a hold, too; a shorter lifetime brings the last attempt forwar
   assert.equal(progress.nextAt, progress.expiresAt)
 })
 
+test('whoever is dropped fails in silence, is no dead letter, and reports on others do not speak of them', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  await ask(id, 'drop', { recipients: [0] })
+  await ask(id, 'expire', { recipients: [1] })
+  assert.equal(await settle(id), 1)
+  assert.deepEqual((await readRecipients(sql, id, 9)).map(({ state, deadLetter, outcome }) => [state, deadLetter, outcome!.text]), [
+    ['bounced', false, 'dropped by the operator'], ['expired', true, 'no attempt could be made']])
+})
+
 test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const first = await ask(id, 'drop', {}, 'one')
   assert.deepEqual(await ask(id, 'drop', {}, 'one'), first)
-  assert.match(((await ask(id, 'drop', {}, 'two')) as { refused: string }).refused, /finished/)
+  assert.match(((await ask(id, 'drop', {}, 'two')) as { refused: string }).refused, /a report is being sent/)
   assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)
 })
 
@@ -129,6 +155,7 @@ test('what is wrong is refused in words, and changes nothing', async () => {
   assert.match(((await ask(underWay, 'retry')) as { refused: string }).refused, /none of its recipients waits: .*an attempt is under way/)
   await assert.rejects(ask('000000000000000000', 'hold'), UnknownMessage)
   await ask(id, 'drop')
+  await settle(id)
   assert.match(((await ask(id, 'hold')) as { refused: string }).refused, /finished/)
   assert.equal((await sql`select from actions where message_id = ${id}`).length, 1)
 })

@@ -1,176 +1,216 @@
-// What operators do to a queued message: each action one transaction that changes the rows and records who, when and why.
+// What operators do to queued messages: each action one transaction for a page of them, that changes the rows and records who, when and why.
 
 import { byRecipient, type ControlAction, type ControlRequest, type ControlResult, faultOf } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
-import { byOperator } from '../mail/verdict.ts'
-import { recordAction } from './actions.ts'
+import { brokenOff, byOperator } from '../mail/verdict.ts'
+import { recordActions } from './actions.ts'
 import type { Sql } from './database.ts'
-import { readProgress, type Retention, settleProgress } from './recipients.ts'
+import { readProgress, type Retention, settleAll } from './recipients.ts'
 
 const pathsTold = 100
 
-/** What was done, and how far the message has come with it. */
-export interface Controlled {
-  result: ControlResult
-  progress: Progress
+/** A message, and positions in its envelope. Either all that are asked for together name recipients, or none does. */
+export interface Asked {
+  id: string
+  /** null: every recipient. */
+  recipients: number[] | null
 }
 
+/** What was done, and how far the message has come with it; or why nothing was. */
+export type Controlled = { result: ControlResult; progress: Progress } | { refused: string }
+
+/** For all of them. */
+export type ControlOrder = Omit<ControlRequest, 'recipients'>
+
 /**
- * Does what is asked, or returns why not. `update` names the asking: an activity may run twice, and the second run finds what the
- * first has done. `clock`: the workflow's, in milliseconds; it and ours may differ. `reached`: all forward-paths that it changed now, however many.
+ * Does what is asked to each that there is, or tells why not. `update` names the asking, which may be repeated: the second run finds what the first has done.
+ * A row that somebody else keeps for longer than a few seconds fails the whole (lock_not_available).
  */
-export async function controlMessage(
-  sql: Sql, id: string, request: ControlRequest, update: string, clock: number, retention: Retention,
-): Promise<(Controlled & { reached: string[] }) | { refused: string }> {
+export async function controlMessages(sql: Sql, asked: Asked[], order: ControlOrder, update: string, retention: Retention): Promise<Map<string, Controlled>> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
-    const { action, recipients = null, nextHop, lifetime } = request
-    const known = await lockAndRead(tx, id, update)
-    if (known.before) return { ...(await asBefore(tx, id, known.before)), reached: [] }
-    const fault = faultOf(known, action)
-    if (fault) return { refused: fault }
-    const busy = breaksOff.has(action) ? await breakOff(tx, id, recipients) : []
-    const changed = await actions[action](tx, { id, request, clock: new Date(clock), recipients })
-    if (changed.length === 0) {
-      const why = busy.length > 0
-        ? `its reply to the final dot is awaited for ${busy.join(', ')}; look again later`
-        : `none of its recipients${recipients ? ' named' : ''} waits: it is settled, an attempt is under way, or a report is being sent`
-      return { refused: why }
+    const answers = new Map<string, Controlled>()
+    const known = await lockAndRead(tx, asked.map(({ id }) => id), update)
+    const open: Asked[] = []
+    for (const each of asked) {
+      const message = known.get(each.id)
+      if (!message) continue
+      if (message.before) answers.set(each.id, await asBefore(tx, each.id, message.before))
+      else {
+        const fault = faultOf(message, order.action)
+        if (fault) answers.set(each.id, { refused: fault })
+        else open.push(each)
+      }
     }
-    const told = changed.slice(0, pathsTold)
-    const detail = { update, count: changed.length, busy, ...(byRecipient(action) ? { recipients: told } : {}), nextHop, lifetime }
-    await recordAction(tx, id, request, detail)
-    const progress = await settleProgress(tx, id, retention)
-    // The workflow looks at once; should it be lost before that, the outbox starts another.
-    await tx`update messages set drive_at = least(drive_at, now() + interval '1 minute') where id = ${id} and drive_at is not null`
-    return { result: { changed: told, count: changed.length, busy }, progress, reached: changed }
+    if (open.length === 0) return answers
+
+    const busy = breaksOff.has(order.action) ? await breakOff(tx, open) : new Map<string, string[]>()
+    const changed = byMessage(await actions[order.action](tx, { ids: open.map(({ id }) => id), chosen: chosen(tx, open), order }))
+    const done = open.flatMap(({ id }) => (changed.has(id) ? [{ id, result: resultOf(changed.get(id)!, busy.get(id) ?? []) }] : []))
+    await recordActions(tx, order, done.map(({ id, result: { changed, ...more } }) =>
+      ({ id, detail: { update, ...more, ...(byRecipient(order.action) ? { recipients: changed } : {}), nextHop: order.nextHop, lifetime: order.lifetime } })))
+    const progress = await settleAll(tx, done.map(({ id }) => id), retention)
+    // Whoever asks wakes the workflows at once, and the outbox those that were not reached.
+    await tx`update messages set drive_at = least(drive_at, now() + interval '3 seconds') where id = any(${done.map(({ id }) => id)}) and drive_at is not null`
+    for (const { id, result } of done) answers.set(id, { result, progress: progress.get(id)! })
+    for (const { id, recipients } of open) if (!changed.has(id)) answers.set(id, { refused: whyNone(busy.get(id) ?? [], recipients) })
+    return answers
   })
 }
 
+/** The same for one message. Throws UnknownMessage when there is none. */
+export async function controlMessage(sql: Sql, id: string, { recipients = null, ...order }: ControlRequest, update: string, retention: Retention): Promise<Controlled> {
+  const answer = (await controlMessages(sql, [{ id, recipients }], order, update, retention)).get(id)
+  if (!answer) throw new UnknownMessage()
+  return answer
+}
+
+function resultOf(changed: string[], busy: string[]): ControlResult {
+  return { changed: changed.slice(0, pathsTold), count: changed.length, busy }
+}
+
+function whyNone(busy: string[], recipients: number[] | null): string {
+  if (busy.length > 0) return `its reply to the final dot is awaited for ${busy.join(', ')}; look again later`
+  return `none of its recipients${recipients ? ' named' : ''} waits: it is settled, an attempt is under way, or a report is being sent`
+}
+
 interface Known {
+  id: string
   state: string
   held: boolean
   /** The record of this very asking, where it was done before. */
   before: { recipients?: string[]; count: number; busy: string[] } | null
 }
 
-/** Takes the message and tells how it stands. */
-async function lockAndRead(tx: Sql, id: string, update: string): Promise<Known> {
-  // Sent together, yet two statements: the second sees what was committed while the first waited.
-  const [, [known]] = await Promise.all([
-    tx`select from messages where id = ${id} for no key update`.execute(),
+/** Takes the messages, in the order of their ids as all do that take several, and tells how they stand. */
+async function lockAndRead(tx: Sql, ids: string[], update: string): Promise<Map<string, Known>> {
+  // Sent together, yet statements of their own: the last sees what was committed while the one before waited.
+  const [, , known] = await Promise.all([
+    tx`set local lock_timeout = '5s'`.execute(),
+    tx`select from messages where id = any(${ids}) and state = 'queued' order by id for no key update`.execute(),
     tx<Known[]>`
-      select state, held_at is not null as held,
-        (select detail from actions where message_id = ${id} and detail ->> 'update' = ${update}) as before
-      from messages where id = ${id}`.execute(),
+      select id, state, held_at is not null as held,
+        (select detail from actions where message_id = m.id and detail ->> 'update' = ${update}) as before
+      from messages m where id = any(${ids})`.execute(),
   ])
-  if (!known) throw new UnknownMessage()
-  return known
+  return new Map(known.map((message) => [message.id, message]))
 }
 
 async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNullable<Known['before']>): Promise<Controlled> {
-  const changed = recipients ?? (await queuedPaths(tx, id)).slice(0, pathsTold)
+  const changed = recipients ?? (await waiting(tx, [id])).map(({ path }) => path).slice(0, pathsTold)
   return { result: { changed, count, busy }, progress: await readProgress(tx, id) }
 }
 
 /** Actions that an attempt under way must not outrun. */
-const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'bounce', 'drop'])
+const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'expire', 'bounce', 'drop'])
 
 /**
  * Takes the recipients from attempts that have not sent the final dot: those may not send it any more (markDot). An attempt whose lease
- * has lapsed may live all the same, and is taken none too early. Returns the forward-paths whose dot was sent: only the reply can tell
- * what becomes of them.
+ * has lapsed may live all the same, and is taken none too early. Returns, by message, the forward-paths whose dot was sent: only the reply
+ * can tell what becomes of them.
  */
-async function breakOff(tx: Sql, id: string, recipients: number[] | null): Promise<string[]> {
-  // Taken before it is judged by its attempt: a dot that is being marked is waited for, and then seen.
-  const [taken] = await tx<{ leased: boolean | null }[]>`
-    with taken as (
-      select leased_until from recipients r where message_id = ${id} and state = 'queued' and ${chosen(tx, recipients)} order by n for no key update
-    )
-    select bool_or(leased_until is not null) as leased from taken`
-  if (!taken!.leased) return []
+async function breakOff(tx: Sql, asked: Asked[]): Promise<Map<string, string[]>> {
+  const those = chosen(tx, asked)
+  // Taken before it is judged by its attempt: a dot that is being marked is waited for, and then seen. Nobody new can claim one: the messages are ours.
+  const taken = await tx`
+    select from recipients r where r.state = 'queued' and r.leased_until is not null and ${those} order by r.message_id, r.n for no key update`
+  if (taken.length === 0) return new Map()
   await tx`
     update recipients r set attempt = null, leased_until = null from attempts a
-    where r.message_id = ${id} and r.state = 'queued' and ${chosen(tx, recipients)}
-      and a.message_id = r.message_id and a.number = r.attempt and (a.dot_at is null or r.leased_until <= now())`
-  const rows = await tx<{ path: string }[]>`
-    select forward_path as path from recipients r
-    where message_id = ${id} and state = 'queued' and leased_until > now() and ${chosen(tx, recipients)} order by n limit ${pathsTold}`
-  return rows.map((row) => row.path)
+    where r.state = 'queued' and ${those} and a.message_id = r.message_id and a.number = r.attempt and (a.dot_at is null or r.leased_until <= now())`
+  const busy = byMessage(await tx<Reached[]>`
+    select r.message_id as id, r.forward_path as path from recipients r where r.state = 'queued' and r.leased_until > now() and ${those} order by r.n`)
+  return new Map([...busy].map(([id, paths]) => [id, paths.slice(0, pathsTold)]))
 }
 
-function chosen(tx: Sql, recipients: number[] | null) {
-  return recipients === null ? tx`true` : tx`r.n = any(${recipients}::int[])`
+/** The condition on a recipient `r`. */
+function chosen(tx: Sql, asked: Asked[]) {
+  if (asked.every(({ recipients }) => recipients === null)) return tx`r.message_id = any(${asked.map(({ id }) => id)})`
+  const named = asked.flatMap(({ id, recipients }) => recipients!.map((n) => ({ id, n })))
+  return tx`(r.message_id, r.n) in (select * from unnest(${named.map(({ id }) => id)}::text[], ${named.map(({ n }) => n)}::int[]))`
 }
 
 interface Step {
-  id: string
-  request: ControlRequest
-  clock: Date
-  recipients: number[] | null
+  ids: string[]
+  chosen: ReturnType<typeof chosen>
+  order: ControlOrder
 }
 
-/** Each returns the forward-paths that it reached. Where an operator gives mail more time or another way, what the retry rules counted begins anew. */
-const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<string[]>> = {
-  async hold(tx, { id }) {
-    await tx`update messages set held_at = now() where id = ${id}`
-    return await queuedPaths(tx, id)
+/** A recipient that was reached: of which message, and its forward-path. */
+interface Reached {
+  id: string
+  path: string
+}
+
+/** Each returns whom it reached. Where an operator gives mail more time or another way, what the retry rules counted begins anew. */
+const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<Reached[]>> = {
+  async hold(tx, { ids }) {
+    await tx`update messages set held_at = now() where id = any(${ids})`
+    return await waiting(tx, ids)
   },
   /** The time on hold does not count as time in the queue. */
-  async release(tx, { id }) {
-    await tx`update messages set expires_at = expires_at + (now() - held_at), held_at = null where id = ${id}`
-    return paths(await tx`
+  async release(tx, { ids }) {
+    await tx`update messages set expires_at = expires_at + (now() - held_at), held_at = null where id = any(${ids})`
+    return await tx`
       update recipients r set next_attempt_at = greatest(now(), m.send_at), ruled = default, gives_up_at = null from messages m
-      where m.id = ${id} and r.message_id = ${id} and r.state = 'queued' returning r.forward_path as path`)
+      where m.id = any(${ids}) and r.message_id = m.id and r.state = 'queued' returning r.message_id as id, r.forward_path as path`
   },
-  async retry(tx, { id, recipients }) {
-    return paths(await tx`
-      update recipients r set next_attempt_at = now()
-      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
-      returning forward_path as path`)
+  async retry(tx, { chosen }) {
+    return await tx`update recipients r set next_attempt_at = now() where ${free(tx, chosen)}`
   },
-  async reroute(tx, { id, recipients, request }) {
-    return paths(await tx`
-      update recipients r set route = ${request.nextHop ?? null}, ruled = default, gives_up_at = null, next_attempt_at = greatest(now(), (select send_at from messages where id = ${id}))
-      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
-      returning forward_path as path`)
+  async reroute(tx, { chosen, order }) {
+    return await tx`
+      update recipients r set route = ${order.nextHop ?? null}, ruled = default, gives_up_at = null,
+        next_attempt_at = greatest(now(), (select send_at from messages where id = r.message_id))
+      where ${free(tx, chosen)}`
   },
-  /** Put off first, so that nobody is tried once more: the lifetime is over by the operator's word. */
-  async expire(tx, { id, clock }) {
-    await tx`update messages set expires_at = least(now(), ${clock}), held_at = null where id = ${id}`
-    return paths(await tx`
-      update recipients set next_attempt_at = now() + interval '1 day' where message_id = ${id} and state = 'queued'
-      returning forward_path as path`)
+  /** As when a retry rule gives up, and what its last attempt came to is reported. */
+  async expire(tx, { chosen }) {
+    const untried = brokenOff('no attempt could be made')
+    return await tx`
+      update recipients r set state = 'bouncing', leased_until = null,
+        outcome = coalesce(r.outcome, ${tx.json(untried as never)}::jsonb || jsonb_build_object('text', coalesce(r.waits, ${untried.text}))) || '{"givenUp": true}'
+      where ${free(tx, chosen)}`
   },
-  async bounce(tx, { id, recipients, request }) {
-    return paths(await tx`
-      update recipients r set state = 'bouncing', outcome = ${tx.json(byOperator('returned', request.why) as never)}, leased_until = null
-      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
-      returning forward_path as path`)
+  async bounce(tx, { chosen, order }) {
+    return await tx`
+      update recipients r set state = 'bouncing', leased_until = null, outcome = ${tx.json(byOperator('returned', order.why) as never)}
+      where ${free(tx, chosen)}`
   },
-  async drop(tx, { id, recipients, request }) {
-    return paths(await tx`
-      update recipients r set state = 'bounced', dropped = true, outcome = ${tx.json(byOperator('dropped', request.why) as never)}, settled_at = now(),
-        leased_until = null
-      where message_id = ${id} and state = 'queued' and (leased_until is null or leased_until <= now()) and ${chosen(tx, recipients)}
-      returning forward_path as path`)
+  /** As a bounce, and settled as one, but nobody is told. */
+  async drop(tx, { chosen, order }) {
+    return await tx`
+      update recipients r set state = 'bouncing', leased_until = null, dropped = true, outcome = ${tx.json(byOperator('dropped', order.why) as never)}
+      where ${free(tx, chosen)}`
   },
   /** The last attempt is made when the lifetime ends, so it may come earlier now. */
-  async 'set-lifetime'(tx, { id, request }) {
-    const [message] = await tx<{ expiresAt: Date }[]>`
-      update messages set expires_at = greatest(accepted_at, send_at) + ${request.lifetime!}::float8 * interval '1 millisecond' where id = ${id}
-      returning expires_at as "expiresAt"`
+  async 'set-lifetime'(tx, { ids, order }) {
+    await tx`update messages set expires_at = greatest(accepted_at, send_at) + ${order.lifetime!}::float8 * interval '1 millisecond' where id = any(${ids})`
     await tx`
-      update recipients set ruled = default, gives_up_at = null, next_attempt_at = least(next_attempt_at, ${message!.expiresAt}) where message_id = ${id} and state = 'queued'`
-    return await queuedPaths(tx, id)
+      update recipients r set ruled = default, gives_up_at = null, next_attempt_at = least(r.next_attempt_at, m.expires_at) from messages m
+      where m.id = any(${ids}) and r.message_id = m.id and r.state = 'queued'`
+    return await waiting(tx, ids)
   },
 }
 
-async function queuedPaths(tx: Sql, id: string): Promise<string[]> {
-  return paths(await tx`select forward_path as path from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing') order by n`)
+/** The end of an update of recipients `r`: of those chosen, who waits and is held by no attempt. */
+function free(tx: Sql, chosen: Step['chosen']) {
+  return tx`r.state = 'queued' and (r.leased_until is null or r.leased_until <= now()) and ${chosen} returning r.message_id as id, r.forward_path as path`
 }
 
-function paths(rows: Iterable<unknown>): string[] {
-  return [...(rows as Iterable<{ path: string }>)].map((row) => row.path)
+async function waiting(tx: Sql, ids: string[]): Promise<Reached[]> {
+  return await tx`
+    select message_id as id, forward_path as path from recipients where message_id = any(${ids}) and state in ('queued', 'notifying', 'bouncing') order by n`
+}
+
+/** Forward-paths by message. */
+function byMessage(rows: Reached[]): Map<string, string[]> {
+  const paths = new Map<string, string[]>()
+  for (const { id, path } of rows) {
+    const known = paths.get(id)
+    if (known) known.push(path)
+    else paths.set(id, [path])
+  }
+  return paths
 }

@@ -82,6 +82,11 @@ export function leavesOpen(error: unknown): boolean {
   return toldOfStatement(error) === 'lost'
 }
 
+/** Whether a row was kept by another transaction for longer than the statement may wait (lock_not_available). */
+export function isRowTaken(error: unknown): boolean {
+  return (error as { code?: string }).code === '55P03'
+}
+
 /** Whether what was to be stored is at fault, whatever the server's state. */
 export function isOfData(error: unknown): boolean {
   return told(error) === 'data'

@@ -150,13 +150,16 @@ export async function closeCircuit(sql: Sql, name: string): Promise<void> {
 
 /**
  * Lets what waits for a destination come, spread over so many milliseconds, from `after` milliseconds on: each recipient is due at its
- * time, if it was not sooner, and the outbox wakes its workflow then. Returns how many messages.
+ * time, if it was not sooner, and the outbox wakes its workflow then. The messages are locked first, in the order of their ids, as by all
+ * that take several. Returns how many.
  */
 export async function releaseWaiting(sql: Sql, name: string, spread: number, after = 0): Promise<number> {
   const rows = await sql`
-    with waiting as (
-      select distinct message_id, now() + (${after}::float8 + random() * ${spread}::float8) * interval '1 millisecond' as at
-      from (select distinct message_id from recipients where destination = ${name} and state = 'queued' and waits is not null) r
+    with waiting as materialized (
+      select m.id as message_id, now() + (${after}::float8 + random() * ${spread}::float8) * interval '1 millisecond' as at
+      from messages m
+      where m.id in (select message_id from recipients where destination = ${name} and state = 'queued' and waits is not null)
+      order by m.id for no key update
     ),
     due as (
       update recipients r set next_attempt_at = least(r.next_attempt_at, w.at) from waiting w

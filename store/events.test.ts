@@ -8,6 +8,7 @@ import { controlMessage } from './control.ts'
 import type { Sql } from './database.ts'
 import { discardEvents, endStream, presentCursor, readEvents, renewStream } from './events.ts'
 import { replayMessage } from './replay.ts'
+import { settleReports } from './reports.ts'
 
 const { sql, drop } = await testDatabase()
 before(() => renewStream(sql, 'test', 600))
@@ -47,11 +48,12 @@ test('what is rolled back was never told; the same deferral again is told again;
     throw new Error('back')
   }).catch(() => {})
   for (let i = 1; i <= 2; i++) await sql`update recipients set state = 'queued', attempts = ${i}, outcome = ${sql.json({ text: 'later' })} where message_id = ${id}`
-  await controlMessage(sql, id, { action: 'drop', who: 'me', why: 'spam' }, 'one', Date.now(), retention)
+  await controlMessage(sql, id, { action: 'drop', who: 'me', why: 'spam' }, 'one', retention)
+  await settleReports(sql, { id, expire: false, delayed: false, at: new Date(), retention, make: () => [], isDeadLetter: () => true })
   await replayMessage(sql, { id, given: true, who: 'me', why: 'no spam', lifetime: 1000, retention })
   const events = await told(from, id, 6)
-  assert.deepEqual(events.map(({ event }) => event), ['accepted', 'deferred', 'deferred', 'bounced', 'action', 'replayed'])
-  assert.deepEqual([events[3]!.detail['dropped'], events[4]!.detail['action'], events[5]!.detail['why']], [true, 'drop', 'no spam'])
+  assert.deepEqual(events.map(({ event }) => event), ['accepted', 'deferred', 'deferred', 'action', 'bounced', 'replayed'])
+  assert.deepEqual([events[4]!.detail['dropped'], events[3]!.detail['action'], events[5]!.detail['why']], [true, 'drop', 'no spam'])
 })
 
 test('a stream that reads on misses nothing that an older transaction commits later', async () => {

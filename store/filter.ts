@@ -107,19 +107,23 @@ export function concerning(filter: QueueFilter, action: ControlAction): QueueFil
 export interface Chosen {
   id: string
   reversePath: string
-  /** Those of its queued recipients that match. */
+  /** Positions of its open recipients: those that match, or all, where whole messages are meant. */
   recipients: number[]
-  forwardPath: string
+  /** The first of them. */
+  forwardPaths: string[]
 }
 
-/** Messages that match, by age of their ids, after the id `after`; at most `limit`. */
-export async function chooseMessages(sql: Sql, filter: QueueFilter, after: string, limit: number): Promise<Chosen[]> {
+/** Forward-paths that are told of a message. */
+const pathsTold = 5
+
+/** Messages that match, by age of their ids, after the id `after`; at most `limit`. `whole`: what matches in part is meant as a whole. */
+export async function chooseMessages(sql: Sql, filter: QueueFilter, after: string, limit: number, whole = false): Promise<Chosen[]> {
   return await sql<Chosen[]>`
-    select m.id, m.reverse_path as "reversePath", r.recipients, r."forwardPath"
+    select m.id, m.reverse_path as "reversePath", r.recipients, r."forwardPaths"
     from (select m.id, m.reverse_path from messages m where ${matching(sql, filter)} and m.id > ${after} order by m.id limit ${limit}) m,
     lateral (
-      select coalesce(array_agg(r.n order by r.n), '{}') as recipients, coalesce(min(r.forward_path), '') as "forwardPath"
-      from recipients r where r.message_id = m.id and ${matchingRecipient(sql, filter)}
+      select coalesce(array_agg(r.n order by r.n), '{}') as recipients, (coalesce(array_agg(r.forward_path order by r.n), '{}'))[:${pathsTold}::int] as "forwardPaths"
+      from recipients r where r.message_id = m.id and ${matchingRecipient(sql, whole ? {} : filter)}
     ) r
     order by m.id`
 }

@@ -27,16 +27,19 @@ const patience = 3
 
 /**
  * After the starts: Temporal drives the started ones, so they are looked at again a little after the next thing is due, in five minutes at
- * the earliest; the failed ones come back soon, and were not driven.
+ * the earliest; the failed ones come back soon, and were not driven. They are locked in the order of their ids, as by all that take several.
  */
 export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {
   await sql`
+    with taken as (
+      select id from messages where id = any(${[...started, ...failed]}) and drive_at is not null order by id for no key update
+    )
     update messages m set driven = driven - case when id = any(${failed}) then 1 else 0 end,
       drive_at = case when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes', (
           select case when bool_and(r.state = 'queued') then least(min(r.next_attempt_at), m.expires_at) + interval '2 minutes' end
           from recipients r where r.message_id = m.id and r.state in ('queued', 'notifying', 'bouncing')))
         else least(drive_at, now() + interval '1 second') end
-    where id = any(${[...started, ...failed]}) and drive_at is not null`
+    where id in (select id from taken)`
 }
 
 /** Messages whose workflow has never run, counted up to `limit`. */

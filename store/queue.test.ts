@@ -50,5 +50,5 @@ test('each filter finds what it names, in every order, counted and chosen alike'
     assert.deepEqual((await chooseMessages(sql, filter, '', 9)).map(({ id }) => id).sort(), wanted)
   }
   const [chosen] = await chooseMessages(sql, { reply: 'mailbox full' }, '', 9)
-  assert.deepEqual([chosen!.recipients, chosen!.forwardPath], [[1], 'second@f.test'], 'only the recipients that match')
+  assert.deepEqual([chosen!.recipients, chosen!.forwardPaths], [[1], ['second@f.test']], 'only the recipients that match')
 })

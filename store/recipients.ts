@@ -56,7 +56,7 @@ const never = new Date('9999-12-31T00:00:00Z')
 
 /** How far the message has come when the recipients in `except` are left out of `nextAt` and `leasedUntil`. */
 export async function readProgress(sql: Sql, id: string, except: number[] = []): Promise<Progress> {
-  const [row] = await sql<ProgressRow[]>`
+  const [row] = await sql<Omit<ProgressRow, 'id'>[]>`
     select expires_at as "expiresAt", held_at as "heldAt", open.*
     from messages, lateral (
       select count(*) filter (where state = 'queued') as queued,
@@ -73,6 +73,7 @@ export async function readProgress(sql: Sql, id: string, except: number[] = []):
 }
 
 export interface ProgressRow {
+  id: string
   queued: number
   unreported: number
   nextAt: Date | null
@@ -82,7 +83,7 @@ export interface ProgressRow {
   waits?: [string, string][] | null
 }
 
-export function toProgress(row: ProgressRow): Progress {
+export function toProgress(row: Omit<ProgressRow, 'id'>): Progress {
   return {
     queued: row.queued,
     unreported: row.unreported,
@@ -111,23 +112,34 @@ export interface Retention {
  * recipients, after lockMessage, which keeps two of them from each missing the other's change.
  */
 export async function settleProgress(sql: Sql, id: string, retention: Retention): Promise<Progress> {
-  const [row] = await sql<ProgressRow[]>`
-    with open as (
-      select count(*) filter (where state = 'queued') as queued,
-             count(*) filter (where state <> 'queued') as unreported,
-             min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
-             min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until,
-             exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed,
-             (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
-      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
-    )
-    ${settleMessage(sql, id, retention)}`
+  const [row] = await sql<ProgressRow[]>`with open as (${openOf(sql, sql`${id}::text`)}) ${settleMessage(sql, sql`id = ${id}`, retention)}`
   if (!row) throw new UnknownMessage()
   return toProgress(row)
 }
 
-/** The end of a statement that has found out what is `open`: brings the message row up to date with it, and returns a ProgressRow. */
-export function settleMessage(sql: Sql, id: string, { failed, delivered }: Retention) {
+/** The same for several messages. */
+export async function settleAll(sql: Sql, ids: string[], retention: Retention): Promise<Map<string, Progress>> {
+  const rows = await sql<ProgressRow[]>`
+    with open as (select o.* from unnest(${ids}::text[]) as asked (id), lateral (${openOf(sql, sql`asked.id`)}) o)
+    ${settleMessage(sql, sql`id = open.message_id`, retention)}`
+  return new Map(rows.map((row) => [row.id, toProgress(row)]))
+}
+
+/** What is open of a message, as settleMessage takes it. */
+function openOf(sql: Sql, id: ReturnType<Sql>) {
+  return sql`
+    select ${id} as message_id,
+           count(*) filter (where state = 'queued') as queued,
+           count(*) filter (where state <> 'queued') as unreported,
+           min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
+           min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until,
+           exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed,
+           (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
+    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
+}
+
+/** The end of a statement that has found out what is `open`: brings the row of the message that is `meant` up to date with it, and returns a ProgressRow. */
+export function settleMessage(sql: Sql, meant: ReturnType<Sql>, { failed, delivered }: Retention) {
   return sql`
     update messages set
       state = case when queued + unreported = 0 then 'finished' else 'queued' end,
@@ -139,8 +151,8 @@ export function settleMessage(sql: Sql, id: string, { failed, delivered }: Reten
       drive_at = case when queued + unreported > 0 and (held_at is null or unreported > 0)
                       then greatest(now(), least(next_at, leased_until)) + interval '2 minutes' end
     from open
-    where id = ${id}
-    returning queued, unreported, next_at as "nextAt", leased_until as "leasedUntil", expires_at as "expiresAt", held_at as "heldAt", waits`
+    where ${meant}
+    returning id, queued, unreported, next_at as "nextAt", leased_until as "leasedUntil", expires_at as "expiresAt", held_at as "heldAt", waits`
 }
 
 /** Takes the message for the rest of the transaction. Returns false when there is no such message. */

@@ -2,7 +2,7 @@
 
 import { comparable, domainOf } from '../mail/address.ts'
 import { orcptOf } from '../mail/xtext.ts'
-import { recordAction } from './actions.ts'
+import { recordActions } from './actions.ts'
 import type { Sql } from './database.ts'
 import { escaped, like } from './filter.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
@@ -19,7 +19,7 @@ export interface ReplayFilter {
   since?: Date | undefined
   /** Only dead letters: nobody could be told of them. */
   dead?: boolean | undefined
-  /** Also recipients that an operator dropped, or replayed to another address. */
+  /** Also recipients that an operator bounced or dropped. */
   given?: boolean | undefined
 }
 
@@ -37,7 +37,7 @@ export interface Failed {
 function failed(sql: Sql, { domain, recipient, sender, reply, since, dead, given }: ReplayFilter) {
   return sql`
     r.state in ('bounced', 'expired') and r.redirected_to is null
-    ${given ? sql`` : sql`and not r.dropped`}
+    ${given ? sql`` : sql`and not r.dropped and not (r.state = 'bounced' and coalesce(r.outcome ->> 'phase', '') = 'queue')`}
     ${domain === undefined ? sql`` : sql`and r.domain = ${domain}`}
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${sender === undefined ? sql`` : sql`and ${like(sql, sql`lower(m.reverse_path collate "C")`, sender === '<>' ? '' : sender)}`}
@@ -63,7 +63,7 @@ export async function findFailed(sql: Sql, filter: ReplayFilter, { id, after, li
     select m.id, m.reverse_path as "reversePath", m.origin ->> 'user' as "user", array_agg(r.forward_path order by r.n) as recipients,
            max(r.settled_at) as "failedAt", m.body_released_at is not null as released
     from recipients r join messages m on m.id = r.message_id
-    where ${failed(sql, { ...filter, given: id !== undefined })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
+    where ${failed(sql, { given: id !== undefined, ...filter })} ${id === undefined ? sql`` : sql`and m.id = ${id} and r.message_id = ${id}`}
       ${after === undefined ? sql`` : sql`and m.id > ${after}`} ${released ? sql`` : sql`and m.body_released_at is null`}
     group by m.id order by m.id limit ${limit ?? null}::bigint`
 }
@@ -103,7 +103,8 @@ export async function replayMessage(sql: Sql, request: ReplayRequest): Promise<s
     await tx`
       update messages set expires_at = ${at} + ${request.lifetime}::float8 * interval '1 millisecond',
         delay_reported_at = coalesce(delay_reported_at, now()) where id = ${id}`
-    await recordAction(tx, id, { who: request.who, action: 'replay', why: request.why }, { recipients: recipients.slice(0, 100), nextHop, to: to?.slice(0, 100).join(', ') })
+    const detail = { recipients: recipients.slice(0, 100), nextHop, to: to?.slice(0, 100).join(', ') }
+    await recordActions(tx, { who: request.who, action: 'replay', why: request.why }, [{ id, detail }])
     await settleProgress(tx, id, request.retention)
     // Now, not two minutes later: the caller starts the workflow, and the outbox if the caller cannot.
     await tx`update messages set drive_at = least(drive_at, ${at} + interval '3 seconds') where id = ${id} and drive_at is not null`

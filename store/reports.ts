@@ -10,6 +10,8 @@ import { lockMessage, type RecipientRow, type Retention, settleProgress } from '
 
 export interface ReportedRow extends RecipientRow {
   lastAttemptAt: Date | null
+  /** Given up in silence by an operator. */
+  dropped: boolean
 }
 
 export interface NewReport {
@@ -69,7 +71,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 
     const result: Pick<Settled, 'reports' | 'settled'> = { reports: [], settled: [] }
     let dead: number[] = []
-    for (const [event, recipients] of [['failed', failed], ['delayed', delayed], ['succeeded', succeeded]] as const) {
+    for (const [event, recipients] of [['failed', failed.filter(({ dropped }) => !dropped)], ['delayed', delayed], ['succeeded', succeeded]] as const) {
       const reports = recipients.length > 0 ? request.make(event, recipients) : []
       for (const report of reports) await acceptReport(tx, id, report)
       const told = new Set(reports.flatMap((report) => (report.toPostmaster ? [] : report.recipients)))
@@ -90,7 +92,7 @@ export async function settleReports(sql: Sql, request: ReportRequest): Promise<S
 async function decided(tx: Sql, { id, expire, delayed, busy = [] }: ReportRequest): Promise<ReportedRow[]> {
   return await tx<ReportedRow[]>`
     select n, forward_path as "forwardPath", domain, notify, orcpt, verp, state, attempts, next_attempt_at as "nextAttemptAt",
-           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits, gives_up_at as "givesUpAt",
+           leased_until as "leasedUntil", outcome, settled_at as "settledAt", dead_letter as "deadLetter", waits, gives_up_at as "givesUpAt", dropped,
            (select max(begun_at) from attempts a where a.message_id = r.message_id and r.n = any(a.recipients)) as "lastAttemptAt"
     from recipients r
     where message_id = ${id}

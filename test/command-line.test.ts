@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { acceptMessage } from '../store/accept.ts'
 import { testDatabase } from './support/database.ts'
-import { prepareEverpost } from './support/everpost.ts'
+import { prepareEverpost, program } from './support/everpost.ts'
 import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
 
@@ -125,6 +128,29 @@ test('listings say what they found nothing for, and take an address as replies w
   assert.deepEqual([code, stderr], [1, 'everpost: there is no message abc. everpost queue lists what is queued.\n'])
   assert.match(await told('sendmail', '--help'), /^Usage: everpost sendmail /)
   assert.match(await told('destination', 'suspend', '--help'), /--for <time> +how long \(default: 1h\)/)
+})
+
+test('a command whose reader goes first ends without a word, and one that watches stops in order; what JSON leaves out is counted beside it', async () => {
+  for (const recipient of ['e@json.test', 'f@json.test', 'g@json.test']) await acceptMessage(sql, newMessage([recipient]))
+  const unread = async (...words: string[]) => {
+    const child = spawn(process.execPath, [program, '--config', join(everpost.folder, 'everpost.yaml'), ...words], { stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.destroy()
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+    const ended = once(child, 'close')
+    if (words[0] === 'watch') {
+      await until('it watches', () => stderr !== '')
+      await acceptMessage(sql, newMessage(['h@json.test']))
+    }
+    const [code] = await ended
+    return [code, stderr]
+  }
+  for (const words of [['queue'], ['queue', '--json'], ['qshape'], ['config', '--all']]) assert.deepEqual(await unread(...words), [0, ''], words.join(' '))
+  assert.deepEqual(await unread('watch'), [0, 'Watching; Ctrl-C ends it.\n'])
+  assert.equal((await sql`select from subscribers`).length, 0)
+  const { stdout, stderr } = await command('queue', '--domain', 'json.test', '--limit', '2', '--json')
+  assert.deepEqual([JSON.parse(stdout).length, stderr], [2, 'Page 1 of 2: 2 of 4 messages.\n'])
+  assert.equal((await command('queue', '--domain', 'json.test', '--json')).stderr, '')
 })
 
 test('what listens where Postgres should be and is none is found out in time', async () => {

@@ -5,7 +5,7 @@ import { startPeer } from '../smtp/testing.ts'
 import { readActions } from '../store/actions.ts'
 import { readMessage } from '../store/messages.ts'
 import { readRecipients } from '../store/recipients.ts'
-import { statusQuery } from '../workflows/interface.ts'
+import { controlUpdates, statusQuery } from '../workflows/interface.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { testTemporal } from './support/temporal.ts'
 import { until } from './support/until.ts'
@@ -28,8 +28,10 @@ test('on hold a message is neither tried nor expired, also after Temporal was wi
     assert.match((await everpost.command('hold', id)).stderr, /hold refused: it is on hold already/)
     assert.match((await everpost.command('retry', id)).stderr, /on hold; release it/)
     const connection = await Connection.connect({ address: temporal.address })
-    const status = await new Client({ connection }).workflow.getHandle(id).query(statusQuery)
-    assert.match(status.next!.what, /^on hold since .* until an operator releases it$/)
+    const handle = new Client({ connection }).workflow.getHandle(id)
+    await until('its workflow has heard of it', async () => /^on hold since .* until an operator releases it$/.test((await handle.query(statusQuery)).next!.what))
+    // Temporal's own command line asks the workflow, which looks at what Postgres has.
+    await assert.rejects(handle.executeUpdate(controlUpdates.hold, { args: [{ who: 'me', why: '' }] }), ({ cause }: Error) => /on hold already/.test((cause as Error).message))
     await connection.close()
     const held = await everpost.command('show', id)
     assert.match(held.stdout, /on hold since .*\n/)
@@ -37,7 +39,11 @@ test('on hold a message is neither tried nor expired, also after Temporal was wi
 
     await everpost.stop(child)
     await temporal.stop()
-    assert.match((await everpost.command('release', id)).stderr, /Temporal does not answer .* nothing was changed/)
+    for (const action of ['release', 'hold']) {
+      const { code, stdout, stderr } = await everpost.command(action, id)
+      assert.deepEqual([code, stdout], [0, `${action}: 1 message done.\n`], 'done without Temporal')
+      assert.match(stderr, /Temporal does not answer; their workflows hear of it when it does/)
+    }
     temporal.wipe()
     await temporal.start()
     await everpost.start()
@@ -58,7 +64,7 @@ test('on hold a message is neither tried nor expired, also after Temporal was wi
     const after = (await readMessage(sql, id))!
     assert.ok(after.expiresAt.getTime() > Date.now() + 50 * 60_000, 'the time on hold does not count')
     assert.match((await everpost.command('release', id)).stderr, /release refused: it is finished/)
-    assert.deepEqual((await readActions(sql, id)).map(({ action, why }) => [action, why]), [['hold', 'suspicious'], ['release', '']])
+    assert.deepEqual((await readActions(sql, id)).map(({ action, why }) => [action, why]), [['hold', 'suspicious'], ['release', ''], ['hold', ''], ['release', '']])
   } finally {
     await everpost.end()
     await peer.close()
@@ -110,6 +116,14 @@ test('retry, reroute, set-lifetime, expire, bounce and drop: each is done, recor
     assert.deepEqual(await everpost.states(bounced), ['bounced', 'bounced'])
     assert.equal((await readMessage(everpost.sql, bounced))!.state, 'finished')
     assert.equal((await everpost.sql`select from messages where parent = ${bounced}`).length, 1)
+
+    const parted = await deferred('m@partner.test', 'n@partner.test')
+    const preview = async (action: string) => (await everpost.command(action, '--recipient', 'n@*', '--dry-run')).stdout
+    assert.match(await preview('hold'), / {2}m@partner\.test, n@partner\.test\nhold would reach 1 message;/)
+    assert.match(await preview('expire'), / {2}n@partner\.test\nexpire would reach 1 message;/)
+    await done('expire', '--recipient', 'n@*', '--yes')
+    assert.deepEqual(await everpost.states(parted, (states) => states.includes('expired')), ['queued', 'expired'])
+    await until('the third report', () => everpost.maildir('bob').some((mail) => /Final-Recipient: rfc822; n@partner\.test[\s\S]*Status: 4\.4\.7/.test(mail)))
 
     const retried = await deferred('e@partner.test')
     script.rcpt = {}

@@ -60,7 +60,7 @@ test('replayed twice, after a reset, to another next hop and to another recipien
   }
 })
 
-test('bulk replay at a rate: what was dropped stays so, what has no body says so, the rest is due one after the other', async () => {
+test('bulk replay at a rate: what an operator dropped or bounced stays so, what has no body says so, the rest is due one after the other', async () => {
   const script = refusing()
   const peer = await startPeer(script)
   const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }] })
@@ -74,7 +74,15 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     await sql`update messages set body_release_at = now() where id = ${ids[1]!}`
     await until('the janitor has released the body', async () => (await readMessage(sql, ids[1]!))!.bodyReleasedAt)
 
+    script.rcpt = { '*': '451 4.7.1 not now' }
+    const spam = await everpost.send('spam@partner.test', '')
+    await until('it is deferred', async () => (await readRecipients(sql, spam, 1))[0]!.outcome)
+    assert.equal((await everpost.command('bounce', spam, '--why', 'stolen credentials: spam')).code, 0)
+    assert.deepEqual(await everpost.states(spam), ['bounced'])
+
     script.rcpt = {}
+    assert.match((await everpost.command('replay', '--all-failed', '--recipient', 'spam@partner.test', '--dry-run')).stderr, /no failed recipient matches/)
+    assert.match((await everpost.command('queue', '--dead')).stdout, new RegExp(spam), 'it is seen all the same')
     const dry = await everpost.command('replay', '--all-failed', '--domain', 'partner.test', '--sender', '<>', '--dry-run')
     assert.match(dry.stderr, /no failed recipient matches/)
     const all = ['replay', '--all-failed', '--domain', 'partner.test', '--reply', '5.1.1', '--rate', '3/s']
@@ -92,8 +100,10 @@ test('bulk replay at a rate: what was dropped stays so, what has no body says so
     assert.ok(spread > 700, `spread over ${spread} ms`)
     assert.deepEqual(await everpost.states(ids[0]!, () => true), ['bounced'])
     assert.match((await everpost.command('replay', ids[1]!)).stderr, /no longer kept \(settings: retention\.failed\)/)
-    assert.match((await everpost.command('replay', ids[0]!)).stdout, /1 of 1 replayed/)
-    assert.deepEqual(await everpost.states(ids[0]!), ['delivered'])
+    for (const id of [ids[0]!, spam]) {
+      assert.match((await everpost.command('replay', id)).stdout, /1 of 1 replayed/)
+      assert.deepEqual(await everpost.states(id), ['delivered'])
+    }
   } finally {
     await everpost.end()
     await peer.close()

@@ -32,7 +32,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
     stirred = true
     look = true
   })
-  const controls = handleControl(status, () => {
+  const controls = handleControl(id, () => {
     stirred = true
   })
 

@@ -2,7 +2,6 @@
 
 import { setCurrentDetails } from '@temporalio/workflow'
 import type { AttemptSummary, Group, Stamped } from '../activities/types.ts'
-import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
 
 const attemptsKept = 50
@@ -74,18 +73,9 @@ export function latest(attempts: AttemptSummary[], most = attemptsKept): Attempt
   return attempts.slice(first)
 }
 
-/** After a report: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
+/** After a report, or when an operator has dropped them: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
 export function noteReport(status: MessageStatus, failed: number[]): void {
   for (const recipient of status.recipients) if (failed.includes(recipient.n)) noteFailed(recipient)
-}
-
-/** After an operator's word: who was dropped is settled at once, whereas a bounce ends with its report. */
-export function noteControl(status: MessageStatus, { action, recipients }: ControlRequest, { busy }: ControlResult): void {
-  if (action !== 'drop') return
-  for (const recipient of status.recipients) {
-    const meant = recipients?.includes(recipient.n) ?? true
-    if (meant && recipient.state !== 'delivered' && !busy.includes(recipient.forwardPath)) noteFailed(recipient)
-  }
 }
 
 function noteFailed(recipient: RecipientStatus): void {

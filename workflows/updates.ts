@@ -1,11 +1,11 @@
-// What operators may ask of a message: one update for each action, checked before it is taken, done by an activity.
+// What may be asked of a message by those who speak with Temporal alone: one update for each action, checked before it is taken, done by an
+// activity. The command line and the API change the tables themselves (console/control.ts).
 
 import { ApplicationFailure, currentUpdateInfo, setHandler } from '@temporalio/workflow'
 import { controlActions, type ControlRequest, type ControlResult, controlWords, refusalOf } from '../mail/control.ts'
 import type { Progress } from '../mail/progress.ts'
 import { control, isUnknownMessage } from './activities.ts'
 import { controlUpdates } from './interface.ts'
-import { type MessageStatus, noteControl } from './status.ts'
 
 interface Asked {
   update: string
@@ -26,7 +26,7 @@ export interface Controls {
  * loop is to `run` it, between its own steps. Beside them it would be done in another order when the workflow is replayed, where
  * the results of local activities come all at once. What the validator cannot know, the activity refuses.
  */
-export function handleControl(status: MessageStatus, stir: () => void): Controls {
+export function handleControl(id: string, stir: () => void): Controls {
   const asked: Asked[] = []
   for (const action of controlActions) {
     const whole = (request: Omit<ControlRequest, 'action'>): ControlRequest => ({ ...request, action })
@@ -39,7 +39,7 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
       {
         description: controlWords[action],
         validator(request) {
-          const refusal = refusalOf(whole(request ?? {}), status.held)
+          const refusal = refusalOf(whole(request ?? {}))
           if (refusal !== null) throw ApplicationFailure.nonRetryable(refusal, 'Refused')
         },
       },
@@ -51,11 +51,10 @@ export function handleControl(status: MessageStatus, stir: () => void): Controls
       let progress: Progress | null = null
       for (let next = asked.shift(); next; next = asked.shift()) {
         try {
-          const done = await control({ id: status.id, clock: Date.now(), update: next.update, request: next.request })
+          const done = await control({ id, update: next.update, request: next.request })
           if ('refused' in done) next.fail(ApplicationFailure.nonRetryable(done.refused, 'Refused'))
           else {
             progress = done.progress
-            noteControl(status, next.request, done.result)
             next.answer(done.result)
           }
         } catch (error) {

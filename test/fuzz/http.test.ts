@@ -19,7 +19,7 @@ const outbox = { full: () => false, accepted: () => {}, stop: async () => {} }
 const logger = pino({ level: 'error' }, { write: (line: string) => void log.push(line) })
 const server = await startConsole({
   sql, watched: sql, address: '127.0.0.1', port: 0, parts: () => ({}), metrics: { text: async () => '', open: false },
-  api: consoleApi({ sql, settings, aliases: noAliases, log: logger, outbox, counters: createCounters(), startMessage: async () => {}, stops: [] }),
+  api: consoleApi({ sql, settings, aliases: noAliases, log: logger, outbox, counters: createCounters(), startMessage: async () => {} }),
 })
 
 /** What comes back for these octets, until the server closes; when they are no `whole` request it waits for more, and we do not. */

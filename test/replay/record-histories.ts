@@ -14,6 +14,7 @@ import { hashPassword } from '../../ingress/password.ts'
 import { searchAttributes } from '../../mail/search.ts'
 import { readRecipients } from '../../store/recipients.ts'
 import { startPeer } from '../../smtp/testing.ts'
+import { controlUpdates } from '../../workflows/interface.ts'
 import { type Everpost, prepareEverpost } from '../support/everpost.ts'
 import { submitLater } from '../support/submit-later.ts'
 import { until } from '../support/until.ts'
@@ -58,9 +59,13 @@ test('record', { timeout: 240_000 }, async () => {
     await everpost.command('destination', 'resume', '[127.0.0.1]:1')
     courses['steered'] = await everpost.send(['later@partner.test', 'never@partner.test', 'bob@example.test'])
     await until('they are deferred', async () => (await readRecipients(everpost.sql, courses['steered']!, 2)).every(({ outcome }) => outcome))
-    for (const words of [['hold'], ['set-lifetime', '--lifetime', '9d'], ['release'], ['retry'], ['drop', '--recipient', 'never@*']]) {
-      await everpost.command(words[0]!, courses['steered']!, ...words.slice(1))
-    }
+    const steered = client.workflow.getHandle(courses['steered'])
+    const [by, never] = [{ who: 'me', why: '' }, 1]
+    await steered.executeUpdate(controlUpdates.hold, { args: [by] })
+    await steered.executeUpdate(controlUpdates['set-lifetime'], { args: [{ ...by, lifetime: 9 * 86_400_000 }] })
+    await everpost.command('release', courses['steered'])
+    await steered.executeUpdate(controlUpdates.bounce, { args: [{ ...by, recipients: [never] }] })
+    await everpost.command('drop', courses['steered'])
     for (const id of Object.values(courses)) await everpost.states(id)
     for (const [name, id] of Object.entries(courses)) {
       const handle = client.workflow.getHandle(id)
