@@ -46,7 +46,7 @@ export async function controlOne(deps: ControlDeps, id: string, { recipients = n
 async function controlPage({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[]): Promise<[string, Controlled][]> {
   const update = randomUUID()
   try {
-    const answers = await whenBack(() => controlMessages(sql, asked, order, update, retention), patience)
+    const answers = await whenBack(() => controlMessages(sql, asked, order, update, retention), { limit: patience })
     return asked.map(({ id }) => [id, answers.get(id) ?? { refused: `there is no message ${id}` }])
   } catch (error) {
     const why = faultOfRow(error)
