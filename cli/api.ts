@@ -28,7 +28,7 @@ interface Deps {
   aliases: Aliases
   outbox: Outbox
   counters: Counters
-  startMessage: (id: string) => Promise<void>
+  startMessage: (id: string) => Promise<unknown>
   /** What is closed when the process stops. */
   stops: (() => Promise<unknown>)[]
 }

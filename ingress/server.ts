@@ -24,7 +24,7 @@ export interface IngressDeps {
   sql: Sql
   aliases: Aliases
   /** Starts the workflow of a committed message. */
-  startMessage: (id: string) => Promise<void>
+  startMessage: (id: string) => Promise<unknown>
   dns: { reverse(address: string): Promise<string | null> }
   outbox: Outbox
   /** Where a worker of this process finds what was committed. */
