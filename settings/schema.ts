@@ -205,7 +205,7 @@ export const settingsSchema = z.strictObject({
     circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
     circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
     circuitMaximalPause: duration('30m').describe('The longest.'),
-    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time; after a suspension that ends by itself no faster than 20 messages a second for each worker.'),
   }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
