@@ -170,11 +170,15 @@ const page = 1000
 async function releasePage(sql: Sql, name: string, ids: string[], from: Date, to: Date): Promise<void> {
   await sql.begin(async (tx) => {
     await tx`select from messages where id = any(${ids}) order by id for no key update`
+    // Found by their messages alone, whatever Postgres thinks of how many wait for the destination. Those of one message have one time.
     await tx`
-      with due as (
-        update recipients r set next_attempt_at = w.at
-        from (select id, ${from}::timestamptz + random() * (${to}::timestamptz - ${from}::timestamptz) as at from unnest(${ids}::text[]) as id) w
-        where r.message_id = w.id and r.destination = ${name} and r.state = 'queued' and r.waits is not null and r.next_attempt_at > ${to}
+      with those as materialized (
+        select message_id, n, destination, waits, next_attempt_at from recipients where message_id = any(${ids}) and state = 'queued'
+      ),
+      due as (
+        update recipients r set next_attempt_at = ${from}::timestamptz + (hashtext(t.message_id) & 1023) / 1024.0 * (${to}::timestamptz - ${from}::timestamptz)
+        from those t
+        where t.destination = ${name} and t.waits is not null and t.next_attempt_at > ${to} and r.message_id = t.message_id and r.n = t.n
         returning r.message_id, r.next_attempt_at as at
       )
       update messages m set drive_at = least(m.drive_at, due.at) from due where m.id = due.message_id and m.state = 'queued' and m.held_at is null`
