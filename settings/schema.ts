@@ -81,7 +81,7 @@ const webhook = z.strictObject({
     .describe('Which events; all when left out.'),
   minimalBackoffTime: duration('5s').describe('Pause after the first failure; it doubles with each further one.'),
   maximalBackoffTime: duration('15m').describe('The longest pause.'),
-  lifetime: duration('3d').describe('How long an event is tried before it is given up, and shown by `everpost webhooks --dead`.'),
+  lifetime: duration('3d').describe('How long an event is tried before it is given up, with all that are as old, and shown by `everpost webhooks --dead`.'),
 })
 
 export const settingsSchema = z.strictObject({
@@ -228,7 +228,8 @@ export const settingsSchema = z.strictObject({
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),
-    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for are kept anyway.'),
+    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for, or that are dead letters, are kept anyway.'),
+    deadEvents: duration('30d').describe('How long an event that a webhook did not take in its `lifetime` is kept as a dead letter.'),
   }).describe('How long bodies and events are kept. The record of a message stays.'),
   webhooks: z
     .array(webhook)
@@ -257,7 +258,7 @@ export const settingsSchema = z.strictObject({
   }).describe('The Temporal worker.'),
   database: section({
     url: postgresUrl.default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
-    connections: count(10).describe('Connections of one process.'),
+    connections: count(10).describe('Connections of one process for mail. Beside them it has up to 4 for HTTP, and a worker one that listens.'),
   }).describe('Postgres.'),
   temporal: section({
     address: grpcAddress.default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
