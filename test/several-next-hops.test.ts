@@ -61,6 +61,7 @@ test('a message to many next hops goes on while some of them hang, however long 
     const states = await everpost.states(id, (states) => states.filter((state) => state === 'delivered').length === hops.length)
     assert.deepEqual(states.filter((state) => state !== 'delivered'), ['queued', 'queued'])
     await until('it goes on in a fresh run', async () => (await handle(id).describe()).runId !== first)
+    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle } }, await new Client({ connection }).workflow.getHandle(id, first).fetchHistory(), id)
     await until('what was before its dot was broken off, and is tried again', () => mute.connections > 1)
     // What was past its dot keeps its recipients, and the next run finds its lease.
     const attempts = await readAttempts(everpost.sql, id, 1000)
