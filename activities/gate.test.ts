@@ -25,17 +25,18 @@ function startGate(row?: Partial<DestinationRow> & { name: string }) {
   return { row: whole, told, gate: createGate({ settings, fastLane, inLine: 5, slowest: 8, link, log: pino({ level: 'silent' }) }) }
 }
 
-/** How many of so many messages come back in the second in which most do, and when the first does. */
-async function comeBack(gate: ReturnType<typeof startGate>['gate'], name: string, messages: number): Promise<{ most: number; first: number }> {
+/** How many of so many messages come back in the second in which most do, and when the first and the last do. */
+async function comeBack(gate: ReturnType<typeof startGate>['gate'], name: string, messages: number): Promise<{ most: number; first: number; last: number }> {
   const bySecond = new Map<number, number>()
-  let first = Number.POSITIVE_INFINITY
+  let [first, last] = [Number.POSITIVE_INFINITY, 0]
   for (let i = 0; i < messages; i++) {
     const at = (await gate.look(entry(`m${i}`, name)))!.until.getTime()
     const second = Math.floor(at / 1000)
     bySecond.set(second, (bySecond.get(second) ?? 0) + 1)
     first = Math.min(first, at)
+    last = Math.max(last, at)
   }
-  return { most: Math.max(...bySecond.values()), first }
+  return { most: Math.max(...bySecond.values()), first, last }
 }
 
 test('what waits behind an open circuit comes back a few at a time, and soon after each pause; while it is probed no faster', async () => {
@@ -55,6 +56,18 @@ test('what waits behind an open circuit comes back a few at a time, and soon aft
   Object.assign(row, { circuitUntil: new Date(Date.now() + 120_000), probeUntil: null })
   Object.assign(waiting, await comeBack(gate, name, 10))
   assert.ok(late() > 0 && late() < 1000, `the first ${late()} ms after the next pause`)
+})
+
+test('what waits for the end of a suspension comes back some at a time, the more the longer; a few are spread over destinations.resumeOver', async () => {
+  const until = new Date(Date.now() + 60_000)
+  const few = await comeBack(startGate({ name: 'moved.test', suspendedUntil: until }).gate, 'moved.test', 20)
+  const seconds = (at: number) => (at - until.getTime()) / 1000
+  assert.ok(seconds(few.first) > 0 && seconds(few.last) > 10 && seconds(few.last) < 32, `from ${seconds(few.first)} to ${seconds(few.last)} s after it`)
+
+  const many = await comeBack(startGate({ name: 'moved.test', suspendedUntil: until }).gate, 'moved.test', 30_000)
+  // All of them came within half a minute once, a thousand a second.
+  assert.ok(many.most <= 50, `${many.most} in a second`)
+  assert.ok(seconds(many.last) > 1400 && seconds(many.last) < 1600, `until ${seconds(many.last)} s after it`)
 })
 
 test('slow destinations leave room for the others, however many they are', async () => {

@@ -7,7 +7,7 @@ import type { Settings } from '../settings/schema.ts'
 import { postgresTime } from '../store/clock.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import type { Traffic } from '../store/destination-shares.ts'
-import { type Busy, createMeter, type End, type Meter, patience } from './meter.ts'
+import { type Busy, cheap, createMeter, type End, type Meter, patience } from './meter.ts'
 
 export interface Entry {
   /** Queue id. */
@@ -88,6 +88,8 @@ export interface Limit {
 const sluggish = 1000
 /** Milliseconds to wait while another probes. */
 const probeWait = 15_000
+/** After a suspension so many messages a second come back to each process: mail for others goes on beside them. */
+const resumed = 20
 
 interface GateOptions {
   settings: Settings['destinations']
@@ -248,7 +250,8 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
     const { name, suspendedUntil, suspendedBy, suspendedWhy } = seen
     if (!suspendedUntil || suspendedUntil.getTime() <= now) return null
     const why = `${name} is suspended until ${suspendedUntil.toISOString()} by ${suspendedBy}${suspendedWhy ? `: ${suspendedWhy}` : ''}`
-    return { kind: 'refused', name, until: later(suspendedUntil.getTime(), settings.resumeOver), why, seen }
+    const end = suspendedUntil.getTime()
+    return { kind: 'refused', name, until: later(meterOf(name).putOff(end, end, resumed), settings.resumeOver), why, seen }
   }
 
   function broken({ name, circuitUntil, circuitWhy, probeUntil }: DestinationRow, now: number): Refusal | null {
@@ -266,7 +269,7 @@ export function createGate({ settings, fastLane, inLine, slowest, link, log }: G
   function behindCircuit(name: string, from: number, why: string): Refusal {
     const seen = link.rows().get(name)
     const pause = seen?.circuitUntil?.getTime() ?? 0
-    return { kind: 'refused', name, until: new Date(meterOf(name).putOff(pause, from)), why, seen }
+    return { kind: 'refused', name, until: new Date(meterOf(name).putOff(pause, from, cheap)), why, seen }
   }
 
   function fade(): void {

@@ -41,7 +41,7 @@ export interface ActivityDeps {
   /** Whether the namespace holds our search attributes. */
   searchable: boolean
   /** Starts the workflow of a message that was committed; when it fails, the outbox does it later. */
-  startMessage: (id: string) => Promise<void>
+  startMessage: (id: string) => Promise<unknown>
 }
 
 export function createActivities(deps: ActivityDeps): MessageActivities {

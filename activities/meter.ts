@@ -20,8 +20,11 @@ export interface Meter {
   room(limit: Limit, now: number, who: 'looking' | 'coming' | 'here'): boolean
   /** When somebody who was refused may try again: a place in the longer line, which is kept on timers. */
   refuse(limit: Limit, now: number): number
-  /** The same behind an open circuit, not before `from`. Each pause that ends (at `pause`) has a line of its own, so that its probe does not wait for those of before. */
-  putOff(pause: number, from: number): number
+  /**
+   * The same for all that waits for the end of a pause (at `pause`), not before `from`, so many a second. Each pause has a line of its own, so that
+   * a circuit's probe does not wait for those of before.
+   */
+  putOff(pause: number, from: number, perSecond: number): number
   /** Milliseconds that the longest attempt under way has lasted. */
   longest(now: number): number
   /** Messages whose attempts failed by the host's fault, since the last that did not. */
@@ -42,7 +45,7 @@ export interface Busy {
 /** Refused attempts are asked back so much more often than there is room for them, so that no room is left unused. */
 const eager = 2
 /** Slow destinations leave long gaps, so there it is more: up to ten times, as long as it stays below so many a second. */
-const cheap = 4
+export const cheap = 4
 /** Nobody is asked back later than this; with a longer queue they look again. */
 const longestWait = 3_600_000
 /** Milliseconds that one may stay in line. As many wait there as find their place in this time, and no more than twice the places, or two seconds of the rate. */
@@ -104,9 +107,9 @@ export function createMeter(): Meter {
     return places.next(now, asked)
   }
 
-  function putOff(pause: number, from: number): number {
+  function putOff(pause: number, from: number, perSecond: number): number {
     if (behind.pause !== pause) behind = { pause, places: createPlaces() }
-    return behind.places.next(from, cheap)
+    return behind.places.next(from, perSecond)
   }
 
   /** A set keeps the order of what was added, so the first is the oldest. */

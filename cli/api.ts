@@ -25,7 +25,7 @@ interface Deps {
   aliases: Aliases
   outbox: Outbox
   counters: Counters
-  startMessage: (id: string) => Promise<void>
+  startMessage: (id: string) => Promise<unknown>
 }
 
 export function consoleApi({ settings, log, aliases, outbox, counters, startMessage }: Deps): ConsoleDeps['api'] {

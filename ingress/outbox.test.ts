@@ -23,6 +23,7 @@ test('of a backlog as many are started at a time as Temporal keeps up with: fewe
       await sleep(sizes.length < 3 ? 2100 : 20)
       underWay--
       started++
+      return 'driven'
     },
   })
   try {

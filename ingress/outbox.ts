@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
-import { claimDue, countOutbox, putOff } from '../store/outbox.ts'
+import { claimDue, countOutbox, type Driven, putOff } from '../store/outbox.ts'
 import { inRounds } from '../store/rounds.ts'
 
 export interface Outbox {
@@ -16,8 +16,8 @@ export interface Outbox {
 
 export interface OutboxDeps {
   sql: Sql
-  /** `anew`: ends the workflow that is there, and starts another. */
-  startMessage: (id: string, anew?: boolean) => Promise<void>
+  /** `overdue`: a workflow that does nothing is made anew. */
+  startMessage: (id: string, overdue?: boolean) => Promise<Driven>
   /** Messages that may wait for their start. */
   limit: number
   log: Logger
@@ -29,11 +29,14 @@ export interface OutboxDeps {
 const [fewest, most] = [5, 50]
 /** Milliseconds that they may take together before fewer are asked for. */
 const slow = 2000
+/** Milliseconds between two lines that say that no worker answers. */
+const tellEvery = 60_000
 
 /** Resolves when it knows how many messages wait. */
 export async function startOutbox({ sql, startMessage, limit, log, interval = 1000 }: OutboxDeps): Promise<Outbox> {
   let waiting = await countOutbox(sql, limit)
   let atOnce = most
+  let [unanswered, toldAt] = [0, Number.NEGATIVE_INFINITY]
   const rounds = inRounds({
     interval,
     async round() {
@@ -41,12 +44,18 @@ export async function startOutbox({ sql, startMessage, limit, log, interval = 10
       const asked = atOnce
       const due = await claimDue(sql, asked)
       const begun = performance.now()
-      for (const { id } of due.filter(({ stuck }) => stuck)) log.error({ id }, 'overdue, and its workflow does nothing: it is made anew')
       const starts = await Promise.allSettled(due.map(({ id, stuck }) => startMessage(id, stuck)))
       atOnce = performance.now() - begun > slow ? Math.max(fewest, Math.floor(asked / 2)) : Math.min(most, asked * 2)
       const ids = due.map(({ id }) => id)
-      const failed = ids.filter((_, i) => starts[i]!.status === 'rejected')
-      if (due.length > 0) await putOff(sql, ids.filter((id) => !failed.includes(id)), failed)
+      const became = starts.map((start) => (start.status === 'fulfilled' ? start.value : null))
+      const those = (what: Driven | null) => ids.filter((_, i) => became[i] === what)
+      for (const id of those('anew')) log.error({ id }, 'overdue, and its workflow did nothing: it is made anew')
+      if (due.length > 0) await putOff(sql, [...those('driven'), ...those('anew')], those(null), those('unanswered'))
+      unanswered += those('unanswered').length
+      if (unanswered > 0 && performance.now() - toldAt > tellEvery) {
+        log.warn({ workflows: unanswered }, 'no worker answers, or they are far behind: workflows wait for one')
+        ;[unanswered, toldAt] = [0, performance.now()]
+      }
       const fault = starts.find((start) => start.status === 'rejected')
       if (fault) throw fault.reason
       return due.length === asked

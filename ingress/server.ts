@@ -26,7 +26,7 @@ export interface IngressDeps {
   accepting?: Sql
   aliases: Aliases
   /** Starts the workflow of a committed message. */
-  startMessage: (id: string) => Promise<void>
+  startMessage: (id: string) => Promise<unknown>
   dns: { reverse(address: string): Promise<string | null> }
   outbox: Outbox
   /** Where a worker of this process finds what was committed. */

@@ -81,7 +81,7 @@ const webhook = z.strictObject({
     .describe('Which events; all when left out.'),
   minimalBackoffTime: duration('5s').describe('Pause after the first failure; it doubles with each further one.'),
   maximalBackoffTime: duration('15m').describe('The longest pause.'),
-  lifetime: duration('3d').describe('How long an event is tried before it is given up, and shown by `everpost webhooks --dead`.'),
+  lifetime: duration('3d').describe('How long an event is tried before it is given up, with all that are as old, and shown by `everpost webhooks --dead`.'),
 })
 
 export const settingsSchema = z.strictObject({
@@ -205,7 +205,7 @@ export const settingsSchema = z.strictObject({
     circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
     circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
     circuitMaximalPause: duration('30m').describe('The longest.'),
-    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time; after a suspension that ends by itself no faster than 20 messages a second for each worker.'),
   }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
@@ -228,7 +228,8 @@ export const settingsSchema = z.strictObject({
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),
-    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for are kept anyway.'),
+    events: duration('1d').describe('How long events are kept for streams that come back; those that a webhook still waits for, or that are dead letters, are kept anyway.'),
+    deadEvents: duration('30d').describe('How long an event that a webhook did not take in its `lifetime` is kept as a dead letter.'),
   }).describe('How long bodies and events are kept. The record of a message stays.'),
   webhooks: z
     .array(webhook)
@@ -257,7 +258,7 @@ export const settingsSchema = z.strictObject({
   }).describe('The Temporal worker.'),
   database: section({
     url: postgresUrl.default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
-    connections: count(10).describe('Connections of one process, beside four for HTTP and, where mail comes in, three that accept it.'),
+    connections: count(10).describe('Connections of one process for mail. Beside them it has up to seven for HTTP, three that accept where mail comes in, and one that listens where a worker runs.'),
   }).describe('Postgres.'),
   temporal: section({
     address: grpcAddress.default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),

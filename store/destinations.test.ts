@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { until } from '../test/support/until.ts'
-import { acceptMessage } from './accept.ts'
+import { acceptMessage, acceptMessages } from './accept.ts'
+import type { Sql } from './database.ts'
 import { cleanDestinations, closeCircuit, limitDestination, openCircuit, putOffRecipients, readDestinations, releaseWaiting, resumeDestination, suspendDestination } from './destinations.ts'
+import { lockMessage } from './recipients.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -141,6 +144,42 @@ test('what a worker puts off while the destination is resumed, or its limit or c
   assert.equal(soon(await waitsAfter(async () => {})), false)
   await openCircuit(sql, name, { first: hour, most: hour }, 'no greeting')
   assert.equal(soon(await waitsAfter(() => closeCircuit(sql, name))), true)
+})
+
+test('many that waited come the oldest first, in pages: meanwhile nothing else waits for more than one page, and a second word does no harm', async () => {
+  const messages = Array.from({ length: 5000 }, () => newMessage(['a@many.test', 'b@many.test'], { lifetime: 5 * hour }))
+  for (let i = 0; i < messages.length; i += 500) await acceptMessages(sql, messages.slice(i, i + 500))
+  await sql`update recipients set destination = 'many.test', waits = 'suspended', next_attempt_at = now() + interval '1 hour' where domain = 'many.test'`
+  await sql`update messages set drive_at = now() + interval '1 hour'`
+  const left = async () => (await sql`select from recipients where destination = 'many.test' and next_attempt_at > now() + interval '30 minutes'`).length
+  const seen = new Set<number>()
+  let [released, longest] = [false, 0]
+  const watching = (async () => {
+    for (; !released; await sleep(5)) seen.add(await left())
+  })()
+  // Somebody else needs one of them all the time, as whoever records an attempt does.
+  const locking = (async () => {
+    for (let i = 0; !released; i = (i + 997) % messages.length) {
+      const begun = performance.now()
+      await sql.begin((tx) => lockMessage(tx as unknown as Sql, messages[i]!.id))
+      longest = Math.max(longest, performance.now() - begun)
+    }
+  })()
+  const begun = performance.now()
+  const counts = await Promise.all([1, 2].map(() => releaseWaiting(sql, 'many.test', 60_000)))
+  const took = performance.now() - begun
+  released = true
+  await Promise.all([watching, locking])
+  assert.deepEqual([counts, await left()], [[messages.length, messages.length], 0])
+  assert.ok([...seen].filter((rows) => rows > 0 && rows < 10_000).length > 1, `seen on the way: ${[...seen]}`)
+  assert.ok(longest < took / 2, `a lock was waited for ${longest} of ${took} ms`)
+  const due = await sql<{ due: number; same: boolean }[]>`
+    select extract(epoch from r.next_attempt_at - now())::float8 as due, m.drive_at = r.next_attempt_at as same
+    from recipients r join messages m on m.id = r.message_id where destination = 'many.test' order by m.id`
+  assert.ok(due.every(({ same }) => same))
+  const fifths = Array.from({ length: 5 }, (_, i) => due.slice(i * 2000, (i + 1) * 2000).reduce((sum, { due }) => sum + due / 2000, 0))
+  assert.deepEqual(fifths, [...fifths].sort((a, b) => a - b))
+  assert.ok(fifths.at(-1)! - fifths[0]! > 40, String(fifths))
 })
 
 test('a destination that says nothing any more is forgotten; one with a limit, a suspension, its recent end, or an open circuit that is probed or waited for is not', async () => {

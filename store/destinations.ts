@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Progress } from '../mail/progress.ts'
 import { postgresTime } from './clock.ts'
-import type { Sql } from './database.ts'
+import { type Sql, whenBack } from './database.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
 export const destinationsChannel = 'everpost_destinations'
@@ -149,24 +149,42 @@ export async function closeCircuit(sql: Sql, name: string): Promise<void> {
 }
 
 /**
- * Lets what waits for a destination come, spread over so many milliseconds, from `after` milliseconds on: each recipient is due at its
- * time, if it was not sooner, and the outbox wakes its workflow then. The messages are locked first, in the order of their ids, as by all
- * that take several. Returns how many.
+ * Lets what waits for a destination come, the oldest first, spread over so many milliseconds, from `after` milliseconds on: each recipient is
+ * due at its time, if it was not sooner, and the outbox wakes its workflow then. Returns how many messages wait. In pages, so that
+ * nothing else waits long for their locks; two at once share the work.
  */
 export async function releaseWaiting(sql: Sql, name: string, spread: number, after = 0): Promise<number> {
-  const rows = await sql`
-    with waiting as materialized (
-      select m.id as message_id, now() + (${after}::float8 + random() * ${spread}::float8) * interval '1 millisecond' as at
-      from messages m
-      where m.id in (select message_id from recipients where destination = ${name} and state = 'queued' and waits is not null)
-      order by m.id for no key update
-    ),
-    due as (
-      update recipients r set next_attempt_at = least(r.next_attempt_at, w.at) from waiting w
-      where r.message_id = w.message_id and r.destination = ${name} and r.state = 'queued' and r.waits is not null
-    )
-    update messages m set drive_at = least(m.drive_at, w.at) from waiting w where m.id = w.message_id and m.state = 'queued' and m.held_at is null returning m.id`
+  const rows = await sql<{ id: string; begun: Date; far: boolean }[]>`
+    select message_id as id, now() as begun, bool_or(next_attempt_at > now() + ${after + spread}::float8 * interval '1 millisecond') as far
+    from recipients where destination = ${name} and state = 'queued' and waits is not null group by message_id order by message_id`
+  const ids = rows.filter(({ far }) => far).map(({ id }) => id)
+  for (let done = 0; done < ids.length; done += page) {
+    const at = (place: number) => new Date(rows[0]!.begun.getTime() + after + (spread * Math.min(place, ids.length)) / ids.length)
+    // Repeated should it and another lock the same messages in another order.
+    await whenBack(() => releasePage(sql, name, ids.slice(done, done + page), at(done), at(done + page)), { limit: 10_000 })
+  }
   return rows.length
+}
+
+/** Messages whose rows are locked at a time. */
+const page = 1000
+
+async function releasePage(sql: Sql, name: string, ids: string[], from: Date, to: Date): Promise<void> {
+  await sql.begin(async (tx) => {
+    await tx`select from messages where id = any(${ids}) order by id for no key update`
+    // Found by their messages alone, whatever Postgres thinks of how many wait for the destination. Those of one message have one time.
+    await tx`
+      with those as materialized (
+        select message_id, n, destination, waits, next_attempt_at from recipients where message_id = any(${ids}) and state = 'queued'
+      ),
+      due as (
+        update recipients r set next_attempt_at = ${from}::timestamptz + (hashtext(t.message_id) & 1023) / 1024.0 * (${to}::timestamptz - ${from}::timestamptz)
+        from those t
+        where t.destination = ${name} and t.waits is not null and t.next_attempt_at > ${to} and r.message_id = t.message_id and r.n = t.n
+        returning r.message_id, r.next_attempt_at as at
+      )
+      update messages m set drive_at = least(m.drive_at, due.at) from due where m.id = due.message_id and m.state = 'queued' and m.held_at is null`
+  })
 }
 
 /**

@@ -51,14 +51,27 @@ export async function readEvents(sql: Sql, cursor: string, limit: number, messag
     order by transaction, seq limit ${limit}`
 }
 
-/** Forgets streams that ended without a word, and events older than `kept` milliseconds that no webhook still owes; at most `limit`. */
-export async function discardEvents(sql: Sql, kept: number, limit: number): Promise<number> {
+/** The event up to which the old ones were looked at. */
+export interface Looked {
+  at: string
+  seq: number
+}
+
+/**
+ * Forgets streams that ended without a word, and events older than `kept` milliseconds that no webhook still owes or gave up; it looks at the
+ * next `limit` of that age after those that were looked at before. Returns up to which; null: there were fewer.
+ */
+export async function discardEvents(sql: Sql, kept: number, limit: number, before: Looked | null): Promise<Looked | null> {
   await sql`delete from subscribers where until < now()`
-  const rows = await sql`
-    delete from events where seq in (
-      select seq from events e where at < now() - ${kept}::float8 * interval '1 millisecond'
-        and not exists (select from webhook_queue q where q.seq = e.seq)
-      order by at limit ${limit}
-    ) returning seq`
-  return rows.length
+  const rows = await sql<Looked[]>`
+    with old as (
+      select seq, at from events
+      where at < now() - ${kept}::float8 * interval '1 millisecond' and (at, seq) > (${before?.at ?? '-infinity'}::text::timestamptz, ${before?.seq ?? 0}::bigint)
+      order by at, seq limit ${limit}
+    ),
+    gone as (
+      delete from events e using old where e.seq = old.seq and not exists (select from webhook_queue q where q.seq = e.seq)
+    )
+    select at::text, seq from old order by old.at, seq offset ${limit - 1}`
+  return rows[0] ?? null
 }

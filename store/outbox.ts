@@ -18,24 +18,28 @@ export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
 
 export interface Due {
   id: string
-  /** Overdue, driven again and again, and nothing has come of it: its workflow does not work. */
+  /** Overdue, driven again and again, and nothing has come of it: its workflow does nothing, or no worker answers. */
   stuck: boolean
 }
+
+/** What became of one: its workflow was started or told; made anew, since it did nothing; or left alone, since it waits for a worker. */
+export type Driven = 'driven' | 'anew' | 'unanswered'
 
 /** How often a workflow is told, five minutes apart, before it counts as stuck. */
 const patience = 3
 
 /**
  * After the starts: Temporal drives the started ones, so they are looked at again a little after the next thing is due, in five minutes at
- * the earliest; the failed ones come back soon, and were not driven. They are locked in the order of their ids, as by all that take several.
+ * the earliest; the failed ones come back soon, and were not driven. Nor were those that wait for a worker: it finds them by itself. They are
+ * locked in the order of their ids, as by all that take several.
  */
-export async function putOff(sql: Sql, started: string[], failed: string[]): Promise<void> {
+export async function putOff(sql: Sql, started: string[], failed: string[], unanswered: string[] = []): Promise<void> {
   await sql`
     with taken as (
-      select id from messages where id = any(${[...started, ...failed]}) and drive_at is not null order by id for no key update
+      select id from messages where id = any(${[...started, ...failed, ...unanswered]}) and drive_at is not null order by id for no key update
     )
-    update messages m set driven = driven - case when id = any(${failed}) then 1 else 0 end,
-      drive_at = case when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes', (
+    update messages m set driven = driven - case when id = any(${started}) then 0 else 1 end,
+      drive_at = case when id = any(${unanswered}) then now() + interval '15 minutes' when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes', (
           select case when bool_and(r.state = 'queued') then least(min(r.next_attempt_at), m.expires_at) + interval '2 minutes' end
           from recipients r where r.message_id = m.id and r.state in ('queued', 'notifying', 'bouncing')))
         else least(drive_at, now() + interval '1 second') end

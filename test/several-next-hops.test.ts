@@ -6,6 +6,7 @@ import { Worker } from '@temporalio/worker'
 import { startPeer } from '../smtp/testing.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { prepareEverpost } from './support/everpost.ts'
+import { testTemporal } from './support/temporal.ts'
 import { until } from './support/until.ts'
 
 const bundle = fileURLToPath(new URL('../worker/workflow-bundle.js', import.meta.url))
@@ -38,5 +39,38 @@ test('messages to several next hops at once, some deferred: they survive the dea
     await connection.close()
     await everpost.end()
     await Promise.all([prompt.close(), reluctant.close()])
+  }
+})
+
+test('a message to many next hops goes on while some of them hang, however long its history: in a fresh run, which takes over what is under way', async () => {
+  const temporal = await testTemporal({ 'limit.historyCount.suggestContinueAsNew': 60 })
+  await temporal.start()
+  const [prompt, mute, slow] = [await startPeer({}, '0.0.0.0'), await startPeer({ greeting: 'silent' }), await startPeer({ dot: 'silent' })]
+  const hops = Array.from({ length: 120 }, (_, i) => ({ domain: `d${i}.test`, nextHop: `[127.0.1.${i + 1}]:${prompt.port}` }))
+  const [muteHop, slowHop] = [`[127.0.0.1]:${mute.port}`, `[127.0.0.1]:${slow.port}`]
+  const everpost = await prepareEverpost({
+    routes: [...hops, { domain: 'mute.test', nextHop: muteHop }, { domain: 'slow.test', nextHop: slowHop }], transfer: { fastLane: '1s' },
+  }, temporal.address)
+  const connection = await Connection.connect({ address: temporal.address })
+  const handle = (id: string) => new Client({ connection }).workflow.getHandle(id)
+  try {
+    await everpost.start()
+    // Those that hang are not in the first pass, which waits for the reply to a dot.
+    const id = await everpost.send([...hops.map(({ domain }) => `a@${domain}`).slice(0, 30), 'a@mute.test', 'a@slow.test', ...hops.map(({ domain }) => `a@${domain}`).slice(30)])
+    const first = await until('its workflow runs', async () => await handle(id).describe().then(({ runId }) => runId, () => null))
+    const states = await everpost.states(id, (states) => states.filter((state) => state === 'delivered').length === hops.length)
+    assert.deepEqual(states.filter((state) => state !== 'delivered'), ['queued', 'queued'])
+    await until('it goes on in a fresh run', async () => (await handle(id).describe()).runId !== first)
+    await Worker.runReplayHistory({ workflowBundle: { codePath: bundle } }, await new Client({ connection }).workflow.getHandle(id, first).fetchHistory(), id)
+    await until('what was before its dot was broken off, and is tried again', () => mute.connections > 1)
+    // What was past its dot keeps its recipients, and the next run finds its lease.
+    const attempts = await readAttempts(everpost.sql, id, 1000)
+    assert.deepEqual([slow.messages.length, prompt.messages.length], [1, hops.length])
+    assert.deepEqual([muteHop, slowHop].map((hop) => attempts.filter(({ nextHop, endedAt }) => nextHop === hop && !endedAt).length), [1, 1])
+  } finally {
+    await connection.close()
+    await everpost.end()
+    await temporal.end()
+    await Promise.all([prompt.close(), mute.close(), slow.close()])
   }
 })

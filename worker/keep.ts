@@ -32,9 +32,9 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     becameReady = resolve
   })
 
-  async function startMessage(id: string, anew?: boolean): Promise<void> {
+  const startMessage: StartMessage = async (id, overdue) => {
     if (!starter || stopped.signal.aborted) throw new Error('this worker does not poll')
-    await starter(id, anew)
+    return await starter(id, overdue)
   }
 
   async function runOnce(): Promise<void> {

@@ -8,19 +8,24 @@ import { eitherOf } from '../activities/either.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { inRounds, type Rounds } from '../store/rounds.ts'
-import { claimDeliveries, type Delivery, deliveryFailed, deliveryTaken, subscribeWebhooks } from '../store/webhooks.ts'
+import { claimDeliveries, type Delivery, deliveryFailed, deliveryTaken, discardDead, giveUpOld, subscribeWebhooks } from '../store/webhooks.ts'
 
 type Webhook = Settings['webhooks'][number]
 
 const atOnce = 20
+/** After so many posts in a row without an answer one at a time asks whether there is one again. */
+const patience = 5
 const lease = 60_000
 const timeout = 10_000
+/** Dead letters that are forgotten at a time, and milliseconds between two looks for them. */
+const [batch, cleanEvery] = [1000, 600_000]
+const unanswered = `no answer within ${timeout / 1000} s`
 /** Milliseconds for the posts under way when the process stops. */
 const grace = 2000
 
 /**
  * Looks every `interval` milliseconds, and again at once while there is more; for each webhook by itself, so that none waits for another.
- * Without webhooks in the settings it only says so to the database.
+ * Without webhooks in the settings it only says so to the database. What was given up is forgotten after its time.
  */
 export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql; settings: Settings; log: Logger; interval?: number }): Rounds {
   let subscribed: Promise<void> | null = null
@@ -35,33 +40,68 @@ export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql
     return subscribed
   }
 
-  const loops = (settings.webhooks.length > 0 ? settings.webhooks : [null]).map((webhook) => inRounds({
-    interval: webhook ? interval : 60_000,
-    async round() {
-      await subscribe()
-      if (!webhook) return false
-      const { deliveries, more } = await claimDeliveries(sql, webhook.name, atOnce, lease)
-      await Promise.all(deliveries.map((delivery) => deliver(webhook, delivery)))
-      return more
-    },
-    trouble: (error) => log.warn({ webhook: webhook?.name, error: String(error) }, 'webhooks wait for the database'),
-  }))
+  const trouble = (webhook?: Webhook) => (error: unknown) => log.warn({ webhook: webhook?.name, error: String(error) }, 'webhooks wait for the database')
+  const posts = settings.webhooks.map((webhook) => postsTo(webhook))
+  const loops = [
+    ...posts.map(({ webhook, round }) => inRounds({ interval, round, trouble: trouble(webhook) })),
+    inRounds({
+      interval: cleanEvery,
+      async round() {
+        await subscribe()
+        return (await discardDead(sql, settings.retention.deadEvents, batch)) === batch
+      },
+      trouble: trouble(),
+    }),
+  ]
 
-  async function deliver(webhook: Webhook, delivery: Delivery): Promise<void> {
-    const problem = await post(webhook, delivery, stopping.signal)
-    if (problem === null) return await deliveryTaken(sql, webhook.name, delivery)
-    // It had less than its time: due again at once.
-    if (stopping.signal.aborted) return await deliveryFailed(sql, webhook.name, delivery, problem, 0)
-    const tooOld = delivery.age > webhook.lifetime && delivery.attempts > 1
-    const pause = tooOld ? null : pauseAfter(delivery.attempts, webhook)
-    log[tooOld ? 'error' : 'warn']({ webhook: webhook.name, id: delivery.messageId, event: delivery.event, attempt: delivery.attempts, problem },
-      tooOld ? 'webhook given up: a dead letter (everpost webhooks --dead)' : 'webhook not taken')
-    await deliveryFailed(sql, webhook.name, delivery, problem, pause)
+  /** Posts side by side, another as soon as one has ended. */
+  function postsTo(webhook: Webhook) {
+    const underWay = new Set<Promise<void>>()
+    let silent = 0 // posts in a row that got no answer
+
+    async function round(): Promise<boolean> {
+      await subscribe()
+      const places = silent < patience ? atOnce : 1
+      if (underWay.size < places) {
+        const { deliveries, more } = await claimDeliveries(sql, webhook.name, places - underWay.size, lease)
+        for (const delivery of deliveries) begin(delivery)
+        if (underWay.size < places) return more
+      }
+      await Promise.race(underWay)
+      return true
+    }
+
+    function begin(delivery: Delivery): void {
+      // Where the database is away the next look says so, and the lease ends.
+      const ended: Promise<void> = deliver(delivery).catch(() => {}).finally(() => underWay.delete(ended))
+      underWay.add(ended)
+    }
+
+    async function deliver(delivery: Delivery): Promise<void> {
+      const problem = await post(webhook, delivery, stopping.signal)
+      if (problem === null) {
+        silent = 0
+        return await deliveryTaken(sql, webhook.name, delivery)
+      }
+      // It had less than its time: due again at once.
+      if (stopping.signal.aborted) return await deliveryFailed(sql, webhook.name, delivery, problem, 0)
+      silent = problem === unanswered ? silent + 1 : 0
+      // Not at the first try, in case it was we who were away; but where nobody answers it is as good as tried.
+      const tooOld = delivery.age > webhook.lifetime && (delivery.attempts > 1 || silent >= patience)
+      const pause = tooOld ? null : pauseAfter(delivery.attempts, webhook)
+      log[tooOld ? 'error' : 'warn']({ webhook: webhook.name, id: delivery.messageId, event: delivery.event, attempt: delivery.attempts, problem },
+        tooOld ? 'webhook given up: a dead letter (everpost webhooks --dead)' : 'webhook not taken')
+      const events = tooOld ? await giveUpOld(sql, webhook.name, delivery, { lifetime: webhook.lifetime, lease, problem }) : 0
+      if (events > 0) log.error({ webhook: webhook.name, events }, 'webhook given up: all that is as old')
+      await deliveryFailed(sql, webhook.name, delivery, problem, pause)
+    }
+
+    return { webhook, round, ended: () => Promise.all(underWay) }
   }
 
   return {
     async stop() {
-      const stopped = Promise.all(loops.map((loop) => loop.stop()))
+      const stopped = Promise.all(loops.map((loop) => loop.stop())).then(() => Promise.all(posts.map(({ ended }) => ended())))
       await Promise.race([stopped, sleep(grace, undefined, { ref: false })])
       stopping.abort()
       await stopped
@@ -93,7 +133,7 @@ async function post({ url, secret }: Webhook, { seq, messageId, at, event, detai
     await answer.body?.cancel()
     return answer.ok ? null : `HTTP ${answer.status}`
   } catch (error) {
-    if (signal.aborted) return stopping.aborted ? 'broken off: the process stopped' : `no answer within ${timeout / 1000} s`
+    if (signal.aborted) return stopping.aborted ? 'broken off: the process stopped' : unanswered
     const { cause, message } = error as Error & { cause?: Error }
     return (cause?.message ?? message).slice(0, 300)
   } finally {

@@ -12,8 +12,10 @@ import { handleControl } from './updates.ts'
 
 /** Attempts of one message under way at a time. */
 const sideBySide = 20
-/** History length at which the workflow goes on in a fresh run: far below Temporal's warning at 10,240. */
+/** History length from which on the workflow goes on in a fresh run as soon as no attempt is under way, */
 const longHistory = 2000
+/** and, at so many times that length, whatever is: far below Temporal's warning at 10,240. Hosts that hang must hold up nobody else. */
+const tooLong = 4
 /** Pause, in milliseconds, when an attempt could not even be made. */
 const troublePause = 60_000
 /** What is due within so many milliseconds of the clock here may be due by that of Postgres. */
@@ -51,6 +53,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   /** When this run saw first that fates are decided and not reported, that the delay report is due, and that the queue lifetime is over. */
   const seen: Record<'unreported' | 'delayed' | 'expired', number | null> = { unreported: null, delayed: null, expired: null }
   let quiet = 0 // milliseconds to wait before what is due is asked for again, since it was not found
+  let longFrom: number | null = null // history length at which a fresh run was wanted first
 
   /** Before this run ends: whoever has asked for something gets an answer. */
   async function answerLast(): Promise<void> {
@@ -162,7 +165,7 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
   }
   for (;;) {
     const { historyLength, continueAsNewSuggested } = workflowInfo()
-    const draining = continueAsNewSuggested || historyLength > longHistory
+    if (continueAsNewSuggested || historyLength > longHistory) longFrom ??= historyLength
     const troubled = Date.now() < troubleUntil
     if (controls.waiting()) {
       const [before, due] = [landed, look]
@@ -176,24 +179,26 @@ export async function messageWorkflow({ id, attempts }: MessageInput): Promise<v
       } else look ||= due
       continue
     }
-    const due = dueReport(troubled, troubled || draining)
+    const due = dueReport(troubled, troubled || longFrom !== null)
     if (due) {
       await report(due)
       continue
     }
-    if (look && !draining && !troubled && inFlight.size < sideBySide) {
+    if (longFrom !== null && (inFlight.size === 0 || historyLength > longFrom * tooLong)) {
+      await answerLast()
+      // Attempts under way are handed over by their leases: Temporal cancels their activities, which break off before their final dot and record
+      // what comes of it after; the next run looks again when a lease ends.
+      await continueAsNew<typeof messageWorkflow>({ id, attempts: latest(status.attempts, 10) })
+    }
+    if (look && !troubled && inFlight.size < sideBySide) {
       await launchDue().catch((error) => trouble('what is due could not be found', error))
       continue
     }
 
-    if (inFlight.size === 0) {
-      if (draining) await answerLast()
-      if (draining) await continueAsNew<typeof messageWorkflow>({ id, attempts: latest(status.attempts, 10) })
-      if (open(progress) === 0 && !look) {
-        await answerLast()
-        if (!look) break
-        continue
-      }
+    if (inFlight.size === 0 && open(progress) === 0 && !look) {
+      await answerLast()
+      if (!look) break
+      continue
     }
 
     const wakeAt = nextWake()

@@ -16,14 +16,14 @@ export interface TestTemporal {
   end(): Promise<void>
 }
 
-export async function testTemporal(): Promise<TestTemporal> {
+export async function testTemporal(dynamicConfig: Record<string, number> = {}): Promise<TestTemporal> {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-temporal-'))
   const port = await freePort()
   let running: RunningTemporal | null = null
   const temporal: TestTemporal = {
     address: `127.0.0.1:${port}`,
     async start() {
-      running = await startTemporal({ folder, port, searchAttributes, progress: () => {} })
+      running = await startTemporal({ folder, port, searchAttributes, dynamicConfig, progress: () => {} })
     },
     async stop() {
       await running?.stop()

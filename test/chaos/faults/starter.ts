@@ -3,12 +3,13 @@
 import * as real from '../../../worker/starter.ts'
 import { reach } from './points.ts'
 
-export function workflowStarter(...args: Parameters<typeof real.workflowStarter>): (id: string) => Promise<void> {
+export function workflowStarter(...args: Parameters<typeof real.workflowStarter>): real.StartMessage {
   const start = real.workflowStarter(...args)
-  return async (id) => {
+  return async (...asked) => {
     reach('I5')
     reach('W8')
-    await start(id)
+    const driven = await start(...asked)
     reach('I6')
+    return driven
   }
 }
