@@ -6,8 +6,9 @@ import { acceptMessage } from '../store/accept.ts'
 import { claimAttempt, markDot } from '../store/attempts.ts'
 import type { Asked } from '../store/control.ts'
 import { releaseWaiting } from '../store/destinations.ts'
-import { putOff } from '../store/outbox.ts'
+import { claimDue, putOff } from '../store/outbox.ts'
 import { testDatabase } from '../test/support/database.ts'
+import { until } from '../test/support/until.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { controlAll } from './control.ts'
 
@@ -35,7 +36,9 @@ test('a message whose row somebody keeps is refused by name, and keeps none of t
     await new Promise<void>((resolve) => { free = resolve })
   })
   await isTaken
-  const told = await ask('hold', asked)
+  const asking = ask('hold', asked)
+  await until('the others are held long before it is given up', async () => (await sql`select from messages where held_at is not null`).length === 249, 4000)
+  const told = await asking
   free()
   await kept
   assert.deepEqual([told.done.length, told.refused], [249, [{ id, why: 'its row in Postgres is kept by somebody else: ask again' }]])
@@ -70,11 +73,15 @@ test('a hold, what comes back from a suspension, and the outbox never wait for e
   await sql`update recipients set destination = 'x.test', waits = 'suspended' where message_id = any(${ids})`
   await sql`analyze`
   for (let round = 0; round < 4; round++) {
+    await sql`update messages set drive_at = now() where id = any(${ids})`
     const [told] = await Promise.all([
       ask(round % 2 === 0 ? 'hold' : 'release', asked),
       releaseWaiting(sql, 'x.test', 1000),
       (async () => {
-        for (let i = 0; i < 20; i++) await putOff(sql, ids.filter((_, n) => n % 20 === i).reverse(), [])
+        for (let i = 0; i < 20; i++) {
+          const due = await claimDue(sql, 50)
+          if (due[0]) await putOff(sql, due[0].driveAt, due.map(({ id }) => id).reverse(), [])
+        }
       })(),
     ])
     assert.deepEqual([told.done.length, told.refused], [1000, []])

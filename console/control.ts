@@ -27,44 +27,58 @@ export interface Told {
 /** Throws when the database is away. Tells how far it is after each page. */
 export async function controlAll(deps: ControlDeps, order: ControlOrder, asked: Asked[], tell: (told: Told) => void = () => {}): Promise<Told> {
   const told: Told = { done: [], refused: [] }
+  const kept: Asked[] = []
+  const note = (id: string, answer: Controlled) => {
+    if ('refused' in answer) told.refused.push({ id, why: answer.refused })
+    else told.done.push(id)
+  }
   for (let i = 0; i < asked.length; i += page) {
-    for (const [id, answer] of await controlPage(deps, order, asked.slice(i, i + page))) {
-      if ('refused' in answer) told.refused.push({ id, why: answer.refused })
-      else told.done.push(id)
+    for (const [each, answer] of await controlPage(deps, order, asked.slice(i, i + page))) {
+      if (answer === null) kept.push(each)
+      else note(each.id, answer)
     }
     tell(told)
   }
+  // Last of all, so that no other waits for them.
+  for (const each of kept) note(each.id, await controlPatiently(deps, order, each))
   return told
 }
 
 export async function controlOne(deps: ControlDeps, id: string, { recipients = null, ...order }: ControlRequest): Promise<ControlResult | { refused: string }> {
-  const [, answer] = (await controlPage(deps, order, [{ id, recipients }]))[0]!
+  const answer = await controlPatiently(deps, order, { id, recipients })
   return 'refused' in answer ? answer : answer.result
 }
 
-/** Where one message fails, the others are asked without it. */
-async function controlPage({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[]): Promise<[string, Controlled][]> {
+/** Where one message fails, the others are asked without it. null: somebody keeps its row. */
+async function controlPage(deps: ControlDeps, order: ControlOrder, asked: Asked[]): Promise<[Asked, Controlled | null][]> {
+  const answers = await answersTo(deps, order, asked, 300)
+  if (answers instanceof Map) return asked.map((each) => [each, answers.get(each.id) ?? unknown(each)])
+  if (asked.length === 1) return [[asked[0]!, answers]]
+  const each: [Asked, Controlled | null][] = []
+  for (const one of asked) each.push(...await controlPage(deps, order, [one]))
+  return each
+}
+
+async function controlPatiently(deps: ControlDeps, order: ControlOrder, asked: Asked): Promise<Controlled> {
+  const answers = await answersTo(deps, order, [asked], 5000)
+  if (answers instanceof Map) return answers.get(asked.id) ?? unknown(asked)
+  return answers ?? { refused: 'its row in Postgres is kept by somebody else: ask again' }
+}
+
+const unknown = ({ id }: Asked): Controlled => ({ refused: `there is no message ${id}` })
+
+/** `wait`: milliseconds for a row that somebody keeps. What speaks against one message of them, and no other try would mend; null: a row is kept. */
+async function answersTo({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[], wait: number): Promise<Map<string, Controlled> | { refused: string } | null> {
   const update = randomUUID()
-  try {
-    const answers = await whenBack(() => controlMessages(sql, asked, order, update, retention), { limit: patience })
-    return asked.map(({ id }) => [id, answers.get(id) ?? { refused: `there is no message ${id}` }])
-  } catch (error) {
-    const why = faultOfRow(error)
-    if (why === null) throw error
-    if (asked.length === 1) return [[asked[0]!.id, { refused: why }]]
-    const answers: [string, Controlled][] = []
-    for (const each of asked) answers.push(...await controlPage({ sql, retention }, order, [each]))
-    return answers
+  const fault = (error: unknown) => {
+    if (isRowTaken(error)) return null
+    if (isOfData(error)) return { refused: `it cannot be stored: ${(error as Error).message}` }
+    throw error
   }
+  return await whenBack(() => controlMessages(sql, asked, order, update, retention, wait).catch(fault), { limit: patience })
 }
 
 /** Of those that were reached, the messages whose workflows are to be woken at once. */
 export function toWake({ done }: Told): string[] {
   return done.slice(0, woken)
-}
-
-/** What speaks against one message, and not against the others; null when it is something else. */
-function faultOfRow(error: unknown): string | null {
-  if (isRowTaken(error)) return 'its row in Postgres is kept by somebody else: ask again'
-  return isOfData(error) ? `it cannot be stored: ${(error as Error).message}` : null
 }

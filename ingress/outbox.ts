@@ -50,7 +50,7 @@ export async function startOutbox({ sql, startMessage, limit, log, interval = 10
       const became = starts.map((start) => (start.status === 'fulfilled' ? start.value : null))
       const those = (what: Driven | null) => ids.filter((_, i) => became[i] === what)
       for (const id of those('anew')) log.error({ id }, 'overdue, and its workflow did nothing: it is made anew')
-      if (due.length > 0) await putOff(sql, [...those('driven'), ...those('anew')], those(null), those('unanswered'))
+      if (due[0]) await putOff(sql, due[0].driveAt, [...those('driven'), ...those('anew')], those(null), those('unanswered'))
       unanswered += those('unanswered').length
       if (unanswered > 0 && performance.now() - toldAt > tellEvery) {
         log.warn({ workflows: unanswered }, 'no worker answers, or they are far behind: workflows wait for one')

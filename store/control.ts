@@ -25,13 +25,13 @@ export type ControlOrder = Omit<ControlRequest, 'recipients'>
 
 /**
  * Does what is asked to each that there is, or tells why not. `update` names the asking, which may be repeated: the second run finds what the first has done.
- * A row that somebody else keeps for longer than a few seconds fails the whole (lock_not_available).
+ * A row that somebody else keeps for longer than `wait` milliseconds fails the whole (lock_not_available).
  */
-export async function controlMessages(sql: Sql, asked: Asked[], order: ControlOrder, update: string, retention: Retention): Promise<Map<string, Controlled>> {
+export async function controlMessages(sql: Sql, asked: Asked[], order: ControlOrder, update: string, retention: Retention, wait = 5000): Promise<Map<string, Controlled>> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     const answers = new Map<string, Controlled>()
-    const known = await lockAndRead(tx, asked.map(({ id }) => id), update)
+    const known = await lockAndRead(tx, asked.map(({ id }) => id), update, wait)
     const open: Asked[] = []
     for (const each of asked) {
       const message = known.get(each.id)
@@ -84,10 +84,10 @@ interface Known {
 }
 
 /** Takes the messages, in the order of their ids as all do that take several, and tells how they stand. */
-async function lockAndRead(tx: Sql, ids: string[], update: string): Promise<Map<string, Known>> {
+async function lockAndRead(tx: Sql, ids: string[], update: string, wait: number): Promise<Map<string, Known>> {
   // Sent together, yet statements of their own: the last sees what was committed while the one before waited.
   const [, , known] = await Promise.all([
-    tx`set local lock_timeout = '5s'`.execute(),
+    tx`select set_config('lock_timeout', ${`${wait}ms`}, true)`.execute(),
     tx`select from messages where id = any(${ids}) and state = 'queued' order by id for no key update`.execute(),
     tx<Known[]>`
       select id, state, held_at is not null as held,

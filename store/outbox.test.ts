@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { after, test } from 'node:test'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
+import { controlMessage } from './control.ts'
 import { stampMessage } from './messages.ts'
 import { claimDue, putOff } from './outbox.ts'
 import { settleProgress } from './recipients.ts'
@@ -18,7 +20,7 @@ async function again(change: { nextIn?: string; expiresIn?: string; state?: stri
   await sql`update messages set drive_at = now(), expires_at = now() + ${change.expiresIn ?? '5 days'}::interval where id = ${id}`
   const due = await claimDue(sql, 10)
   assert.deepEqual(due.map((each) => each.id), [id])
-  await putOff(sql, change.failed ? [] : [id], change.failed ? [id] : [])
+  await putOff(sql, due[0]!.driveAt, change.failed ? [] : [id], change.failed ? [id] : [])
   const [row] = await sql<{ minutes: number }[]>`select extract(epoch from drive_at - now())::float8 / 60 as minutes from messages where id = ${id}`
   await sql`update messages set drive_at = null where id = ${id}`
   return row!.minutes
@@ -32,6 +34,20 @@ test('a workflow that waits for hours is not woken again before something is due
   near(await again({ nextIn: '1 day', expiresIn: '1 hour' }), 62)
   near(await again({ state: 'bouncing' }), 5)
   near(await again({ failed: true }), 1 / 60)
+})
+
+test('what an operator asks of a message while the outbox has it in hand is driven in seconds', async () => {
+  const { id } = newMessage([])
+  await acceptMessage(sql, { ...newMessage(['a@x.test']), id })
+  for (const [started, failed, unanswered] of [[[id], [], []], [[], [id], []], [[], [], [id]]] as [string[], string[], string[]][]) {
+    await sql`update messages set drive_at = now() where id = ${id}`
+    const [due] = await claimDue(sql, 10)
+    await controlMessage(sql, id, { action: 'retry', who: 'ada', why: '' }, randomUUID(), { delivered: 0, failed: 0 })
+    await putOff(sql, due!.driveAt, started, failed, unanswered)
+    const [row] = await sql<{ seconds: number }[]>`select extract(epoch from drive_at - now())::float8 as seconds from messages where id = ${id}`
+    assert.ok(row!.seconds < 10, `${row!.seconds} s`)
+  }
+  await sql`update messages set drive_at = null where id = ${id}`
 })
 
 test('a workflow that is told again and again, and does nothing, is stuck; one whose message is held or being attempted is not, nor one that has done something', async () => {

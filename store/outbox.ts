@@ -10,7 +10,7 @@ export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
   return await sql<Due[]>`
     update messages m set drive_at = now() + interval '15 seconds', driven = case when driven > ${patience} then 1 else driven + 1 end
     where id in (select id from messages where drive_at <= now() order by drive_at limit ${limit} for update skip locked)
-    returning id, started_at is not null and held_at is null and driven > ${patience}
+    returning id, drive_at::text as "driveAt", started_at is not null and held_at is null and driven > ${patience}
       and not exists (select from recipients r where r.message_id = m.id and r.leased_until > now())
       and exists (select from recipients r where r.message_id = m.id
         and (r.state in ('bouncing', 'notifying') or (r.state = 'queued' and r.next_attempt_at < now() - interval '10 minutes'))) as stuck`
@@ -18,6 +18,8 @@ export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
 
 export interface Due {
   id: string
+  /** When it comes back by itself, as Postgres writes it: the same for all of them. */
+  driveAt: string
   /** Overdue, driven again and again, and nothing has come of it: its workflow does nothing, or no worker answers. */
   stuck: boolean
 }
@@ -31,12 +33,13 @@ const patience = 3
 /**
  * After the starts: Temporal drives the started ones, so they are looked at again a little after the next thing is due, in five minutes at
  * the earliest; the failed ones come back soon, and were not driven. Nor were those that wait for a worker: it finds them by itself. They are
- * locked in the order of their ids, as by all that take several.
+ * locked in the order of their ids, as by all that take several. What has got another time than `driveAt` meanwhile, as by an operator's word,
+ * keeps it.
  */
-export async function putOff(sql: Sql, started: string[], failed: string[], unanswered: string[] = []): Promise<void> {
+export async function putOff(sql: Sql, driveAt: string, started: string[], failed: string[], unanswered: string[] = []): Promise<void> {
   await sql`
     with taken as (
-      select id from messages where id = any(${[...started, ...failed, ...unanswered]}) and drive_at is not null order by id for no key update
+      select id from messages where id = any(${[...started, ...failed, ...unanswered]}) and drive_at = ${driveAt}::text::timestamptz order by id for no key update
     )
     update messages m set driven = driven - case when id = any(${started}) then 0 else 1 end,
       drive_at = case when id = any(${unanswered}) then now() + interval '15 minutes' when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes', (
