@@ -7,7 +7,7 @@ import { after, mock, test } from 'node:test'
 import { MockActivityEnvironment } from '@temporalio/testing'
 import { pino } from 'pino'
 import { brokenOff } from '../mail/verdict.ts'
-import type { HostTry } from '../mail/outcome.ts'
+import type { HostTry, Outcome } from '../mail/outcome.ts'
 import { type SettingsFile, settingsSchema } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
@@ -59,7 +59,7 @@ async function accepted(recipients: string[], envelope: Partial<NewMessage['enve
 
 const hold = (id: string) => controlMessage(sql, id, { action: 'hold', who: 'test', why: '' }, randomUUID(), retention)
 const takeOver = (id: string, recipients: number[]) => claimAttempt(sql, {
-  id, nextHop: 'x.test', recipients, worker: 'other', lease: 30_000, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: false,
+  id, nextHop: 'x.test', recipients, worker: 'other', lease: 30_000, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null,
 })
 
 test('an attempt that lasts too long is broken off, and counts as one that the host deferred where it had come to', async () => {
@@ -124,6 +124,24 @@ test('an attempt that was taken over breaks off at its next renewal, and decides
   const attempted = environment().run(() => makeAttempt(deps, { id, clock: Date.now(), group: groupOf({}) }, hang)) as Promise<Attempted>
   assert.equal((await attempted).attempt, null)
   assert.equal((await readRecipients(sql, id, 1))[0]!.attempts, 0)
+})
+
+test('an attempt past its first dot breaks off the others at its next renewal, and records the reply', async () => {
+  const id = await accepted(['a@x.test', 'b@x.test'])
+  const taken: Outcome = { ...brokenOff('taken'), status: 'delivered', phase: 'dot', enhanced: '2.0.0' }
+  const oneByOne: Deliver = async ({ signal, beforeDot }) => {
+    assert.equal(await beforeDot([0]), true)
+    await hold(id)
+    assert.equal(await beforeDot([1]), false)
+    await new Promise((resolve, reject) => {
+      signal.addEventListener('abort', resolve, { once: true })
+      setTimeout(reject, 5000, new Error('not broken off')).unref()
+    })
+    return { outcomes: { 0: taken, 1: brokenOff('broken off') }, tries: [], dotSent: true }
+  }
+  const deps = depsWith({ worker: { lease: '200ms' } })
+  await environment().run(() => makeAttempt(deps, { id, clock: Date.now(), group: groupOf({ recipients: [0, 1] }) }, oneByOne))
+  assert.deepEqual((await readRecipients(sql, id, 2)).map(({ state, attempts }) => [state, attempts]), [['delivered', 1], ['queued', 0]])
 })
 
 test('mail with REQUIRETLS (RFC 8689) does not go to a host without a good certificate, though no route asks for one', async () => {

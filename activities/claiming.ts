@@ -14,7 +14,7 @@ export interface Claiming {
   take(): Promise<Claim | null>
   /** To be asked before the final dot to these recipients; false means that it may not be sent. Claims, where nothing is claimed. */
   beforeDot(recipients: number[]): Promise<boolean>
-  /** Keeps what is claimed for another lease. False: some of it was taken away before the final dot, which may not be sent any more. */
+  /** Keeps what is claimed for another lease. False: some of it was taken away, whose final dot may not be sent any more. */
   renew(): Promise<boolean>
   /** As releaseAttempt, where something is claimed. */
   release(tries: HostTry[], noDot?: boolean): Promise<void>
@@ -26,12 +26,11 @@ export function createClaiming(deps: ActivityDeps, { id, clock, group }: Attempt
   const { nextHop, recipients } = group
   const begunAt = new Date(postgresTime())
   let claim: Claim | null = null
-  let dotted = false
 
-  const claimAll = (dot: boolean) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, unclaimed, dot })
+  const claimAll = (dot: number[] | null) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, unclaimed, dot })
 
-  async function claimAtDot(): Promise<boolean> {
-    claim = await claimAll(true)
+  async function claimAtDot(accepted: number[]): Promise<boolean> {
+    claim = await claimAll(accepted)
     if (!claim || claim.recipients.length === recipients.length) return claim !== null
     // Others have taken some of them: this transaction is for all or none.
     await releaseAttempt(sql, id, claim.number, [], true)
@@ -41,15 +40,12 @@ export function createClaiming(deps: ActivityDeps, { id, clock, group }: Attempt
 
   return {
     claim: () => claim,
-    take: async () => (claim ??= await claimAll(false)),
-    async beforeDot(accepted) {
-      dotted = true
-      return claim ? await markDot(sql, id, claim.number, accepted, lease) : await claimAtDot()
-    },
+    take: async () => (claim ??= await claimAll(null)),
+    beforeDot: async (accepted) => (claim ? await markDot(sql, id, claim.number, accepted, lease) : await claimAtDot(accepted)),
     async renew() {
       if (!claim) return true
       const { number, recipients } = claim
-      return (await renewLease(sql, id, number, lease)) === recipients.length || dotted
+      return (await renewLease(sql, id, number, lease)) === recipients.length
     },
     release: async (tries, noDot = false) => {
       if (claim) await releaseAttempt(sql, id, claim.number, tries, noDot)

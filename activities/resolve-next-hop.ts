@@ -113,7 +113,7 @@ async function recordUnresolved(
 ): Promise<AttemptSummary | null> {
   const { id, nextHop } = wanted
   const { lease } = deps.settings.worker
-  const claim = await claimAttempt(deps.sql, { ...wanted, worker: deps.worker, lease, clock: new Date(clock), begunAt: new Date(postgresTime()), unclaimed: false, dot: false })
+  const claim = await claimAttempt(deps.sql, { ...wanted, worker: deps.worker, lease, clock: new Date(clock), begunAt: new Date(postgresTime()), unclaimed: false, dot: null })
   if (!claim) return null
   const outcomes = Object.fromEntries(claim.recipients.map((recipient) => [recipient.n, outcome]))
   return (await record(deps, { id, nextHop, destination: nextHop, clock, claim, result: { outcomes, tries: [], dotSent: false } })).attempt

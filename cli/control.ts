@@ -50,7 +50,7 @@ export async function control(file: string | undefined, action: ControlAction, i
     if (!options.yes && ids.length === 0) await confirm(action, count)
     const asked = await inPages(sql, settings, filter, count, order)
     const reached = [...asked.done, ...asked.refused.map(({ id }) => id)]
-    const result: Told = { done: asked.done, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
+    const result: Told = { ...asked, refused: [...asked.refused, ...await unreached(sql, filter, action, reached)] }
     if (options.json) console.log(JSON.stringify({ action, ...result }, null, 2))
     else print(action, result)
     if (result.refused.length > 0) process.exitCode = 1
@@ -87,7 +87,7 @@ function recipientsOf(row: Chosen): string {
 
 /** Pages by id, so that each message is reached once though the actions change what matches. */
 async function inPages(sql: Sql, { retention }: Settings, filter: QueueFilter, count: number, order: ControlOrder): Promise<Told> {
-  const result: Told = { done: [], refused: [] }
+  const result: Told = { done: [], busy: [], refused: [] }
   const single = byRecipient(order.action) && choosesRecipients(filter)
   let told = Date.now()
   for (let after = ''; ;) {
@@ -95,12 +95,13 @@ async function inPages(sql: Sql, { retention }: Settings, filter: QueueFilter, c
     if (rows.length === 0) return result
     after = rows.at(-1)!.id
     const asked = rows.map(({ id, recipients }) => ({ id, recipients: single ? recipients : null }))
-    const { done, refused } = await controlAll({ sql, retention }, order, asked, (now) => {
+    const { done, busy, refused } = await controlAll({ sql, retention }, order, asked, (now) => {
       if (Date.now() - told < 1000) return
       told = Date.now()
       process.stderr.write(`${[result, now].reduce((sum, { done, refused }) => sum + done.length + refused.length, 0)} of ${count}\n`)
     })
     result.done.push(...done)
+    result.busy.push(...busy)
     result.refused.push(...refused)
   }
 }
@@ -110,7 +111,9 @@ function tellRefused(action: ControlAction, refused: Told['refused']): void {
   if (refused.length > shown) console.error(`and ${refused.length - shown} more refused`)
 }
 
-function print(action: ControlAction, { done, refused }: Told): void {
+function print(action: ControlAction, { done, busy, refused }: Told): void {
   tellRefused(action, refused)
+  for (const { id, paths } of busy.slice(0, shown)) console.error(`${id}: the reply to the final dot is awaited for ${paths.join(', ')}, left alone until then`)
+  if (busy.length > shown) console.error(`and ${busy.length - shown} more with recipients past their final dot`)
   console.log(`${action}: ${messages(done.length)} done${refused.length > 0 ? `, ${refused.length} refused` : ''}.`)
 }

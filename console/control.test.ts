@@ -52,7 +52,7 @@ test('who of a page is past the dot is left alone, the attempts of the others ar
   const asked = await accepted(3)
   const [past, before, idle] = asked.map(({ id }) => id) as [string, string, string]
   const claim = async (id: string, recipients: number[]) =>
-    (await claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: 60_000, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false }))!.number
+    (await claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: 60_000, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null }))!.number
   const [dotted, waiting] = [await claim(past, [0, 1]), await claim(before, [0])]
   assert.equal(await markDot(sql, past, dotted, [0, 1], 60_000), true)
   const told = await ask('bounce', [...asked, { id: '000000000000000000', recipients: null }])
@@ -61,6 +61,7 @@ test('who of a page is past the dot is left alone, the attempts of the others ar
     { id: past, why: 'its reply to the final dot is awaited for a@x.test, b@x.test; look again later' },
     { id: '000000000000000000', why: 'there is no message 000000000000000000' },
   ])
+  assert.deepEqual([told.busy, (await ask('hold', [asked[0]!])).busy], [[], [{ id: past, paths: ['a@x.test', 'b@x.test'] }]])
   assert.equal(await markDot(sql, before, waiting, [0], 60_000), false)
   const rows = await sql<{ id: string; states: string[] }[]>`select message_id as id, array_agg(state order by n) as states from recipients group by message_id`
   const states = new Map(rows.map(({ id, states }) => [id, states.join()]))

@@ -21,16 +21,19 @@ export interface ControlDeps {
 
 export interface Told {
   done: string[]
+  /** Of those done, the messages with recipients that were left alone, since their final dot was sent, and these. */
+  busy: { id: string; paths: string[] }[]
   refused: { id: string; why: string }[]
 }
 
 /** Throws when the database is away. Tells how far it is after each page. */
 export async function controlAll(deps: ControlDeps, order: ControlOrder, asked: Asked[], tell: (told: Told) => void = () => {}): Promise<Told> {
-  const told: Told = { done: [], refused: [] }
+  const told: Told = { done: [], busy: [], refused: [] }
   const kept: Asked[] = []
   const note = (id: string, answer: Controlled) => {
-    if ('refused' in answer) told.refused.push({ id, why: answer.refused })
-    else told.done.push(id)
+    if ('refused' in answer) return void told.refused.push({ id, why: answer.refused })
+    told.done.push(id)
+    if (answer.result.busy.length > 0) told.busy.push({ id, paths: answer.result.busy })
   }
   for (let i = 0; i < asked.length; i += page) {
     for (const [each, answer] of await controlPage(deps, order, asked.slice(i, i + page))) {

@@ -84,7 +84,7 @@ export function messageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: ApiDeps): 
     if (fault) return context.json({ error: fault }, 422) as never
     const [matched, chosen] = await Promise.all([countMatching(sql, filter), chooseMessages(sql, filter, after, limit)])
     const single = byRecipient(action) && choosesRecipients(filter)
-    const told = dryRun ? { done: [], refused: [] } : await controlAll(deps, request, chosen.map(({ id, recipients }) => ({ id, recipients: single ? recipients : null })))
+    const told = dryRun ? { done: [], busy: [], refused: [] } : await controlAll(deps, request, chosen.map(({ id, recipients }) => ({ id, recipients: single ? recipients : null })))
     for (const id of toWake(told)) wake(id)
     const refused = told.refused.map(({ id, why }) => ({ id, error: why }))
     return context.json({ matched, done: told.done.length, refused, last: chosen.at(-1)?.id ?? null }, 200) as never

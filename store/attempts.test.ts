@@ -29,10 +29,10 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[], lease = 30_000) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: false })
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null })
 const trace = Buffer.from('Received: by x.test\r\n')
 const claimAtDot = (id: string, recipients: number[]) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease: 30_000, clock: new Date(0), trace, begunAt: new Date(Date.now() - 5000), unclaimed: true, dot: true })
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease: 30_000, clock: new Date(0), trace, begunAt: new Date(Date.now() - 5000), unclaimed: true, dot: recipients })
 
 test('a recipient is held by one attempt at a time', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
@@ -108,7 +108,7 @@ test('a deferred recipient is due at its time and the message is driven a little
   const progress = await recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', at)], retention)
   assert.equal(progress.nextAt, at.getTime())
   assert.equal(await claim(id, [0]), null)
-  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null, begunAt: at, unclaimed: false, dot: false }), null)
+  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null, begunAt: at, unclaimed: false, dot: null }), null)
   assert.equal((await readMessage(sql, id))!.driveAt!.getTime(), at.getTime() + 120_000)
 })
 

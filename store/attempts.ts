@@ -37,13 +37,14 @@ export interface ClaimRequest {
   begunAt: Date
   /** The attempt is under way already: no claim where an operator chose another way, or another trace was kept, meanwhile. */
   unclaimed: boolean
-  /** The final dot is about to be sent: the dot mark is made at once. */
-  dot: boolean
+  /** The recipients whose final dot is about to be sent, if it is: their dot mark is made at once. */
+  dot: number[] | null
 }
 
 /**
  * Takes those of the recipients that are queued, due, and not held by another live attempt; null when none is. An
- * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it.
+ * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it. One from which an operator
+ * has taken these, and which holds others, lives on for those.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
@@ -63,11 +64,13 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
-      where message_id = ${request.id} and ended_at is null and recipients && (select array_agg(n) from claimed)
+      where message_id = ${request.id} and ended_at is null and recipients && (select array_agg(n) from claimed) and not exists (
+        select from recipients r where r.message_id = ${request.id} and r.attempt = attempts.number and r.state = 'queued' and r.leased_until > now())
     ),
     begun as (
-      insert into attempts (message_id, number, next_hop, recipients, worker, begun_at, dot_at)
-      select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker}, least(now(), ${request.begunAt}), case when ${request.dot} then now() end
+      insert into attempts (message_id, number, next_hop, recipients, worker, begun_at, dot_at, dots)
+      select ${request.id}, number, ${request.nextHop}, array_agg(n order by n), ${request.worker}, least(now(), ${request.begunAt}),
+        case when ${request.dot !== null} then now() end, ${request.dot}::int[]
       from claimed group by number
     )
     select number, reverse_path as "reversePath", accepted_at as "acceptedAt", expires_at as "expiresAt", n, forward_path as "forwardPath",
@@ -94,8 +97,8 @@ export async function renewLease(sql: Sql, id: string, number: number, lease: nu
 }
 
 /**
- * Records that the final dot is about to be sent to these recipients. False when another attempt has taken one of them
- * over meanwhile, or it is settled: then the dot may not be sent.
+ * Records that the final dot is about to be sent to these recipients. False when an operator's word or another attempt has taken
+ * one of them away meanwhile, or it is settled: then the dot may not be sent.
  */
 export async function markDot(sql: Sql, id: string, number: number, recipients: number[], lease: number): Promise<boolean> {
   const rows = await sql`
@@ -104,7 +107,7 @@ export async function markDot(sql: Sql, id: string, number: number, recipients: 
       where message_id = ${id} and attempt = ${number} and state = 'queued' and n = any(${recipients}::int[])
       returning n
     )
-    update attempts set dot_at = now()
+    update attempts set dot_at = now(), dots = dots || ${recipients}::int[]
     where message_id = ${id} and number = ${number} and ended_at is null
       and (select count(*) from held) = ${recipients.length}
     returning number`
@@ -229,7 +232,7 @@ export async function recordDelivered(sql: Sql, id: string, verdicts: Verdict[],
 export async function releaseAttempt(sql: Sql, id: string, number: number, tries: HostTry[], noDot = false): Promise<void> {
   await sql`
     with ended as (
-      update attempts set ended_at = now(), dot_at = null, tries = ${sql.json(tries as never)}
+      update attempts set ended_at = now(), dot_at = null, dots = null, tries = ${sql.json(tries as never)}
       where message_id = ${id} and number = ${number} and ended_at is null and (dot_at is null or ${noDot})
       returning number
     )

@@ -7,7 +7,7 @@ import { UnknownMessage } from '../mail/unknown-message.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
-import { claimAttempt, markDot, recordAttempt } from './attempts.ts'
+import { claimAttempt, markDot, readAttempts, recordAttempt, renewLease } from './attempts.ts'
 import { controlMessage } from './control.ts'
 import type { Sql } from './database.ts'
 import { dueRecipients, readProgress, readRecipients } from './recipients.ts'
@@ -25,8 +25,8 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
-const claim = (id: string, recipients: number[], leased = lease) =>
-  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false })
+const claim = (id: string, recipients: number[], leased = lease, dot: number[] | null = null) =>
+  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
   const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, retention)
   return 'refused' in done ? done : done.result
@@ -66,6 +66,40 @@ test('whoever the final dot was sent for is left alone: only the reply can tell'
   const again = await ask(id, 'bounce')
   assert.match((again as { refused: string }).refused, /awaited for a@x\.test; look again later/)
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'bouncing'])
+})
+
+test('an attempt that makes several dots makes none after a hold; who is at it is left alone, and the reply counts', async () => {
+  for (const atDot of [[0], null]) {
+    const id = await accepted('a@x.test', 'b@x.test', 'c@x.test')
+    const attempt = (await claim(id, [0, 1, 2], lease, atDot))!
+    assert.equal(await markDot(sql, id, attempt.number, [0], lease), true)
+    assert.equal(await renewLease(sql, id, attempt.number, lease), 3)
+    assert.deepEqual(await ask(id, 'hold'), { changed: ['a@x.test', 'b@x.test', 'c@x.test'], count: 3, busy: ['a@x.test'] })
+    assert.equal(await markDot(sql, id, attempt.number, [1], lease), false)
+    assert.equal(await renewLease(sql, id, attempt.number, lease), 1, 'it is told')
+    await ask(id, 'bounce', { recipients: [1] })
+    await ask(id, 'release')
+    // Another attempt with one of those does not end this one, which waits for its reply.
+    const next = (await claim(id, [0, 2]))!
+    assert.deepEqual(next.recipients.map(({ n }) => n), [2])
+    const bounced = { status: 'bounced', phase: 'dot', enhanced: '5.7.1', reply: null, text: 'spam', host: null, address: null, tls: null } as const
+    const deferred = { ...bounced, status: 'deferred', phase: 'policy', enhanced: '4.4.2', text: 'broken off' } as const
+    const verdict = { counts: true, ruled: { times: {}, since: {} }, givesUpAt: null }
+    await recordAttempt(sql, id, attempt.number, { outcomes: { 0: bounced, 1: deferred, 2: deferred }, tries: [], dotSent: true, destination: 'x' }, [
+      { ...verdict, n: 0, state: 'bouncing', outcome: bounced, nextAttemptAt: null },
+      ...[1, 2].map((n) => ({ ...verdict, n, state: 'queued', outcome: deferred, nextAttemptAt: new Date(Date.now() + 60_000) }) as const),
+    ], retention)
+    assert.deepEqual((await readRecipients(sql, id, 9)).map(({ state, outcome }) => [state, outcome?.text]), [['bouncing', 'spam'], ['bouncing', 'returned by the operator'], ['queued', undefined]])
+    assert.deepEqual((await readAttempts(sql, id, 9)).map(({ lost, endedAt }) => [lost, endedAt !== null]), [[false, true], [false, false]])
+    assert.equal(await markDot(sql, id, next.number, [2], lease), true)
+  }
+})
+
+test('a dot that an older program has marked stands for its whole attempt', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const attempt = (await claim(id, [0, 1]))!
+  await sql`update attempts set dot_at = now() where message_id = ${id} and number = ${attempt.number}`
+  assert.match(((await ask(id, 'drop')) as { refused: string }).refused, /awaited for a@x\.test, b@x\.test/)
 })
 
 test('an attempt that lives though its lease has lapsed is broken off, too: no dot on hold, and no deferral undoes a bounce', async () => {

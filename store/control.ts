@@ -106,9 +106,9 @@ async function asBefore(tx: Sql, id: string, { recipients, count, busy }: NonNul
 const breaksOff = new Set<ControlAction>(['hold', 'reroute', 'expire', 'bounce', 'drop'])
 
 /**
- * Takes the recipients from attempts that have not sent the final dot: those may not send it any more (markDot). An attempt whose lease
- * has lapsed may live all the same, and is taken none too early. Returns, by message, the forward-paths whose dot was sent: only the reply
- * can tell what becomes of them.
+ * Takes the recipients from attempts that have not sent their final dot: those may not send it any more (markDot), whatever dots they
+ * have sent for others. An attempt whose lease has lapsed may live all the same, and is taken none too early. Returns, by message, the
+ * forward-paths whose dot was sent: only the reply can tell what becomes of them.
  */
 async function breakOff(tx: Sql, asked: Asked[]): Promise<Map<string, string[]>> {
   const those = chosen(tx, asked)
@@ -118,7 +118,8 @@ async function breakOff(tx: Sql, asked: Asked[]): Promise<Map<string, string[]>>
   if (taken.length === 0) return new Map()
   await tx`
     update recipients r set attempt = null, leased_until = null from attempts a
-    where r.state = 'queued' and ${those} and a.message_id = r.message_id and a.number = r.attempt and (a.dot_at is null or r.leased_until <= now())`
+    where r.state = 'queued' and ${those} and a.message_id = r.message_id and a.number = r.attempt
+      and (a.dot_at is null or r.n <> all(a.dots) or r.leased_until <= now())`
   const busy = byMessage(await tx<Reached[]>`
     select r.message_id as id, r.forward_path as path from recipients r where r.state = 'queued' and r.leased_until > now() and ${those} order by r.n`)
   return new Map([...busy].map(([id, paths]) => [id, paths.slice(0, pathsTold)]))

@@ -102,7 +102,7 @@ test('a message returned in full is copied inside the database, octet for octet,
 
 test('a worker that wakes up while its recipient expires may not send the dot: nobody gets the message and its report', async () => {
   const id = await accepted('a@x.test')
-  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: false }))!
+  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null }))!
   await sleep(20)
   const dsn = report({ parent: id })
   let settling: ReturnType<typeof settleReports>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { dialogue, openClient } from '../ingress/testing.ts'
-import { startPeer } from '../smtp/testing.ts'
+import { type Script, startPeer } from '../smtp/testing.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { readMessage } from '../store/messages.ts'
@@ -12,6 +12,31 @@ import { newMessage } from './support/messages.ts'
 import { until } from './support/until.ts'
 
 const reports = (everpost: Everpost) => everpost.maildir('owner').map((text) => ({ returnedTo: /^To: <(.*)>$/m.exec(text)![1]!, ...readReport(Buffer.from(text.replaceAll('\n', '\r\n'), 'latin1')) }))
+
+test('VERP: a hold amid the dots lets the reply to one come in and stops the others, and the command says so', async () => {
+  const script: Script = { dot: 'silent' }
+  const peer = await startPeer(script)
+  const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }], reports: { verp: { senders: ['owner@always.test'] } } })
+  try {
+    await everpost.start()
+    const id = await everpost.send(['a@partner.test', 'b@partner.test', 'c@partner.test'], 'owner@always.test')
+    await until('the first is at its dot', () => peer.messages.length === 1)
+    const hold = await everpost.command('hold', id)
+    assert.deepEqual([hold.code, hold.stdout], [0, 'hold: 1 message done.\n'])
+    assert.match(hold.stderr, new RegExp(`^${id}: the reply to the final dot is awaited for a@partner\\.test, left alone until then$`, 'm'))
+    assert.equal((await everpost.command('drop', id, '--recipient', 'b@partner.test')).stdout, 'drop: 1 message done.\n')
+    delete script.dot
+    peer.each('250 2.0.0 taken')
+    await until('its attempt has ended', async () => (await readAttempts(everpost.sql, id, 9)).every(({ endedAt }) => endedAt))
+    assert.equal((await readRecipients(everpost.sql, id, 9))[2]!.state, 'queued')
+    await everpost.command('release', id)
+    assert.deepEqual(await everpost.states(id), ['delivered', 'bounced', 'delivered'])
+    assert.deepEqual([peer.messages.length, (await readAttempts(everpost.sql, id, 9)).map(({ lost }) => lost)], [2, [false, false]])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
 
 test('VERP: each recipient gets the mail with a reverse-path of its own, in a transaction of its own, and so goes each report', async () => {
   const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user', 'shut@partner.test': '550 5.2.1 closed' } })

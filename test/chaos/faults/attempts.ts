@@ -8,7 +8,7 @@ export * from '../../../store/attempts.ts'
 export async function claimAttempt(...[sql, request]: Parameters<typeof real.claimAttempt>) {
   if (!request.dot) return await real.claimAttempt(sql, request)
   reach('W3m')
-  const claim = await real.claimAttempt(sql, { ...request, dot: sabotage !== 'forget-dot' })
+  const claim = await real.claimAttempt(sql, { ...request, dot: sabotage === 'forget-dot' ? null : request.dot })
   if (claim) dotGoesOut()
   return claim
 }
