@@ -59,7 +59,7 @@ async function accepted(recipients: string[], envelope: Partial<NewMessage['enve
 
 const hold = (id: string) => controlMessage(sql, id, { action: 'hold', who: 'test', why: '' }, randomUUID(), retention)
 const takeOver = (id: string, recipients: number[]) => claimAttempt(sql, {
-  id, nextHop: 'x.test', recipients, worker: 'other', lease: 30_000, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null,
+  id, nextHop: 'x.test', recipients, route: null, worker: 'other', lease: 30_000, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null,
 })
 
 test('an attempt that lasts too long is broken off, and counts as one that the host deferred where it had come to', async () => {

@@ -85,8 +85,9 @@ export function entryFor(id: string, { destination, nextHop, agent }: Group): En
 export async function putOff(deps: ActivityDeps, { id, clock, group }: AttemptArgument, { name, until, why, seen }: Refusal): Promise<Progress> {
   deps.log.debug({ id, nextHop: group.nextHop, recipients: group.recipients.length, until, why }, 'put off')
   const at = new Date(Math.max(until.getTime(), clock + 100))
+  const { recipients, route } = group
   const { retention } = deps.settings
-  return await putOffRecipients(deps.sql, { id, recipients: group.recipients, destination: name, why, until: at, seen, clock: new Date(clock), retention })
+  return await putOffRecipients(deps.sql, { id, recipients, route, destination: name, why, until: at, seen, clock: new Date(clock), retention })
 }
 
 async function tryEntered(

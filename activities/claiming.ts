@@ -23,11 +23,11 @@ export interface Claiming {
 /** `trace`: in the first pass, the header fields to prepend, kept with the claim. `unclaimed`: the attempt begins without a claim. */
 export function createClaiming(deps: ActivityDeps, { id, clock, group }: AttemptArgument, trace: Buffer | null, unclaimed: boolean): Claiming {
   const { sql, worker, settings: { worker: { lease } } } = deps
-  const { nextHop, recipients } = group
+  const { nextHop, recipients, route } = group
   const begunAt = new Date(postgresTime())
   let claim: Claim | null = null
 
-  const claimAll = (dot: number[] | null) => claimAttempt(sql, { id, nextHop, recipients, worker, lease, clock: new Date(clock), trace, begunAt, unclaimed, dot })
+  const claimAll = (dot: number[] | null) => claimAttempt(sql, { id, nextHop, recipients, route, worker, lease, clock: new Date(clock), trace, begunAt, unclaimed, dot })
 
   async function claimAtDot(accepted: number[]): Promise<boolean> {
     claim = await claimAll(accepted)

@@ -1,5 +1,5 @@
-// resolveNextHop: sorts the recipients that are due into groups, one for each next hop. Asked anew before each attempt, so
-// that a mended route reaches mail that is already queued.
+// resolveNextHop: sorts the recipients that are due into groups, one for each next hop of the routes or of an operator. Asked anew
+// before each attempt, so that a mended route reaches mail that is already queued.
 
 import { builtInProviders, destinationOf } from '../mail/destination.ts'
 import type { Outcome } from '../mail/outcome.ts'
@@ -36,24 +36,28 @@ export async function progressOf(deps: ActivityDeps, id: string, except: number[
   return progress
 }
 
-/** The groups of those who are due. Those whom an operator or a limit keeps waiting, and those without a host, are settled at once. */
+/**
+ * The groups of those who are due: one for each next hop by the routes, and for each that an operator chose. Those whom an operator or a
+ * limit keeps waiting, and those without a host, are settled at once.
+ */
 export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument, due: DueRecipient[], trace: Buffer | null): Promise<Omit<Plan, 'progress'>> {
-  const byNextHop = new Map<string, { route: Route; recipients: number[] }>()
+  const ways = new Map<string, { route: Route; recipients: number[] }>()
   let more = due.length === recipientsInPlan
   for (const { n, domain, route: override } of due) {
-    const route = override === null ? routeFor(deps, domain) : smtpRoute(deps, parseNextHop(override), 'reroute it anew')
-    const known = byNextHop.get(route.nextHop)
+    const route = override === null ? routeFor(deps, domain) : { ...smtpRoute(deps, parseNextHop(override), 'reroute it anew'), route: override }
+    const way = override === null ? `by the routes: ${route.nextHop}` : `by an operator: ${override}`
+    const known = ways.get(way)
     if (known) {
       known.recipients.push(n)
       if (!route.byDns) known.route = route // the operator's word goes over that of DNS
     }
-    else if (byNextHop.size < nextHopsInPlan) byNextHop.set(route.nextHop, { route, recipients: [n] })
+    else if (ways.size < nextHopsInPlan) ways.set(way, { route, recipients: [n] })
     else more = true
   }
 
   const groups: Group[] = []
   const attempts: AttemptSummary[] = []
-  await Promise.all([...byNextHop.values()].map(async ({ route: { resolve, name, ...route }, recipients }) => {
+  await Promise.all([...ways.values()].map(async ({ route: { resolve, name, ...route }, recipients }) => {
     const found = await resolve()
     if (found.kind === 'hosts') {
       const most = route.agent === 'pipe' ? 1 : deps.settings.transfer.recipients
@@ -63,7 +67,7 @@ export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument
       if (refusal) await putOff(deps, { id, clock, group }, refusal)
       else for (let i = 0; i < recipients.length; i += most) groups.push({ ...group, recipients: recipients.slice(i, i + most) })
     } else {
-      const attempt = await recordUnresolved(deps, { id, nextHop: route.nextHop, recipients, clock, trace }, found.outcome)
+      const attempt = await recordUnresolved(deps, { id, nextHop: route.nextHop, route: route.route, recipients, clock, trace }, found.outcome)
       if (attempt) attempts.push(attempt)
     }
   }))
@@ -83,6 +87,7 @@ function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route
     nextHop: nextHopKey(hop),
     agent: 'smtp',
     port: hop.port,
+    route: null,
     returnPath: false,
     ...(cure === null ? { byDns: true } : {}),
     async resolve() {
@@ -101,6 +106,7 @@ function localRoute(domain: string, local: LocalDomain): Route {
     nextHop,
     agent: local.deliver,
     port: local.deliver === 'lmtp' ? local.port : 0,
+    route: null,
     returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),
     name: () => nextHop,
@@ -109,7 +115,7 @@ function localRoute(domain: string, local: LocalDomain): Route {
 
 /** No host to go to: an attempt that ends here, with the same outcome for each of its recipients. */
 async function recordUnresolved(
-  deps: ActivityDeps, { clock, ...wanted }: Pick<ClaimRequest, 'id' | 'nextHop' | 'recipients' | 'trace'> & { clock: number }, outcome: Outcome,
+  deps: ActivityDeps, { clock, ...wanted }: Pick<ClaimRequest, 'id' | 'nextHop' | 'recipients' | 'route' | 'trace'> & { clock: number }, outcome: Outcome,
 ): Promise<AttemptSummary | null> {
   const { id, nextHop } = wanted
   const { lease } = deps.settings.worker

@@ -4,13 +4,18 @@ import type { ControlRequest, ControlResult } from '../mail/control.ts'
 import type { HostTry, Status } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
 
-/** Recipients with one next hop: they share a transaction. */
+/** Recipients with one next hop, by the routes or by an operator's word: they share a transaction. */
 export interface Group {
   /** As logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. TLS and AUTH go by it, and are looked up by whoever attempts. */
   nextHop: string
   /** What limits, suspensions and circuits go by: mail/destination.ts. */
   destination: string
   recipients: number[]
+  /**
+   * The next hop that an operator had chosen for all of them when it was planned; null: none. Who is sent another way since is the group's no
+   * more. Left out by older workers, and then not checked.
+   */
+  route?: string | null
   agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
   /** For smtp and lmtp: names or addresses in the order to try. */
   hosts: string[]

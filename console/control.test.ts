@@ -52,7 +52,7 @@ test('who of a page is past the dot is left alone, the attempts of the others ar
   const asked = await accepted(3)
   const [past, before, idle] = asked.map(({ id }) => id) as [string, string, string]
   const claim = async (id: string, recipients: number[]) =>
-    (await claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: 60_000, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null }))!.number
+    (await claimAttempt(sql, { id, nextHop: 'x', recipients, route: null, worker: 'w', lease: 60_000, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null }))!.number
   const [dotted, waiting] = [await claim(past, [0, 1]), await claim(before, [0])]
   assert.equal(await markDot(sql, past, dotted, [0, 1], 60_000), true)
   const told = await ask('bounce', [...asked, { id: '000000000000000000', recipients: null }])

@@ -28,11 +28,11 @@ async function accepted(...recipients: string[]): Promise<string> {
   return message.id
 }
 
-const claim = (id: string, recipients: number[], lease = 30_000) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null })
+const claim = (id: string, recipients: number[], lease = 30_000, change: { route?: string | null } = {}) =>
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, route: undefined, worker: 'w', lease, clock: new Date(0), trace: null, begunAt: new Date(), unclaimed: false, dot: null, ...change })
 const trace = Buffer.from('Received: by x.test\r\n')
 const claimAtDot = (id: string, recipients: number[]) =>
-  claimAttempt(sql, { id, nextHop: 'x.test', recipients, worker: 'w', lease: 30_000, clock: new Date(0), trace, begunAt: new Date(Date.now() - 5000), unclaimed: true, dot: recipients })
+  claimAttempt(sql, { id, nextHop: 'x.test', recipients, route: null, worker: 'w', lease: 30_000, clock: new Date(0), trace, begunAt: new Date(Date.now() - 5000), unclaimed: true, dot: recipients })
 
 test('a recipient is held by one attempt at a time', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
@@ -87,6 +87,19 @@ test('no claim at the dot where it would send what is no longer wanted: another 
   }
 })
 
+test('no claim by a plan from before an operator sent the recipients another way, and back; of others, and where none is told, there is', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const reroute = (route: string | null) => sql`update recipients set route = ${route} where message_id = ${id} and n = 0`
+  await reroute('[127.0.0.9]')
+  assert.deepEqual((await claim(id, [0, 1], 1, { route: null }))!.recipients.map(({ n }) => n), [1])
+  assert.equal(await claim(id, [0], 1, { route: '[127.0.0.8]' }), null)
+  assert.notEqual(await claim(id, [0], 1, { route: '[127.0.0.9]' }), null)
+  await reroute(null)
+  await sleep(20)
+  assert.equal(await claim(id, [0], 1, { route: '[127.0.0.9]' }), null)
+  assert.notEqual(await claim(id, [0]), null)
+})
+
 test('the last delivery finishes the message', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const one = (await claim(id, [0]))!
@@ -108,7 +121,7 @@ test('a deferred recipient is due at its time and the message is driven a little
   const progress = await recordAttempt(sql, id, held.number, result({ 0: outcome('deferred') }), [verdict(0, 'queued', at)], retention)
   assert.equal(progress.nextAt, at.getTime())
   assert.equal(await claim(id, [0]), null)
-  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1000, clock: at, trace: null, begunAt: at, unclaimed: false, dot: null }), null)
+  assert.notEqual(await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], route: null, worker: 'w', lease: 1000, clock: at, trace: null, begunAt: at, unclaimed: false, dot: null }), null)
   assert.equal((await readMessage(sql, id))!.driveAt!.getTime(), at.getTime() + 120_000)
 })
 

@@ -26,6 +26,8 @@ export interface ClaimRequest {
   id: string
   nextHop: string
   recipients: number[]
+  /** The next hop that an operator had chosen for them, or none, when the attempt was planned; undefined: not known, and not checked. */
+  route: string | null | undefined
   /** The process that tries; shown to operators. */
   worker: string
   /** Milliseconds until the claim lapses unless it is renewed. */
@@ -35,16 +37,16 @@ export interface ClaimRequest {
   trace: Buffer | null
   /** When it began, perhaps before its claim. */
   begunAt: Date
-  /** The attempt is under way already: no claim where an operator chose another way, or another trace was kept, meanwhile. */
+  /** The attempt is under way already: no claim where another trace was kept meanwhile. */
   unclaimed: boolean
   /** The recipients whose final dot is about to be sent, if it is: their dot mark is made at once. */
   dot: number[] | null
 }
 
 /**
- * Takes those of the recipients that are queued, due, and not held by another live attempt; null when none is. An
- * earlier attempt whose lease has lapsed is marked as lost, and can send no more: markDot refuses it. One from which an operator
- * has taken these, and which holds others, lives on for those.
+ * Takes those of the recipients that are queued, due, not held by another live attempt, and not sent another way by an operator
+ * since the attempt was planned; null when none is. An earlier attempt whose lease has lapsed is marked as lost, and can send no more:
+ * markDot refuses it. One from which an operator has taken these, and which holds others, lives on for those.
  */
 export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Claim | null> {
   const rows = await sql<(Pick<Claim, 'number' | 'reversePath' | 'acceptedAt' | 'expiresAt'> & ClaimedRecipient)[]>`
@@ -59,7 +61,7 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
         and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
-        and (not ${request.unclaimed} or r.route is null)
+        and (${request.route === undefined} or r.route is not distinct from ${request.route ?? null})
       returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.ruled
     ),
     lost as (

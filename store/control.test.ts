@@ -26,7 +26,7 @@ async function accepted(...recipients: string[]): Promise<string> {
 }
 
 const claim = (id: string, recipients: number[], leased = lease, dot: number[] | null = null) =>
-  claimAttempt(sql, { id, nextHop: 'x', recipients, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot })
+  claimAttempt(sql, { id, nextHop: 'x', recipients, route: null, worker: 'w', lease: leased, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot })
 async function ask(id: string, action: ControlAction, more: Partial<ControlRequest> = {}, update: string = randomUUID()) {
   const done = await controlMessage(sql, id, { action, who: 'test', why: '', ...more }, update, retention)
   return 'refused' in done ? done : done.result

@@ -15,14 +15,15 @@ after(drop)
 const hour = 3_600_000
 
 /** When a message with an hour to live is due after it was put off by so many hours of a workflow whose clock is so many hours ahead. */
-async function putOff(hours: { ahead: number; until: number; held?: boolean }): Promise<number> {
+async function putOff(hours: { ahead: number; until: number; held?: boolean; route?: string }): Promise<number> {
   const message = newMessage(['a@x.test'], { lifetime: hour })
   await acceptMessage(sql, message)
   if (hours.held) await sql`update recipients set leased_until = now() + interval '1 minute' where message_id = ${message.id}`
+  if (hours.route) await sql`update recipients set route = ${hours.route} where message_id = ${message.id}`
   const begun = Date.now()
   const at = (time: number) => new Date(begun + time * hour)
   const { nextAt } = await putOffRecipients(sql, {
-    id: message.id, recipients: [0], destination: 'x.test', why: 'suspended', until: at(hours.until), seen: undefined, clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
+    id: message.id, recipients: [0], route: null, destination: 'x.test', why: 'suspended', until: at(hours.until), seen: undefined, clock: at(hours.ahead), retention: { delivered: 0, failed: hour },
   })
   const [row] = await sql<{ due: Date }[]>`select next_attempt_at as due from recipients where message_id = ${message.id}`
   assert.equal(nextAt, hours.held ? null : row!.due.getTime())
@@ -36,6 +37,10 @@ test('who is put off is looked at last when the lifetime ends', async () => {
 
 test('who is being attempted is not put off', async () => {
   assert.equal(Math.abs(await putOff({ ahead: 0, until: 0.5, held: true })), 0)
+})
+
+test('who goes another way since the plan was made is not put off by the refusal of the old one: they are due', async () => {
+  assert.equal(Math.abs(await putOff({ ahead: 0, until: 0.5, route: '[127.0.0.9]' })), 0)
 })
 
 test('of several that see a circuit fail one opens it; it stays open longer each time that a probe fails', async () => {
@@ -88,7 +93,7 @@ test('what waited is due spread over the time given, its workflows are woken the
     const message = newMessage([`a@${destination}`], { lifetime: 5 * hour })
     await acceptMessage(sql, message)
     await putOffRecipients(sql, {
-      id: message.id, recipients: [0], destination, why: 'suspended', until: new Date(Date.now() + hour), seen: undefined, clock: new Date(), retention: { delivered: 0, failed: hour },
+      id: message.id, recipients: [0], route: null, destination, why: 'suspended', until: new Date(Date.now() + hour), seen: undefined, clock: new Date(), retention: { delivered: 0, failed: hour },
     })
     return message.id
   }
@@ -127,7 +132,7 @@ test('what a worker puts off while the destination is resumed, or its limit or c
     await sql.begin(async (tx) => {
       await tx`select from messages where id = ${id} for update`
       putOff = putOffRecipients(sql, {
-        id, recipients: [0], destination: name, why: 'suspended', until: new Date(Date.now() + hour), seen, clock: new Date(), retention: { delivered: 0, failed: hour },
+        id, recipients: [0], route: null, destination: name, why: 'suspended', until: new Date(Date.now() + hour), seen, clock: new Date(), retention: { delivered: 0, failed: hour },
       })
       await until('it waits for the message', async () => (await sql`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`).length > 0)
       await change()

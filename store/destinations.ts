@@ -214,6 +214,8 @@ export async function cleanDestinations(sql: Sql): Promise<void> {
 export interface PutOff {
   id: string
   recipients: number[]
+  /** As an attempt's: ClaimRequest. Who goes another way since is left as they are, and is due. */
+  route: string | null | undefined
   /** The name that refused: a destination's, or a next hop's. */
   destination: string
   /** One line for people. */
@@ -247,7 +249,7 @@ function sameWord(before: DestinationRow | undefined, now: DestinationRow | unde
   return isDeepStrictEqual(word(before), word(now))
 }
 
-async function putOff(sql: Sql, { id, recipients, destination, why, until, clock, retention }: PutOff): Promise<Progress> {
+async function putOff(sql: Sql, { id, recipients, route, destination, why, until, clock, retention }: PutOff): Promise<Progress> {
   return await sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql
     await lockMessage(tx, id)
@@ -260,7 +262,8 @@ async function putOff(sql: Sql, { id, recipients, destination, why, until, clock
         next_attempt_at = case when least(m.expires_at, r.gives_up_at) > c.at then least(${until}, m.expires_at, r.gives_up_at) else ${until} end
       from messages m, (select greatest(now(), ${clock}) as at) c
       where m.id = ${id} and r.message_id = m.id and r.n = any(${recipients}::int[]) and r.state = 'queued'
-        and (r.leased_until is null or r.leased_until <= now())`
+        and (r.leased_until is null or r.leased_until <= now())
+        and (${route === undefined} or r.route is not distinct from ${route ?? null})`
     return await settleProgress(tx, id, retention)
   })
 }

@@ -40,7 +40,7 @@ for (const [what, minutes] of [['behind', 1440], ['ahead', -2880]] as const) {
     await sql`update messages set started_at = now() where id = ${id}`
     assert.equal((await readView(sql, id))!.next!.what, 'the next attempt')
     const clock = (await sql<{ now: Date }[]>`select now()`)[0]!.now
-    await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 60_000, clock, trace: null, begunAt: clock, unclaimed: false, dot: null })
+    await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], route: null, worker: 'w', lease: 60_000, clock, trace: null, begunAt: clock, unclaimed: false, dot: null })
     assert.equal((await readView(sql, id))!.next!.what, 'an attempt is under way')
   })
 }

@@ -102,7 +102,9 @@ test('a message returned in full is copied inside the database, octet for octet,
 
 test('a worker that wakes up while its recipient expires may not send the dot: nobody gets the message and its report', async () => {
   const id = await accepted('a@x.test')
-  const attempt = (await claimAttempt(sql, { id, nextHop: 'x', recipients: [0], worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null }))!
+  const attempt = (await claimAttempt(sql, {
+    id, nextHop: 'x', recipients: [0], route: null, worker: 'w', lease: 1, clock: new Date(), trace: null, begunAt: new Date(), unclaimed: false, dot: null,
+  }))!
   await sleep(20)
   const dsn = report({ parent: id })
   let settling: ReturnType<typeof settleReports>
@@ -134,7 +136,7 @@ test('what was given up by a rule and is replayed begins anew: it is not given u
   await settleReports(sql, request(id))
   await replayMessage(sql, { id, who: 'test', why: '', lifetime: 60_000, retention })
   const until = new Date(Date.now() + 60_000)
-  await putOffRecipients(sql, { id, recipients: [0], destination: 'x', why: 'suspended', until, seen: undefined, clock: new Date(), retention })
+  await putOffRecipients(sql, { id, recipients: [0], route: null, destination: 'x', why: 'suspended', until, seen: undefined, clock: new Date(), retention })
   const [row] = await readRecipients(sql, id, 1)
   assert.deepEqual([row!.state, row!.givesUpAt], ['queued', null])
 })

@@ -33,3 +33,29 @@ test("an operator's word reaches an attempt that hangs before its dot: it ends, 
     await Promise.all([silent.close(), backup.close()])
   }
 })
+
+test('what is planned for a next hop and waits in line for it goes the other way once it is rerouted: the old one sees no more of it', async () => {
+  const [old, backup] = [await startPeer({ rcpt: { '*': 'silent' } }), await startPeer()]
+  const nextHop = `[127.0.0.1]:${old.port}`
+  const everpost = await prepareEverpost({
+    transfer: { fastLane: '500ms' }, routes: [{ domain: 'pit.test', nextHop }], destinations: { limits: [{ destination: nextHop, concurrency: 2 }] },
+  })
+  const asked = () => old.commands.filter((line) => line.startsWith('RCPT')).map((line) => line.slice(9, -1))
+  try {
+    await everpost.start()
+    const ids = await Promise.all(Array.from({ length: 6 }, (_, i) => everpost.send(`u${i}@pit.test`)))
+    await until('two attempts hang, at RCPT', async () => {
+      const last = await Promise.all(ids.map((id) => readAttempts(everpost.sql, id, 1)))
+      const hanging = ids.map((_, i) => `u${i}@pit.test`).filter((_, i) => last[i]![0] && !last[i]![0].endedAt)
+      return hanging.length === 2 && hanging.every((path) => asked().includes(path))
+    })
+    assert.equal((await everpost.command('reroute', '--domain', 'pit.test', '--to', `[127.0.0.1]:${backup.port}`, '--yes')).code, 0)
+    const before = asked()
+    for (const id of ids) assert.deepEqual(await everpost.states(id), ['delivered'])
+    assert.deepEqual(asked().filter((path) => !before.includes(path)), [])
+    assert.equal(backup.messages.length, 6)
+  } finally {
+    await everpost.end()
+    await Promise.all([old.close(), backup.close()])
+  }
+})
