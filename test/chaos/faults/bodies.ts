@@ -10,10 +10,12 @@ export async function appendChunk(...args: Parameters<typeof real.appendChunk>):
   reach('I2')
 }
 
-export async function* readBody(...args: Parameters<typeof real.readBody>): AsyncGenerator<Uint8Array> {
+export async function* relayedContent(...args: Parameters<typeof real.relayedContent>): AsyncGenerator<Uint8Array> {
   reach('W2')
-  for await (const chunk of real.readBody(...args)) {
+  let ofBody = args[1].trace === null
+  for await (const chunk of real.relayedContent(...args)) {
     yield chunk
-    reach('W3')
+    if (ofBody) reach('W3')
+    ofBody = true // what comes first is our own Received field
   }
 }
