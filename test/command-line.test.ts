@@ -49,7 +49,7 @@ test('of several ids that are named, those that an action cannot reach are told,
   ].sort()])
   assert.match(stdout, /hold would reach 1 message; nothing was changed/)
   const other = await command('retry', waiting.id, '--sender', 'other@x.test', '--json')
-  assert.deepEqual([other.code, JSON.parse(other.stdout)], [1, { action: 'retry', done: [], refused: [{ id: waiting.id, why: 'it is queued, but the options do not match it' }] }])
+  assert.deepEqual([other.code, JSON.parse(other.stdout)], [1, { action: 'retry', done: [], busy: [], refused: [{ id: waiting.id, why: 'it is queued, but the options do not match it' }] }])
 })
 
 test('a replay that comes second does not claim what the first has done', async () => {
