@@ -1,26 +1,17 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { Client, Connection } from '@temporalio/client'
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import { Worker } from '@temporalio/worker'
 import type { DsnArgument, FirstPass, Group, MessageActivities } from '../activities/types.ts'
 import type { Progress } from '../mail/progress.ts'
+import { connectTemporal } from './support/temporal-client.ts'
 import { until } from './support/until.ts'
 import { messageWorkflowType, wakeSignal } from '../workflows/interface.ts'
 
-Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
-
-const address = process.env['EVERPOST_TEST_TEMPORAL']!
-const connection = await Connection.connect({ address })
-const native = await NativeConnection.connect({ address })
-const client = new Client({ connection })
-after(async () => {
-  await connection.close()
-  await native.close()
-})
+const { client, native } = await connectTemporal()
 
 /** What the tables of a message would say. The attempts that were moved on hang until they are let go. */
 interface Message {

@@ -1,27 +1,16 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { Client, Connection } from '@temporalio/client'
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker'
+import { Worker } from '@temporalio/worker'
 import { freePort } from '../dev/ports.ts'
 import { startPeer } from '../smtp/testing.ts'
 import { readAttempts } from '../store/attempts.ts'
 import { type Everpost, prepareEverpost } from './support/everpost.ts'
+import { connectTemporal } from './support/temporal-client.ts'
 import { until } from './support/until.ts'
 
-// What the broken workflow throws is meant.
-Runtime.install({ logger: new DefaultLogger('ERROR', () => {}) })
-
-const address = process.env['EVERPOST_TEST_TEMPORAL']!
-const connection = await Connection.connect({ address })
-const native = await NativeConnection.connect({ address })
-const client = new Client({ connection })
-after(async () => {
-  await connection.close()
-  await native.close()
-})
-
+const { client, native } = await connectTemporal()
 const bundle = readFileSync(fileURLToPath(new URL('../worker/workflow-bundle.js', import.meta.url)), 'utf8')
 
 /** The outbox finds all that is queued overdue, so many times, as it would five minutes apart. */
