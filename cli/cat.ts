@@ -19,9 +19,6 @@ export async function cat(file: string | undefined, id: string, { headers = fals
       throw new CommandError(content.problem === 'unknown' ? `there is no message ${id}. everpost queue lists what is queued.`
         : `the body of ${id} is no longer kept (settings: retention). everpost show tells what is known of it.`)
     }
-    // Who has read enough, as `head` does, closes the pipe.
-    await pipeline(Readable.from(content.octets), process.stdout, { end: false }).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-    })
+    await pipeline(Readable.from(content.octets), process.stdout, { end: false })
   })
 }

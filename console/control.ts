@@ -3,8 +3,8 @@
 
 import { randomUUID } from 'node:crypto'
 import type { ControlRequest, ControlResult } from '../mail/control.ts'
-import { type Asked, type ControlOrder, type Controlled, controlMessages } from '../store/control.ts'
-import { isOfData, isRowTaken, type Sql, whenBack } from '../store/database.ts'
+import { type Asked, type ControlOrder, type Controlled, controlMessages, refusedData } from '../store/control.ts'
+import { isRowTaken, type Sql, whenBack } from '../store/database.ts'
 import type { Retention } from '../store/recipients.ts'
 
 /** Messages in a transaction: their rows are kept from attempts while it lasts. */
@@ -73,11 +73,7 @@ const unknown = ({ id }: Asked): Controlled => ({ refused: `there is no message 
 /** `wait`: milliseconds for a row that somebody keeps. What speaks against one message of them, and no other try would mend; null: a row is kept. */
 async function answersTo({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[], wait: number): Promise<Map<string, Controlled> | { refused: string } | null> {
   const update = randomUUID()
-  const fault = (error: unknown) => {
-    if (isRowTaken(error)) return null
-    if (isOfData(error)) return { refused: `it cannot be stored: ${(error as Error).message}` }
-    throw error
-  }
+  const fault = (error: unknown) => (isRowTaken(error) ? null : refusedData(error))
   return await whenBack(() => controlMessages(sql, asked, order, update, retention, wait).catch(fault), { limit: patience })
 }
 

@@ -5,7 +5,7 @@ import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import { brokenOff, byOperator } from '../mail/verdict.ts'
 import { recordActions } from './actions.ts'
-import type { Sql } from './database.ts'
+import { isOfData, type Sql } from './database.ts'
 import { readProgress, type Retention, settleAll } from './recipients.ts'
 
 const pathsTold = 100
@@ -64,6 +64,12 @@ export async function controlMessage(sql: Sql, id: string, { recipients = null, 
   const answer = (await controlMessages(sql, [{ id, recipients }], order, update, retention)).get(id)
   if (!answer) throw new UnknownMessage()
   return answer
+}
+
+/** What an error says against one message whose data Postgres does not take: to ask again would be refused again. Throws whatever else it is. */
+export function refusedData(error: unknown): { refused: string } {
+  if (isOfData(error)) return { refused: `it cannot be stored: ${(error as Error).message}` }
+  throw error
 }
 
 function resultOf(changed: string[], busy: string[]): ControlResult {
