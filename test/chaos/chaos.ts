@@ -115,7 +115,7 @@ async function gather(cluster: Cluster, seed: number): Promise<Verdict> {
       select r.message_id as id, r.n, r.forward_path as "forwardPath", r.state, r.dead_letter as "deadLetter", m.parent
       from recipients r join messages m on m.id = r.message_id`
     const attempts = await sql<AttemptRecord[]>`
-      select message_id as id, number, recipients, dot_at is not null as "dotSent",
+      select message_id as id, number, coalesce(dots, recipients) as recipients, dot_at is not null as "dotSent",
              array(select key::int from jsonb_each(outcomes) where value -> 'reply' <> 'null' or value ->> 'phase' = 'local') as replied,
              ended_at is not null and not lost and outcomes = '{}' as "givenUp"
       from attempts`
