@@ -160,3 +160,9 @@ test('tls of a route is a word or a mapping; its faults are told by the form tha
   refused('- { domain: a, nextHop: "[a]", auth: { user: u } }\n', /exactly one of passwordFile, passwordEnv, tokenFile/)
   refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls and auth as in routes\[0\]/)
 })
+
+test('every setting with a default is among the defaults, the empty lists and mappings, too', () => {
+  const keysOf = (of: object, path = ''): string[] => Object.entries(of).flatMap(([key, value]) =>
+    value !== undefined && value !== null && typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length > 0 ? keysOf(value, `${path}${key}.`) : `${path}${key}`)
+  assert.deepEqual(keysOf(defaultSettings()).sort(), keysOf(loadSettings({ file: '/dev/null', environment: {} }).settings).sort())
+})

@@ -59,8 +59,8 @@ export const retry = section({
   maximalBackoffTime: duration('4h').describe('The longest pause.'),
   maximalQueueLifetime: duration('5d').describe('How long a message is tried before it is returned.'),
   bounceQueueLifetime: duration('5d').describe('The same for messages with the null reverse-path.'),
-  lifetimes: z.array(lifetime).default([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
-  rules: z.array(rule).refine((rules) => new Set(named(rules)).size === named(rules).length, 'rules of different names: a name tells what each has decided so far').default([])
+  lifetimes: z.array(lifetime).prefault([]).describe('Queue lifetimes by sender; the first that fits wins over `maximalQueueLifetime`.'),
+  rules: z.array(rule).refine((rules) => new Set(named(rules)).size === named(rules).length, 'rules of different names: a name tells what each has decided so far').prefault([])
     .transform((rules) => rules.map((rule, i) => ({ ...rule, name: rule.name ?? `retry.rules[${i}]` })))
     .describe('What is done with which outcome; the first rule that fits decides. After them come the built-in rules.'),
   builtInRules: z.boolean().default(true).describe('Rules for greylisting, full mailboxes, blocks, and large providers (mail/retry-rules.ts).'),

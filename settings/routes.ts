@@ -23,7 +23,7 @@ const tlsLevel = z
 const routeTls = z.strictObject({
   level: tlsLevel,
   implicit: z.boolean().default(false).describe('TLS from the first octet, as on port 465, instead of STARTTLS.'),
-  ca: z.string().optional().describe('Path of the CA certificates that are trusted instead of the usual ones, in PEM form.'),
+  ca: z.string().optional().describe('Path of the CA certificates that are trusted instead of the usual ones, in PEM form. This file and the next two are read when a worker starts.'),
   cert: z.string().optional().describe('Path of our client certificate chain, in PEM form.'),
   key: z.string().optional().describe('Path of its private key.'),
   servername: domain.optional().describe('The name that is sent as SNI and that the certificate must be for; without it the name of the host.'),
@@ -34,7 +34,7 @@ const routeTls = z.strictObject({
 const routeAuth = z.strictObject({
   user: z.string().min(1).describe('User name at the relay host.'),
   passwordFile: z.string().optional().describe('Path of a file whose one line is the password; read anew for each connection.'),
-  passwordEnv: z.string().optional().describe('Name of the environment variable that holds the password.'),
+  passwordEnv: z.string().optional().describe('Name of the environment variable that holds the password; read when a worker starts.'),
   tokenFile: z.string().optional().describe('Path of a file whose one line is an OAuth 2 access token, for XOAUTH2; read anew for each connection.'),
   mechanism: z.enum(['plain', 'login']).optional().describe('Without it PLAIN or LOGIN, as the host offers; with `tokenFile` always XOAUTH2.'),
   clearText: z.boolean().default(false).describe('Whether the secret may go over a line without TLS.'),

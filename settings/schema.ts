@@ -34,22 +34,25 @@ const whoIsThere = {
   recipients: z
     .array(z.string().min(1))
     .optional()
-    .describe('Local parts that there are; others are refused with 550 5.1.1. Left out: every one is taken. `postmaster` and `abuse` are, listed or not.'),
-  catchAll: mailbox.optional().describe('Address that takes the mail for every local part that is not in `recipients`.'),
+    .describe('Local parts that exist; others are refused with 550 5.1.1. Left out: every local part is taken. `postmaster` and `abuse` are always taken.'),
+  catchAll: mailbox.optional().describe('Address that gets the mail for unknown local parts: those that are not in `recipients`, or that a `callout` does not find. '
+    + 'Without either nothing is unknown, so it does nothing.'),
 }
 
 const localDomain = z.discriminatedUnion('deliver', [
   z.strictObject({
     deliver: z.literal('maildir'),
-    path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient').describe('A folder; `{localpart}` and `{domain}` stand for the recipient.'),
+    path: z.string().min(1, 'a folder; {localpart} and {domain} stand for the recipient').describe('A folder; `{localpart}` and `{domain}` stand for the recipient. '
+      + 'It is made with mode 0700, and belongs to the user that Everpost runs as.'),
     ...whoIsThere,
   }),
   z.strictObject({
     deliver: z.literal('lmtp'),
-    host: address.describe('IP address or host name of the LMTP server.'),
+    host: address.describe('IP address or host name of the LMTP server; a Unix socket is not possible. STARTTLS is used where the server offers it.'),
     port: port.describe('Its port; LMTP has none of its own.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
-    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient (its answer is kept for ten minutes); if not, use `catchAll`, or refuse.'),
+    callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient; if not, use `catchAll`, or refuse. '
+      + 'A yes or a no is kept for ten minutes. A server that cannot be asked: 451.'),
     ...whoIsThere,
   }),
   z.strictObject({
@@ -57,7 +60,9 @@ const localDomain = z.discriminatedUnion('deliver', [
     command: z
       .array(z.string())
       .min(1, 'the program and its arguments, as a list; {localpart}, {domain} and {sender} stand for the envelope')
-      .describe('Program and arguments, run without a shell; `{localpart}`, `{domain}` and `{sender}` stand for the envelope. Exit codes as in sysexits.h: 75 defers.'),
+      .describe('Program and arguments, run without a shell, as the user that Everpost runs as; `{localpart}`, `{domain}` and `{sender}` stand for the envelope. '
+        + 'The message comes on standard input, Return-Path first, lines ending in LF. '
+        + 'Environment: PATH, SENDER, RECIPIENT, LOCAL, EXTENSION, DOMAIN. Exit codes as in sysexits.h: 0 is delivered, 64 to 70, 73 and 76 to 78 bounce, all others defer.'),
     timeout: duration('10m').describe('After it the program is killed and the message deferred.'),
     ...whoIsThere,
   }),
@@ -90,7 +95,7 @@ export const settingsSchema = z.strictObject({
     .regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test')
     .default('mx.example.test')
     .describe('The name of this MTA: in the greeting, EHLO, Received and DSNs. The same on every process of one installation.'),
-  state: z.string().default('./var').describe('Folder for what this machine keeps outside Postgres: in dev mode the database itself, downloads and certificates.'),
+  state: z.string().default('./var').describe('Folder of dev mode: its databases, its sink, its certificate. The other roles keep nothing there.'),
   listeners: z
     .array(listener)
     .superRefine(distinct('a port or a path', (listeners) => listeners.flatMap(({ address, port, path }, i) => (port === 0 ? [] : [[i, path ?? `${address}:${port}`]]))))
@@ -138,12 +143,12 @@ export const settingsSchema = z.strictObject({
   relayNetworks: z
     .array(network)
     .default(['127.0.0.0/8', '::1/128'])
-    .describe('Clients that may relay without AUTH on an smtp or lmtp listener, and that limits by client do not concern.'),
+    .describe('Clients that may relay without AUTH on an smtp or lmtp listener. The limits by client do not apply to them.'),
   trustedProxies: z
     .array(network)
     .default([])
     .describe('Whose word on the real client is taken: by a PROXY header where a listener has `proxyProtocol`, and by XCLIENT, whose LOGIN is a user and needs no password.'),
-  localDomains: z.record(domain, localDomain).superRefine(namedOnce).default({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
+  localDomains: z.record(domain, localDomain).superRefine(namedOnce).prefault({}).describe('Domains whose mail ends here, each with its delivery agent. Everyone may send to them.'),
   relayDomains: z
     .record(domain, z.strictObject({
       recipients: z.array(mailbox).optional().describe('Addresses that there are; others are refused with 550 5.1.1. Left out: every one is taken.'),
@@ -162,7 +167,7 @@ export const settingsSchema = z.strictObject({
     .string()
     .max(1, 'one character, or none')
     .default('+')
-    .describe('What parts a user from a tag in a local part: `alice+news` is delivered as `alice` by Maildir and pipe. Empty: nothing does.'),
+    .describe('Separates the user from a tag in a local part: `alice+news` is delivered as `alice` by Maildir and pipe; an LMTP server gets the whole. Empty: there are no tags.'),
   routes: routes.prefault([]).describe('Next hops that are set by hand: the exact domain wins, then the longest `*.`, then `*`.'),
   dns: z
     .strictObject({
@@ -197,7 +202,7 @@ export const settingsSchema = z.strictObject({
       destination: z.string().min(1).describe('As `everpost destination list` names it, or a next hop.'),
       concurrency: z.int().min(1).nullable().default(null).describe('Attempts at a time, over all workers.'),
       rate: rate.describe('Attempts in a time, over all workers: `10/s`, `100/m`, `1000/h`.'),
-    })).default([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
+    })).prefault([]).describe('Limits of single destinations; `everpost destination limit` goes over them.'),
     providers: z.array(z.strictObject({
       name: z.string().min(1).describe('What the destination is called.'),
       hosts: z.array(z.string().min(1)).min(1).describe('MX hosts, or `*.name`.'),
@@ -205,7 +210,8 @@ export const settingsSchema = z.strictObject({
     circuitFailures: count(5).describe('So many messages in a row whose attempts failed by the host open its circuit: then one attempt at a time probes it.'),
     circuitPause: duration('1m').describe('Before the first probe; it doubles with each that fails.'),
     circuitMaximalPause: duration('30m').describe('The longest.'),
-    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time; after a suspension that ends by itself no faster than 20 messages a second for each worker.'),
+    resumeOver: duration('30s').describe('What waited for a destination comes back spread over this time; '
+      + 'after a suspension that ends by itself no faster than 20 messages a second for each worker.'),
   }).describe('Limits and circuits of destinations: MX sets, providers, or routes set by hand.'),
   limits: section({
     messageSize: size('50MiB').describe('Largest message accepted, as SIZE says (RFC 1870).'),
@@ -213,12 +219,13 @@ export const settingsSchema = z.strictObject({
     hops: count(50).describe('Received fields in a message before it counts as looping.'),
     lineLength: bound(0).describe('Octets of the longest line taken, without CRLF: 998 refuses what RFC 5321 does not promise to carry. 0: any; no line is ever split.'),
     connections: count(500).describe('Connections to one listener at a time.'),
-    clientConnections: bound(50).describe('Connections of one client address at a time, outside `relayNetworks`. 0: no bound.'),
-    clientMessages: bound(600).describe('Messages of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
-    clientRecipients: bound(6000).describe('Recipients of one client address in a minute, outside `relayNetworks`. 0: no bound.'),
-    userMessages: bound(100).describe('Messages of one user in a minute. 0: no bound.'),
-    userRecipients: bound(1000).describe('Recipients of one user in a minute. 0: no bound.'),
-    errors: count(20).describe('Refused commands in one connection, without a message accepted, before we hang up.'),
+    clientConnections: bound(50).describe('Connections of one client address (of IPv6 one /64) at a time, outside `relayNetworks`. '
+      + '0: no bound. This and the next four are counted by each process for itself.'),
+    clientMessages: bound(600).describe('Messages of one client address in a minute, without AUTH and outside `relayNetworks`. 0: no bound.'),
+    clientRecipients: bound(6000).describe('Recipients of one client address in a minute, without AUTH and outside `relayNetworks`. 0: no bound.'),
+    userMessages: bound(100).describe('Messages of one user in a minute, by SMTP. 0: no bound.'),
+    userRecipients: bound(1000).describe('Recipients of one user in a minute, by SMTP. 0: no bound.'),
+    errors: count(20).describe('Commands refused with 5xx in one connection, without a message accepted, before we hang up.'),
     authFailures: count(5).describe('Failed AUTH commands in one connection before we hang up. Each further one from an address, in ten minutes, is answered later, up to 10 s.'),
     commandLength: count(4096).describe('Octets of a command line. AUTH may always take the 12288 of RFC 4954.'),
     dataTime: duration('30m').describe('For the whole of a message, from DATA to its dot.'),
@@ -234,7 +241,7 @@ export const settingsSchema = z.strictObject({
   webhooks: z
     .array(webhook)
     .refine((webhooks) => new Set(webhooks.map(({ name }) => name)).size === webhooks.length, { error: 'each webhook has a name of its own' })
-    .default([])
+    .prefault([])
     .describe('Who is told by HTTP what happens to messages. The same on every worker of one installation. Without a webhook and without an open stream no event is written.'),
   transfer: section({
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
@@ -257,11 +264,12 @@ export const settingsSchema = z.strictObject({
     activities: count(200).describe('Activities at a time.'),
   }).describe('The Temporal worker.'),
   database: section({
-    url: postgresUrl.default('').describe('postgres://user:password@host:port/database. Better from the environment: DATABASE_URL.'),
-    connections: count(10).describe('Connections of one process for mail. Beside them it has up to seven for HTTP, three that accept where mail comes in, and one that listens where a worker runs.'),
+    url: postgresUrl.default('').describe('postgres://user:password@host:port/database; `?sslmode=verify-full` asks for TLS. Better from the environment: DATABASE_URL.'),
+    connections: count(10).describe('Connections of one process for mail. '
+      + 'Beside them it has up to seven for HTTP, three that accept where mail comes in, and one that listens where a worker runs.'),
   }).describe('Postgres.'),
   temporal: section({
-    address: grpcAddress.default('').describe('host:port. From the environment: TEMPORAL_ADDRESS.'),
+    address: grpcAddress.default('').describe('host:port, spoken to without TLS. From the environment: TEMPORAL_ADDRESS.'),
     namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
     taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
   }).describe('Temporal.'),
@@ -270,10 +278,11 @@ export const settingsSchema = z.strictObject({
     temporalPort: anyPort.default(0).describe('Port of the Temporal that dev mode runs.'),
     temporalUiPort: anyPort.default(0).describe("Port of Temporal's web page."),
     temporalInMemory: z.boolean().default(false).describe('Temporal keeps nothing on disk: faster, and after a restart the queue is driven anew from Postgres; its histories are gone.'),
-  }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start.'),
+  }).describe('Dev mode alone (`everpost dev`). 0 takes a free port at each start. '
+    + 'Dev mode also has defaults of its own, which `everpost config` shows while it runs: a user, a local domain, short pauses between attempts.'),
   log: section({
     level: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('Lines below it are left out.'),
-  }).describe('The log, one JSON line each on standard output; lines for people on a terminal.'),
+  }).describe('The log, on standard output: one JSON object a line; on a terminal, lines for people.'),
 })
 
 /** The settings as the program uses them: durations in milliseconds, sizes in bytes. */
