@@ -4,7 +4,7 @@ import { localNextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route
 import type { Settings } from '../settings/schema.ts'
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
-import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
+import { type CommonReply, type DestinationSummary, repliesOf, summariseDestinations } from '../store/destination-traffic.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError, usage } from './errors.ts'
 import { moment, span, table } from '../console/format.ts'
@@ -17,7 +17,7 @@ export interface DestinationView extends DestinationSummary {
 }
 
 interface ShownDestination extends DestinationView {
-  replies: Told[]
+  replies: CommonReply[]
 }
 
 export async function listDestinations(file: string | undefined, options: { json?: boolean }): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
 import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
-import { summariseDestinations } from '../store/destination-shares.ts'
+import { summariseDestinations } from '../store/destination-traffic.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
 import { answers, jsonBody, ok } from './routes.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { addTraffic } from '../store/destination-shares.ts'
+import { addTraffic } from '../store/destination-traffic.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { readDestinations } from '../store/destinations.ts'
 import { prepareEverpost } from './support/everpost.ts'
