@@ -41,7 +41,10 @@ export function createCircuits({ link, failures, log }: CircuitOptions): { ended
   function ended({ id, destination, probed, health, text, failing }: Ended): void {
     if (health === 'well') failing.clear()
     if (health === 'failing') failing.add(id)
-    if (probed !== undefined && isOpen(probed)) return probeEnded(probed, health, text)
+    if (probed !== undefined && isOpen(probed)) {
+      probeEnded(probed, health, text)
+      return
+    }
     // Closed meanwhile, by an operator's word: what this attempt found counts as what any other finds, and does not undo it.
     if (probed !== undefined) link.releaseProbe(probed)
     if (health === 'failing' && failing.size >= failures && !isOpen(destination)) {
