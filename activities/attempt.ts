@@ -2,6 +2,7 @@
 // Postgres keep two attempts apart, whatever Temporal, a paused process or a slow network makes of the activity.
 
 import { Context } from '@temporalio/activity'
+import type { Entry, Refusal } from '../gate/types.ts'
 import type { AttemptResult, Outcome } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
@@ -14,7 +15,6 @@ import { readProgress } from '../store/recipients.ts'
 import { type Claiming, createClaiming } from './claiming.ts'
 import { eitherOf } from './either.ts'
 import { eachReversePath } from './each-reverse-path.ts'
-import type { Entry, Refusal } from './gate.ts'
 import type { ActivityDeps } from './index.ts'
 import { record } from './record-attempt.ts'
 import type { AttemptArgument, Attempted, Group } from './types.ts'

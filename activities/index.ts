@@ -2,6 +2,7 @@
 
 import { ApplicationFailure } from '@temporalio/common'
 import type { Logger } from 'pino'
+import type { Gate } from '../gate/types.ts'
 import type { LocalNames } from '../mail/local-names.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import type { Settings } from '../settings/schema.ts'
@@ -17,7 +18,6 @@ import { handOff } from './hand-off.ts'
 import { resolveNextHop } from './resolve-next-hop.ts'
 import { sendDsn } from './send-dsn.ts'
 import { stampHeaders } from './stamp-headers.ts'
-import type { Gate } from './gate.ts'
 import type { MessageActivities } from './types.ts'
 
 export interface ActivityDeps {

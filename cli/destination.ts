@@ -1,13 +1,14 @@
 // everpost destination: what each next hop is owed, how it does, and an operator's word on it.
 
-import { localNextHop, nextHopKey, nextHopOf, parseNextHop } from '../mail/route.ts'
+import { destinationName, type TypedName } from '../console/destination-name.ts'
+import { moment, span, table } from '../console/format.ts'
+import { nextHopKey, nextHopOf } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
-import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
+import { type CommonReply, type DestinationSummary, repliesOf, summariseDestinations } from '../store/destination-traffic.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError, usage } from './errors.ts'
-import { moment, span, table } from '../console/format.ts'
 
 export interface DestinationView extends DestinationSummary {
   state: 'ok' | 'limited' | 'suspended' | 'circuit open'
@@ -17,7 +18,7 @@ export interface DestinationView extends DestinationSummary {
 }
 
 interface ShownDestination extends DestinationView {
-  replies: Told[]
+  replies: CommonReply[]
 }
 
 export async function listDestinations(file: string | undefined, options: { json?: boolean }): Promise<void> {
@@ -52,7 +53,7 @@ export async function suspend(file: string | undefined, given: string, options: 
 export async function resume(file: string | undefined, given: string, options: { who: string }): Promise<void> {
   const { settings } = loadContext(file)
   await withDatabase(settings, async (sql) => {
-    const { name } = await canonicalName(sql, given)
+    const { name } = await typed(sql, settings, given)
     const [row] = await readDestinations(sql, name)
     if (!row || !['suspended', 'circuit open'].includes(stateOf(row))) {
       throw new CommandError(`${name} is not suspended, nor is its circuit open (everpost destination list tells what is)`)
@@ -79,30 +80,20 @@ export async function limit(file: string | undefined, given: string, options: { 
   console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(concurrency, rate)}, over all workers.`)
 }
 
-/** What was typed, as it is known; a word of warning where mail goes by another name, or may. Throws CommandError for what can be no name. */
-async function nameOf(sql: Sql, { routes, destinations, localDomains }: Settings, given: string): Promise<string> {
-  const { name, known } = await canonicalName(sql, given)
-  const set = [
-    ...destinations.providers.map((provider) => provider.name), ...destinations.limits.map(({ destination }) => destination),
-    ...Object.entries(localDomains).map(([domain, agent]) => localNextHop(domain, agent)),
-  ]
-  if (!known && set.includes(given)) return given
-  if (!known) {
-    refuseNoName(given)
-    console.error(`everpost: nothing is known of ${name} yet; names are as everpost destination list gives them, or a next hop`)
-  }
-  const routed = nextHopKey(nextHopOf(name, routes.filter(({ domain }) => domain !== '*')))
+/** What was typed, as it is known or would be; a word of warning where nothing is known of it, or mail goes by another name. */
+async function nameOf(sql: Sql, settings: Settings, given: string): Promise<string> {
+  const { name, known } = await typed(sql, settings, given)
+  if (!known) console.error(`everpost: nothing is known of ${name} yet; names are as everpost destination list gives them, or a next hop`)
+  const routed = nextHopKey(nextHopOf(name, settings.routes.filter(({ domain }) => domain !== '*')))
   if (routed !== nextHopKey(nextHopOf(name, []))) console.error(`everpost: mail for ${name} goes to ${routed}, as routes in the settings say, and is stopped by that name alone`)
   return name
 }
 
-function refuseNoName(given: string): void {
-  try {
-    // The hosts of several MX, as `list` names those that are reached by them.
-    for (const host of given.split(',')) parseNextHop(host)
-  } catch (error) {
-    throw new CommandError(`nothing is known of a destination of this name, and ${(error as Error).message}`, usage)
-  }
+/** Throws CommandError for what can be no name. */
+async function typed(sql: Sql, settings: Settings, given: string): Promise<TypedName> {
+  return await destinationName(sql, settings, given).catch((error) => {
+    throw error instanceof RangeError ? new CommandError(error.message, usage) : error
+  })
 }
 
 function join(summaries: DestinationSummary[], rows: DestinationRow[]): DestinationView[] {

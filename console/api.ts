@@ -8,10 +8,10 @@ import type { Sql } from '../store/database.ts'
 import type { Retention } from '../store/recipients.ts'
 import { type ApiEnvironment, bearer } from './auth.ts'
 import { contentRoutes } from './content.ts'
+import type { Naming } from './destination-name.ts'
 import { destinationRoutes } from './destinations.ts'
 import { eventRoutes } from './events.ts'
 import { messageRoutes } from './messages.ts'
-import type { Routing } from './next-hops.ts'
 import { replayRoutes } from './replays.ts'
 import { type FindRecipients, type Submission, SubmissionRefused, type Submit, submitRoutes } from './submit.ts'
 
@@ -24,7 +24,8 @@ export interface ApiDeps {
   begin: (id: string, of: Submission) => void
   /** The same, and wakes the workflow where one runs. */
   wake: (id: string) => void
-  routing: Routing
+  /** Where mail goes by the settings, and what they call its destinations. */
+  routing: Naming
   maximalRecipients: number
   /** Octets of a request. */
   maximalSize: number

@@ -1,10 +1,11 @@
 // /v1/destinations: what each next hop is owed, how it does, and an operator's word on it.
 
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi'
-import { canonicalName, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
-import { summariseDestinations } from '../store/destination-shares.ts'
+import { limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
+import { summariseDestinations } from '../store/destination-traffic.ts'
 import type { ApiDeps } from './api.ts'
 import { type ApiEnvironment, needs } from './auth.ts'
+import { destinationName } from './destination-name.ts'
 import { answers, jsonBody, ok } from './routes.ts'
 import { destinationActedSchema, destinationActionSchema, destinationsSchema } from './schemas.ts'
 
@@ -18,7 +19,7 @@ const act = createRoute({
   responses: { ...ok('It is done; `woken`: messages that waited for it.', destinationActedSchema), ...answers(400, 401, 403, 415, 422, 503) },
 })
 
-export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resumeOver }: ApiDeps): void {
+export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, routing, resumeOver }: ApiDeps): void {
   app.openapi(list, async (context) => {
     const [destinations, control] = await Promise.all([summariseDestinations(sql), readDestinations(sql)])
     return context.json({ destinations, control }, 200) as never
@@ -27,7 +28,7 @@ export function destinationRoutes(app: OpenAPIHono<ApiEnvironment>, { sql, resum
   app.openapi(act, async (context) => {
     const { name: given, action, why, time, concurrency, rate } = context.req.valid('json')
     const who = `token:${context.get('token').name}`
-    const { name } = await canonicalName(sql, given)
+    const { name } = await destinationName(sql, routing, given)
     if (action === 'suspend') {
       if (time === undefined) return context.json({ error: 'suspend needs time, in milliseconds' }, 422) as never
       await suspendByWord(sql, name, { time, who, why, spread: resumeOver })

@@ -5,8 +5,8 @@ import { html } from 'hono/html'
 import { canonicalDomain } from '../mail/address.ts'
 import { controlActions, type ControlAction, faultOf, refusalOf } from '../mail/control.ts'
 import { postgresTime } from '../store/clock.ts'
-import { readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
-import { summariseDestinations } from '../store/destination-shares.ts'
+import { canonicalName, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
+import { summariseDestinations } from '../store/destination-traffic.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
 import { listQueue, type QueueOrder, queueOrders } from '../store/queue.ts'
 import { replayMessage } from '../store/replay.ts'
@@ -116,10 +116,10 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
 
   app.post('/destinations', controls, async (context) => {
     const body = await context.req.parseBody()
-    const name = String(body['name'] ?? '')
+    const { name, known } = await canonicalName(sql, String(body['name'] ?? ''))
     const who = `token:${context.get('token').name}`
-    if (name !== '' && body['action'] === 'suspend') await suspendByWord(sql, name, { time: hour, who, why: '', spread: deps.resumeOver })
-    if (name !== '' && body['action'] === 'resume') {
+    if (known && body['action'] === 'suspend') await suspendByWord(sql, name, { time: hour, who, why: '', spread: deps.resumeOver })
+    if (known && body['action'] === 'resume') {
       await resumeDestination(sql, name, who)
       await releaseWaiting(sql, name, deps.resumeOver)
     }

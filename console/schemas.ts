@@ -203,7 +203,8 @@ export const destinationsSchema = z
   .openapi('Destinations')
 export const destinationActionSchema = z
   .strictObject({
-    name: word, action: z.enum(['suspend', 'resume', 'limit']), why,
+    name: word.openapi({ description: 'As the list gives it, or a domain, a next hop, the hosts of an MX, a provider, or a delivery agent.', example: 'partner.test' }),
+    action: z.enum(['suspend', 'resume', 'limit']), why,
     time: z.int().min(1000).max(year).optional().openapi({ description: 'For suspend: milliseconds.' }),
     concurrency: z.int().min(1).max(1_000_000).nullable().optional(), rate: z.number().positive().max(1_000_000).nullable().optional(),
   })

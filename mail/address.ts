@@ -94,7 +94,9 @@ export type PathResult = { address: string; rest: string } | { problem: string }
 const beyondAscii = '\\u{a0}-\\u{10ffff}'
 const atoms = `[A-Za-z0-9!#$%&'*+/=?^_\`{|}~${beyondAscii}-]+`
 const localPart = `(?:${atoms}(?:\\.${atoms})*|"(?:[ !#-\\[\\]-~${beyondAscii}]|\\\\[ -~])*")`
-const domainText = `(?:[A-Za-z0-9._${beyondAscii}-]+|\\[[A-Za-z0-9:.]+\\])`
+const nameText = `[A-Za-z0-9._${beyondAscii}-]+`
+const domainText = `(?:${nameText}|\\[[A-Za-z0-9:.]+\\])`
+const domainForm = new RegExp(`^${nameText}$`, 'u')
 const pathForm = new RegExp(`^<(?:(@${domainText}(?:,@${domainText})*):)?(${localPart})@(${domainText})>`, 'u')
 
 /** RFC 5321 section 4.5.3.1.1 asks for 64 octets and for no limit where that is possible: variable reverse-paths (VERP, SRS) are longer. */
@@ -114,6 +116,11 @@ export function parsePath(text: string): PathResult {
   if (octets(local) > longestLocalPart) return { problem: `The local part is longer than ${longestLocalPart} octets` }
   const problem = [domain, ...(route?.split(',').map((each) => each.slice(1)) ?? [])].map(domainProblem).find((found) => found !== null)
   return problem ? { problem } : { address: `${local}@${domain}`, rest: text.slice(whole.length) }
+}
+
+/** Whether it is a domain or a host name as a path may hold one, "_" let through as there. */
+export function isDomain(text: string): boolean {
+  return domainForm.test(text) && domainProblem(text) === null
 }
 
 function domainProblem(domain: string): string | null {

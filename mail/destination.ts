@@ -28,7 +28,7 @@ export const builtInProviders: Provider[] = [
 ]
 
 /** Hosts named in full; a longer list is cut, and its length told. */
-const hostsNamed = 4
+export const hostsNamed = 4
 
 /**
  * The name of the destination that a next hop's hosts make up: the provider whom all of them belong to, else the hosts
@@ -36,10 +36,16 @@ const hostsNamed = 4
  */
 export function destinationOf(hop: NextHop, hosts: string[], providers: Provider[]): string {
   if (hop.kind !== 'mx') return nextHopKey(hop)
-  const port = hop.port === 25 ? '' : `:${hop.port}`
   const provider = providers.find(({ hosts: patterns }) => hosts.every((host) => patterns.some((pattern) => fitsName(pattern, host))))
-  if (provider) return `${provider.name}${port}`
-  const sorted = [...hosts].sort()
-  const more = sorted.length > hostsNamed ? `,+${sorted.length - hostsNamed}` : ''
-  return `${sorted.slice(0, hostsNamed).join(',')}${more}${port}`
+  return provider ? `${provider.name}${portOf(hop)}` : nameOfHosts(hosts, 0, hop)
+}
+
+/** `unnamed`: further hosts that are not in the list. */
+export function nameOfHosts(hosts: string[], unnamed: number, hop: Pick<NextHop, 'port'>): string {
+  const more = Math.max(hosts.length - hostsNamed, 0) + unnamed
+  return `${[...hosts].sort().slice(0, hostsNamed).join(',')}${more > 0 ? `,+${more}` : ''}${portOf(hop)}`
+}
+
+function portOf({ port }: Pick<NextHop, 'port'>): string {
+  return port === 25 ? '' : `:${port}`
 }

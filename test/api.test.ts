@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { after, before, test } from 'node:test'
 import { startPeer } from '../smtp/testing.ts'
 import { readActions } from '../store/actions.ts'
+import { limitDestination } from '../store/destinations.ts'
 import { readMessage } from '../store/messages.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { type Everpost, prepareEverpost } from './support/everpost.ts'
@@ -22,6 +23,7 @@ before(async () => {
       'example.test': { deliver: 'maildir', path: './mail/{localpart}' },
       'listed.test': { deliver: 'maildir', path: './mail/{localpart}', recipients: ['known'] },
     },
+    destinations: { providers: [{ name: 'Big Corp', hosts: ['*.big.test'] }] },
     aliases: { 'team@example.test': ['inge@example.test', 'jan@example.test'] },
   })
   await everpost.start()
@@ -222,6 +224,25 @@ test('a destination is suspended, shown and resumed', async () => {
   assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).body.woken, 1)
   await everpost.command('retry', id)
   assert.deepEqual(await everpost.states(id), ['delivered'])
+})
+
+test('what can be no name of a destination is refused with what a name looks like, and nothing is stored; what could be one is taken', async () => {
+  const limit = async (name: string) => await call('POST', '/v1/destinations', { name, action: 'limit', concurrency: 9 })
+  for (const name of ['two words', '*.partner.test', 'ada@partner.test', 'https://partner.test', '[10.0.0.1', 'relay.test:99999', 'lmtp:/run/lmtp']) {
+    const { status, body } = await limit(name)
+    assert.deepEqual([status, String(body.error).startsWith(`"${name}" can be no destination. A name is a domain or a next hop (partner.test, `)], [422, true], name)
+    assert.equal((await call('POST', '/v1/destinations', { name, action: 'resume' })).status, 422)
+  }
+  const names = [
+    '[10.0.0.1]:2525', 'relay.test:587', 'mx1.far.test,mx2.far.test', 'google', 'maildir:example.test', 'lmtp:[127.0.0.1]:24', 'Big Corp', 'Big Corp:2525', 'M\u00fcller.test', 'Odd_Host!.test',
+  ]
+  assert.equal((await limit(names.at(-1)!)).status, 422)
+  // An MX may have such a name; once mail has gone there, it is known.
+  await limitDestination(everpost.sql, 'odd_host!.test', { concurrency: 1 })
+  for (const name of names) assert.equal((await limit(name)).status, 200, name)
+  const { body } = await call('GET', '/v1/destinations')
+  const set = body.control.flatMap(({ name, concurrency }: { name: string; concurrency: number }) => (concurrency === 9 ? [name] : []))
+  assert.deepEqual(set.sort(), [...names.slice(0, -2), 'xn--mller-kva.test', 'odd_host!.test'].sort())
 })
 
 test('a stream whose client does not read is renewed all the same, and ends when its token is revoked', async () => {

@@ -2,7 +2,7 @@
 
 import { postgresTime } from '../store/clock.ts'
 import type { ShareRow } from '../store/destination-shares.ts'
-import type { Limit } from './gate.ts'
+import type { Limit } from './types.ts'
 
 /** Milliseconds after which the turn of whoever has less than one goes on. */
 const turn = 3000

@@ -1,8 +1,8 @@
 // What a process counts for one destination: attempts under way and in line, tokens of a rate, and when those that were refused may come.
 
 import { postgresTime } from '../store/clock.ts'
-import type { Limit } from './gate.ts'
 import { createLine, type Line } from './line.ts'
+import type { Busy, Limit } from './types.ts'
 
 /** To be called when the attempt has ended, with whether its time tells something of the destination. */
 export type End = (telling: boolean) => void
@@ -34,12 +34,6 @@ export interface Meter {
   fade(): void
   /** Nothing is remembered that matters. */
   idle(now: number): boolean
-}
-
-export interface Busy {
-  underWay: number
-  /** How many attempts could be under way if there was no limit. */
-  wants: number
 }
 
 /** Refused attempts are asked back so much more often than there is room for them, so that no room is left unused. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { dueTo, placesOf, wholeShare } from './share.ts'
+import { dueTo, placesOf, wholeShare } from './due.ts'
 
 test('shares go by what each worker could use, and add up to the limit', () => {
   for (const [limit, ...wants] of [[10, 5, 5], [10, 1, 99], [7, 1, 1, 1], [1, 3, 3, 3], [100, 0, 5]] as const) {

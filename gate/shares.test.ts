@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Limit } from '../activities/gate.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { until } from '../test/support/until.ts'
 import { keepShares } from './shares.ts'
+import type { Limit } from './types.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)

@@ -2,15 +2,16 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
-import type { Pass, Refusal } from '../activities/gate.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import { settingsSchema } from '../settings/schema.ts'
 import { acceptMessage } from '../store/accept.ts'
-import { openCircuit, readDestinations, resumeDestination, suspendDestination } from '../store/destinations.ts'
+import { summariseDestinations } from '../store/destination-traffic.ts'
+import { limitDestination, openCircuit, readDestinations, resumeDestination, suspendDestination } from '../store/destinations.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { until } from '../test/support/until.ts'
 import { type Destinations, keepDestinations } from './destinations.ts'
+import type { Pass, Refusal } from './types.ts'
 
 const { sql, drop } = await testDatabase()
 const started: Destinations[] = []
@@ -52,6 +53,7 @@ function startMill(worker: string, through = sql): Mill {
 }
 
 const broke: Outcome[] = [{ status: 'deferred', phase: 'greeting', enhanced: '4.4.2', reply: null, text: 'no greeting', host: null, address: null, tls: null }]
+const taken: Outcome[] = [{ ...broke[0]!, status: 'delivered', phase: 'dot', text: '250 taken' }]
 
 async function fail(mill: Mill, name: string, ...ids: string[]): Promise<void> {
   for (const id of ids) (await mill.pass(id, name)).leave(broke)
@@ -171,4 +173,22 @@ test('changes that come together, and seconds in which Postgres is silent, cost 
   // Those of the seconds that have gone by since are of their own.
   assert.ok(looks - before <= 3 + (Date.now() - spoken) / 1000, `${looks - before} looks`)
   await mill.stop()
+})
+
+test('while Postgres does not take the figures, a worker keeps its part of a limit; the figures come when it does', async () => {
+  const name = 'figures.test'
+  await limitDestination(sql, name, { concurrency: 2 })
+  const mill = startMill('figures')
+  const held = await mill.pass('held', name)
+  await sql`alter table destination_traffic rename to elsewhere`
+  try {
+    ;(await mill.pass('m', name)).leave(taken)
+    const [{ later }] = await sql<[{ later: Date }]>`select now() + interval '2500 milliseconds' as later`
+    await until('its row is renewed all the same', async () =>
+      (await sql`select from destination_shares where destination = ${name} and worker = 'figures' and renewed_at > ${later}`).length > 0)
+  } finally {
+    await sql`alter table elsewhere rename to destination_traffic`
+  }
+  await until('the figures are there', async () => (await summariseDestinations(sql, name))[0]?.delivered === 1)
+  held.leave(null)
 })

@@ -2,16 +2,19 @@
 // shares of limits, and writes down what came of the attempts.
 
 import type { Logger } from 'pino'
-import { createGate, type Gate, type GateLink } from '../activities/gate.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import {
   cleanDestinations, closeCircuit, type DestinationRow, destinationsChannel, openCircuit, readDestinations, releaseWaiting, resumedInPart,
 } from '../store/destinations.ts'
-import { addTraffic, cleanShares, type Traffic } from '../store/destination-shares.ts'
+import { cleanShares } from '../store/destination-shares.ts'
+import { cleanTraffic } from '../store/destination-traffic.ts'
 import { inRounds } from '../store/rounds.ts'
+import { createGate } from './gate.ts'
 import { keepProbes } from './probes.ts'
 import { keepShares } from './shares.ts'
+import { keepTraffic } from './traffic.ts'
+import type { Gate, GateLink } from './types.ts'
 
 export interface Destinations {
   gate: Gate
@@ -26,9 +29,9 @@ const probeTime = 60_000
 export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logger; worker: string; probeTime?: number }): Destinations {
   const { sql, log, worker } = deps
   const probes = keepProbes(sql, deps.probeTime ?? probeTime)
+  const traffic = keepTraffic(sql, worker)
   const settings = deps.settings.destinations
   let rows = new Map<string, DestinationRow>()
-  let traffic = new Map<string, Traffic>()
   let rounds = 0
 
   const link: GateLink = {
@@ -46,18 +49,13 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
       probes.forget(name)
       tell(closeCircuit(sql, name).then(() => releaseWaiting(sql, name, settings.resumeOver)).then(look))
     },
-    count,
+    count: traffic.count,
   }
   // In line they are activities: a quarter of these may be.
   const inLine = Math.floor(deps.settings.worker.activities / 4)
   const slowest = Math.ceil(deps.settings.worker.activities / 2)
   const gate = createGate({ settings, fastLane: deps.settings.transfer.fastLane, inLine, slowest, link, log })
   const shares = keepShares({ sql, worker, busy: gate.busy, wake: gate.wake })
-
-  function count(name: string, { delivered, deferred, bounced, lastAt, lastText }: Traffic): void {
-    const before = traffic.get(name) ?? { delivered: 0, deferred: 0, bounced: 0 }
-    traffic.set(name, { delivered: before.delivered + delivered, deferred: before.deferred + deferred, bounced: before.bounced + bounced, lastAt, lastText })
-  }
 
   const look = oneByOne(async () => {
     const found = await readDestinations(sql)
@@ -68,12 +66,10 @@ export function keepDestinations(deps: { sql: Sql; settings: Settings; log: Logg
   })
 
   async function round(): Promise<boolean> {
-    const counted = traffic
-    traffic = new Map()
-    if (counted.size > 0) await addTraffic(sql, worker, counted)
     gate.fade()
-    await Promise.all([look(), shares.renew(), probes.renew()])
-    if (rounds++ % 600 === 0) await Promise.all([cleanShares(sql), cleanDestinations(sql), callBackRest()])
+    // Each for itself: a row that is not renewed lapses, whatever becomes of the figures.
+    await Promise.all([traffic.write(), look(), shares.renew(), probes.renew()])
+    if (rounds++ % 600 === 0) await Promise.all([cleanShares(sql), cleanTraffic(sql), cleanDestinations(sql), callBackRest()])
     return false
   }
 

@@ -1,11 +1,10 @@
 // This worker's part in the limits of destinations: places are leased from Postgres a handful at a time, so that an attempt asks for
 // nothing; what is not used, or another's due, is given back at once, and whoever waits for it hears of it.
 
-import type { Limit } from '../activities/gate.ts'
-import type { Busy } from '../activities/meter.ts'
-import { dueTo, placesOf } from '../activities/share.ts'
 import type { Sql } from '../store/database.ts'
 import { leaveShares, renewShares, type ShareAsk, shareLives, type ShareRow, sharesChannel } from '../store/destination-shares.ts'
+import { dueTo, placesOf } from './due.ts'
+import type { Busy, Limit } from './types.ts'
 
 export interface Shares {
   /** This worker's part; the first time, and after a while of wanting nothing, Postgres is asked. */

@@ -5,7 +5,8 @@ import { pino } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
 import { settingsSchema } from '../settings/schema.ts'
 import type { DestinationRow } from '../store/destinations.ts'
-import { createGate, type GateLink, type Pass, type Refusal } from './gate.ts'
+import { createGate } from './gate.ts'
+import type { GateLink, Pass, Refusal } from './types.ts'
 
 const settings = { ...settingsSchema.parse({}).destinations, concurrency: 5 }
 const fastLane = 50
