@@ -6,8 +6,9 @@ import { canonicalName, type DestinationRow, limitDestination, readDestinations,
 import type { Sql } from '../store/database.ts'
 import { type DestinationSummary, repliesOf, summariseDestinations, type Told } from '../store/destination-shares.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError, usage } from './errors.ts'
+import { CommandError } from './errors.ts'
 import { moment, span, table } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 
 export interface DestinationView extends DestinationSummary {
   state: 'ok' | 'limited' | 'suspended' | 'circuit open'
@@ -67,7 +68,7 @@ export async function resume(file: string | undefined, given: string, options: {
 export async function limit(file: string | undefined, given: string, options: { concurrency?: number; rate?: number; none?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   if ((options.concurrency === undefined && options.rate === undefined) === !options.none) {
-    throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
+    throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', sysexits.usage)
   }
   const { name, concurrency, rate } = await withDatabase(settings, async (sql) => {
     const name = await nameOf(sql, settings, given)
@@ -101,7 +102,7 @@ function refuseNoName(given: string): void {
     // The hosts of several MX, as `list` names those that are reached by them.
     for (const host of given.split(',')) parseNextHop(host)
   } catch (error) {
-    throw new CommandError(`nothing is known of a destination of this name, and ${(error as Error).message}`, usage)
+    throw new CommandError(`nothing is known of a destination of this name, and ${(error as Error).message}`, sysexits.usage)
   }
 }
 

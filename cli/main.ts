@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command, Option } from 'commander'
 import { controlActions, controlWords } from '../mail/control.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { collect, count, duration, moment, pauseOf, rate } from './arguments.ts'
-import { endWithReader, fail, usage } from './errors.ts'
+import { fail } from './errors.ts'
+import { endWithReader } from './signals.ts'
 import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -18,7 +20,7 @@ const program = new Command('everpost')
   .version(version)
   .option('-c, --config <file>', 'settings file (default: ./everpost.yaml, where it exists)')
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'everpost: ')) })
-  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : usage))
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : sysexits.usage))
 
 const config = () => program.opts<{ config?: string }>().config
 const json = new Option('--json', 'print JSON')

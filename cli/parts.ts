@@ -13,13 +13,14 @@ import { atOnce } from '../ingress/group-commit.ts'
 import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import { localNames } from '../mail/local-names.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { acceptTime } from '../store/accept.ts'
 import { keepClock } from '../store/clock.ts'
-import { checkDurability, looking, openDatabase, type Sql } from '../store/database.ts'
+import { checkDurability, looking, openDatabase, placeOf, type Sql, whenThere } from '../store/database.ts'
 import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { keepDestinations } from '../worker/destinations.ts'
@@ -51,8 +52,8 @@ const consoleConnections = 4
 const watchConnections = 3
 
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
-  if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
-  if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
+  if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', sysexits.config)
+  if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', sysexits.config)
   const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
   const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
   const pool = createPool({ idle, age, messages, connections })
@@ -118,20 +119,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   }
 }
 
-/** Waits half a minute for a database that is just starting, then says what is wrong. */
+/** Waits half a minute for a database that is just starting. */
 async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
-  const begun = performance.now()
-  for (let told = false; ; told = true) {
-    try {
-      await checkDurability(sql)
-      break
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (performance.now() - begun > 30_000 || !(code === 'ECONNREFUSED' || code === '57P03' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')) throw error
-      if (!told) log.warn('Postgres does not answer yet; waiting up to 30 s')
-      await sleep(1000)
-    }
-  }
+  await whenThere(() => checkDurability(sql), (seen) => log.warn(`waiting up to 30 s for Postgres at ${placeOf(sql)}: ${seen}`))
   const applied = await migrate(sql)
   if (applied.length > 0) log.info({ applied }, 'schema migrated')
 }

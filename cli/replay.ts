@@ -13,6 +13,7 @@ import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { wakeMessages } from './wake.ts'
 
 interface Options extends ReplayFilter {
@@ -30,7 +31,7 @@ interface Options extends ReplayFilter {
 
 export async function replay(file: string | undefined, id: string | undefined, options: Options): Promise<void> {
   if ((id === undefined) === !options.allFailed) {
-    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', 64)
+    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', sysexits.usage)
   }
   const { settings } = loadContext(file)
   const nextHop = nextHopOf(options.via)
@@ -60,16 +61,16 @@ function nextHopOf(via: string | undefined): string | null | undefined {
     parseNextHop(via)
     return via
   } catch (error) {
-    throw new CommandError(`--via: ${(error as Error).message}`, 64)
+    throw new CommandError(`--via: ${(error as Error).message}`, sysexits.usage)
   }
 }
 
 /** Who is behind the address, as for mail that is submitted. */
 async function expand(sql: Sql, settings: Settings, to: string): Promise<string[]> {
   const path = parsePath(`<${to}>`)
-  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, 64)
+  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, sysexits.usage)
   const found = await createRecipients(settings, await readAliases(settings, sql), createCallout(settings.hostname)).find(path.address, true)
-  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, 64)
+  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, sysexits.usage)
   return found.addresses
 }
 

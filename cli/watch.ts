@@ -12,7 +12,7 @@ export async function watch(file: string | undefined, options: { message?: strin
   const { settings } = loadContext(file)
   const { message } = options
   let stopped = false
-  void untilSignal().then(() => {
+  void untilSignal('SIGHUP').then(() => {
     stopped = true
   })
   await withDatabase(settings, async (sql) => {

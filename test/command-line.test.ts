@@ -153,20 +153,6 @@ test('a command whose reader goes first ends without a word, and one that watche
   assert.equal((await command('queue', '--domain', 'json.test', '--json')).stderr, '')
 })
 
-test('what listens where Postgres should be and is none is found out in time', async () => {
-  const server = createServer((socket) => socket.on('error', () => {}).on('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))).listen(0, '127.0.0.1')
-  await until('it listens', () => server.listening)
-  const { port } = server.address() as AddressInfo
-  const other = await prepareEverpost({ database: { url: `postgres://127.0.0.1:${port}/everpost` } })
-  try {
-    const { code, stderr } = await other.command('queue')
-    assert.deepEqual([code, stderr], [69, `everpost: no Postgres answers at 127.0.0.1:${port}. Is DATABASE_URL right?\n`])
-  } finally {
-    await other.end()
-    server.close()
-  }
-})
-
 test('health tells a process that does not answer from one that is not there', async () => {
   const silent = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   await until('it listens', () => silent.listening)
