@@ -26,7 +26,7 @@ export function loadContext(file: string | undefined): CommandContext {
 
 export function requireDatabaseUrl(settings: Settings): string {
   if (settings.database.url) return settings.database.url
-  throw new CommandError('no database is set. Set DATABASE_URL, or start dev mode here with: npm start', sysexits.config)
+  throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database), or start dev mode here with: npm start', sysexits.config)
 }
 
 /** Runs a command on the database and closes it. One that is not there fails it at once: who typed it sees why, and may type it again. */

@@ -106,7 +106,7 @@ async function startServers(settings: Settings, progress: (line: string) => void
   const { temporalPort: port, temporalUiPort: uiPort, temporalInMemory: inMemory } = settings.dev
   const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, inMemory, progress, searchAttributes })
   settings.temporal.address = temporal.address
-  progress(`Temporal: ${temporal.address}, by ${temporal.route}`)
+  progress(`Temporal: ${temporal.address}, by ${temporal.path} (${temporal.route})`)
   return temporal.ui
 }
 

@@ -14,6 +14,10 @@ export class CommandError extends Error {
   }
 }
 
+export function noMessage(id: string): CommandError {
+  return new CommandError(`there is no message ${id}. everpost queue lists what is queued.`)
+}
+
 /** Prints the failure and ends the process. A failure that nobody foresaw shows its stack, since it is ours to mend. */
 export function fail(error: unknown): never {
   const known = known_(error)

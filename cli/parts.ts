@@ -29,6 +29,7 @@ import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
+import { requireDatabaseUrl } from './context.ts'
 import { CommandError } from './errors.ts'
 import { lasting } from './temporal.ts'
 
@@ -52,12 +53,12 @@ const consoleConnections = 4
 const watchConnections = 3
 
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
-  if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', sysexits.config)
+  const databaseUrl = requireDatabaseUrl(settings)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', sysexits.config)
   const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
   const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
   const pool = createPool({ idle, age, messages, connections })
-  const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
+  const sql = openDatabase(databaseUrl, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
   const stop = async () => {
     const inOrder = async () => {
@@ -79,12 +80,12 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const name = workerName()
     const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     // A pool of its own: what operators ask takes no connection from the mail.
-    const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, looking)
+    const asked = openDatabase(databaseUrl, consoleConnections, `everpost ${role} http`, looking)
     stops.push(() => asked.end({ timeout: 1 }))
-    const watched = openDatabase(settings.database.url, watchConnections, `everpost ${role} watch`)
+    const watched = openDatabase(databaseUrl, watchConnections, `everpost ${role} watch`)
     stops.push(() => watched.end({ timeout: 1 }))
     // Nothing but what accepts runs here, so nothing else is broken off, and a client is told in time.
-    const accepting = openDatabase(settings.database.url, atOnce, `everpost ${role} accept`, { statement_timeout: String(acceptTime) })
+    const accepting = openDatabase(databaseUrl, atOnce, `everpost ${role} accept`, { statement_timeout: String(acceptTime) })
     stops.push(() => accepting.end({ timeout: 1 }))
     const counters = createCounters()
     const metrics = createMetrics(watched, counters.all)

@@ -8,10 +8,11 @@ import { queueLifetime } from '../mail/retry.ts'
 import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
+import { readMessage } from '../store/messages.ts'
 import { type Failed, findFailed, type ReplayFilter, type ReplayRequest, replayMessage } from '../store/replay.ts'
 import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { CommandError, noMessage } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
 import { sysexits } from '../mail/sysexits.ts'
 import { wakeMessages } from './wake.ts'
@@ -41,6 +42,7 @@ export async function replay(file: string | undefined, id: string | undefined, o
     const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since, dead }
     const found = await findFailed(sql, filter, { id })
     if (found.length === 0) {
+      if (id !== undefined && !(await readMessage(sql, id))) throw noMessage(id)
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }

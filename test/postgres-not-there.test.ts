@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
@@ -16,7 +16,9 @@ const config = join(folder, 'everpost.yaml')
 writeFileSync(config, 'listeners: []\nhttp: { port: 0 }\ntemporal: { address: "127.0.0.1:1" }\n')
 const database = await testDatabase()
 const servers: Server[] = []
+const children = new Set<ChildProcess>()
 after(async () => {
+  for (const child of children) child.kill('SIGKILL')
   for (const server of servers) server.close()
   await database.drop()
   rmSync(folder, { recursive: true })
@@ -34,6 +36,7 @@ function run(ports: number[], ...words: string[]) {
   const url = Object.assign(new URL(database.url), { host: '127.0.0.1' })
   const DATABASE_URL = url.href.replace(url.host, ports.map((port) => `127.0.0.1:${port}`).join(','))
   const child = spawn(process.execPath, [program, '--config', config, ...words], { env: { ...process.env, DATABASE_URL }, stdio: ['ignore', 'pipe', 'pipe'] })
+  children.add(child)
   const said = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const) child[name].setEncoding('utf8').on('data', (text: string) => { said[name] += text })
   const messages = () => said.stdout.split('\n').slice(0, -1).map((line) => (JSON.parse(line) as { msg: string }).msg)
