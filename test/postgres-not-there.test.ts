@@ -66,7 +66,8 @@ test('a role that finds no Postgres says soon and again where it looked and what
 })
 
 test('a command does not wait for a Postgres that is not there', async () => {
-  for (const [ports, seen] of [[[closes], 'takes the connection and closes it'], [[webServer], 'takes the connection and closes it'], [[silent], 'says nothing for 10 s'], [[closes, closes], 'takes the connection and closes it']] as const) {
+  const closing = 'takes the connection and closes it'
+  for (const [ports, seen] of [[[closes], closing], [[webServer], closing], [[silent], 'says nothing for 10 s'], [[closes, closes], closing]] as const) {
     const command = run([...ports], 'queue')
     assert.deepEqual([await command.ended, command.said.stdout], [69, ''])
     assert.ok(command.said.stderr.startsWith('everpost: Postgres cannot be reached, or has gone away (') && command.said.stderr.includes(seen), command.said.stderr)
