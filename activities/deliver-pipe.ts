@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import type { Writable } from 'node:stream'
 import type { Outcome } from '../mail/outcome.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
 import { withLf } from './line-ends.ts'
 
@@ -29,7 +30,8 @@ const lastWords = 1000
 
 /** Exit codes that say no for good; every other failure is tried again, as is what the operating system could not do. */
 const permanent: Record<number, string> = {
-  64: '5.3.5', 65: '5.6.0', 66: '5.3.0', 67: '5.1.1', 68: '5.1.2', 69: '5.3.0', 70: '5.3.0', 73: '5.2.0', 76: '5.5.0', 77: '5.7.0', 78: '5.3.5',
+  [sysexits.usage]: '5.3.5', [sysexits.dataErr]: '5.6.0', [sysexits.noInput]: '5.3.0', [sysexits.noUser]: '5.1.1', [sysexits.noHost]: '5.1.2', [sysexits.unavailable]: '5.3.0',
+  [sysexits.software]: '5.3.0', [sysexits.cantCreat]: '5.2.0', [sysexits.protocol]: '5.5.0', [sysexits.noPerm]: '5.7.0', [sysexits.config]: '5.3.5',
 }
 
 const outputKept = 1024

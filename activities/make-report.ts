@@ -5,6 +5,7 @@ import { comparable, domainOf } from '../mail/address.ts'
 import { composeReport, type ReportEvent, type ReportRecipient } from '../mail/dsn.ts'
 import type { ShorterReport } from '../mail/dsn-shorter.ts'
 import type { Notify } from '../mail/envelope.ts'
+import { grouped } from '../mail/grouped.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { textsFor } from '../mail/report-texts.ts'
 import type { MessageRow } from '../store/messages.ts'
@@ -48,11 +49,7 @@ export function makeReports(deps: ActivityDeps, on: ReportOn): NewReport[] {
   }
   const wanted = on.recipients.filter((recipient) => wants(recipient, on.event))
   // VERP: who keeps the list reads from the address alone whom a report is about.
-  const byPath = new Map<string, ReportedRow[]>()
-  for (const recipient of wanted) {
-    const path = recipient.verp ?? on.message.reversePath
-    byPath.set(path, [...(byPath.get(path) ?? []), recipient])
-  }
+  const byPath = grouped(wanted, ({ verp }) => verp ?? on.message.reversePath)
   return [...byPath].flatMap(([reversePath, recipients]) => makeReport(deps, { ...on, message: { ...on.message, reversePath }, recipients }) ?? [])
 }
 

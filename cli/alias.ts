@@ -5,12 +5,13 @@ import { listAliases, removeAlias, setAlias } from '../store/aliases.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { table } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 
 export async function aliasSet(file: string | undefined, address: string, targets: string[]): Promise<void> {
   const { settings } = loadContext(file)
   for (const each of [address, ...targets]) {
     const path = parsePath(`<${each}>`)
-    if ('problem' in path || domainOf(path.address) === '') throw new CommandError(`"${each}" is no address. Programs and files are not possible.`, 64)
+    if ('problem' in path || domainOf(path.address) === '') throw new CommandError(`"${each}" is no address. Programs and files are not possible.`, sysexits.usage)
   }
   if (!Object.keys(settings.localDomains).some((domain) => domain === domainOf(address))) {
     throw new CommandError(`${domainOf(address)} is no local domain of the settings: mail for it would never be looked at here`)

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { readContent } from '../console/content.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { CommandError, noMessage } from './errors.ts'
 
 interface Options {
   headers?: boolean
@@ -16,8 +16,7 @@ export async function cat(file: string | undefined, id: string, { headers = fals
   await withDatabase(loadContext(file).settings, async (sql) => {
     const content = await readContent(sql, id, { who, why, headers })
     if ('problem' in content) {
-      throw new CommandError(content.problem === 'unknown' ? `there is no message ${id}. everpost queue lists what is queued.`
-        : `the body of ${id} is no longer kept (settings: retention). everpost show tells what is known of it.`)
+      throw content.problem === 'unknown' ? noMessage(id) : new CommandError(`the body of ${id} is no longer kept (settings: retention). everpost show tells what is known of it.`)
     }
     await pipeline(Readable.from(content.octets), process.stdout, { end: false })
   })

@@ -4,6 +4,7 @@ import { byNextHop } from '../console/next-hops.ts'
 import { plainAddress } from '../ingress/networks.ts'
 import { canonicalDomain } from '../mail/address.ts'
 import { queueIdPattern } from '../mail/queue-id.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import type { QueueFilter, QueueStatus } from '../store/filter.ts'
@@ -26,7 +27,7 @@ export const choosingOptions = '--sender, --recipient, --domain, --user, --clien
 /** Throws CommandError for ids that are none, and for a next hop that cannot be read. */
 export async function filterOf(sql: Sql, settings: Settings, ids: string[], options: ChooseOptions): Promise<QueueFilter> {
   const wrong = ids.filter((id) => !queueIdPattern.test(id))
-  if (wrong.length > 0) throw new CommandError(`${wrong.join(', ')}: no queue id. It has 18 digits and letters, as the 250 reply gave it.`, 64)
+  if (wrong.length > 0) throw new CommandError(`${wrong.join(', ')}: no queue id. It has 18 digits and letters, as the 250 reply gave it.`, sysexits.usage)
   try {
     return {
       ids: ids.length > 0 ? ids : undefined,
@@ -41,7 +42,7 @@ export async function filterOf(sql: Sql, settings: Settings, ids: string[], opti
       reply: options.reply,
     }
   } catch (error) {
-    if (error instanceof RangeError) throw new CommandError(error.message, 64)
+    if (error instanceof RangeError) throw new CommandError(error.message, sysexits.usage)
     throw error
   }
 }

@@ -1,5 +1,6 @@
 // What a command works with: the settings, with what a running dev mode's note adds, and the database.
 
+import { sysexits } from '../mail/sysexits.ts'
 import { loadSettings, type Loaded } from '../settings/load.ts'
 import type { Listener, Settings } from '../settings/schema.ts'
 import { looking, openDatabase, type Sql } from '../store/database.ts'
@@ -25,26 +26,15 @@ export function loadContext(file: string | undefined): CommandContext {
 
 export function requireDatabaseUrl(settings: Settings): string {
   if (settings.database.url) return settings.database.url
-  throw new CommandError('no database is set. Set DATABASE_URL, or start dev mode here with: npm start', 78)
+  throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database), or start dev mode here with: npm start', sysexits.config)
 }
 
-/** Milliseconds for Postgres to answer at all: what listens there may be something else, which the driver would try for ever. */
-const patience = 12_000
-
-/** Runs a command on the database and closes it. Throws CommandError when nothing answers there. */
+/** Runs a command on the database and closes it. One that is not there fails it at once: who typed it sees why, and may type it again. */
 export async function withDatabase<T>(settings: Settings, use: (sql: Sql) => Promise<T>): Promise<T> {
   const sql = openDatabase(requireDatabaseUrl(settings), 2, 'everpost cli', looking)
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    const { host, port } = sql.options
-    const hosts = host.map((each, i) => `${each}:${port[i]}`).join(', ')
-    timer = setTimeout(() => reject(new CommandError(`no Postgres answers at ${hosts}. Is DATABASE_URL right?`, 69)), patience)
-  })
   try {
-    await Promise.race([sql`select 1`, late])
     return await use(sql)
   } finally {
-    clearTimeout(timer)
     await sql.end({ timeout: 1 })
   }
 }

@@ -12,6 +12,7 @@ import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, table } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { wakeMessages } from './wake.ts'
 
 export interface ControlOptions extends ChooseOptions {
@@ -38,11 +39,11 @@ export async function control(file: string | undefined, action: ControlAction, i
     ...(action === 'set-lifetime' ? { lifetime: options.lifetime } : {}),
   }
   const fault = refusalOf(order)
-  if (fault) throw new CommandError(fault, 64)
+  if (fault) throw new CommandError(fault, sysexits.usage)
   await withDatabase(settings, async (sql) => {
     const filter = concerning(await filterOf(sql, settings, ids, options), action)
     if (isEmpty(filter)) {
-      throw new CommandError(`name messages by their queue ids, or choose with ${choosingOptions}; --sender '*' means every message`, 64)
+      throw new CommandError(`name messages by their queue ids, or choose with ${choosingOptions}; --sender '*' means every message`, sysexits.usage)
     }
     const count = await countMatching(sql, filter)
     if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')

@@ -3,12 +3,13 @@
 import { destinationName, type TypedName } from '../console/destination-name.ts'
 import { moment, span, table } from '../console/format.ts'
 import { nextHopKey, nextHopOf } from '../mail/route.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
 import { canonicalName, type DestinationRow, limitDestination, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import type { Sql } from '../store/database.ts'
 import { type CommonReply, type DestinationSummary, repliesOf, summariseDestinations } from '../store/destination-traffic.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError, usage } from './errors.ts'
+import { CommandError } from './errors.ts'
 
 export interface DestinationView extends DestinationSummary {
   state: 'ok' | 'limited' | 'suspended' | 'circuit open'
@@ -68,7 +69,7 @@ export async function resume(file: string | undefined, given: string, options: {
 export async function limit(file: string | undefined, given: string, options: { concurrency?: number; rate?: number; none?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   if ((options.concurrency === undefined && options.rate === undefined) === !options.none) {
-    throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', 64)
+    throw new CommandError('give --concurrency, --rate or both; or --none to go back to the settings', sysexits.usage)
   }
   const { name, concurrency, rate } = await withDatabase(settings, async (sql) => {
     const name = await nameOf(sql, settings, given)
@@ -92,7 +93,7 @@ async function nameOf(sql: Sql, settings: Settings, given: string): Promise<stri
 /** Throws CommandError for what can be no name. */
 async function typed(sql: Sql, settings: Settings, given: string): Promise<TypedName> {
   return await destinationName(sql, settings, given).catch((error) => {
-    throw error instanceof RangeError ? new CommandError(error.message, usage) : error
+    throw error instanceof RangeError ? new CommandError(error.message, sysexits.usage) : error
   })
 }
 

@@ -54,14 +54,16 @@ export async function dev(file: string | undefined): Promise<void> {
   removeDevNote(settings.state)
   for (const stop of [...stops.reverse(), stopChildren]) await stop().catch((error) => console.error(String(error)))
   unlockState(settings.state)
-  if (typeof why !== 'string') throw new CommandError(why.message)
+  if (typeof why !== 'string') throw why
   process.exit(0)
 }
 
 /** Starts everything; what is to be stopped goes to `stops`, but for the servers that are children. Resolves when the worker polls. */
 async function start(settings: Settings, base: SettingsFile, stops: Stops, progress: (line: string) => void): Promise<{ note: DevNote; ui: string | null }> {
   await checkPorts(settings)
-  const ui = await startServers(settings, progress)
+  const ui = await startServers(settings, progress).catch((error: Error) => {
+    throw new CommandError(error.message)
+  })
   const sink = await startSink(join(settings.state, 'sink'))
   stops.push(sink.stop)
   const routes = ['sink.test', '*.sink.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${sink.port}` }))
@@ -104,7 +106,7 @@ async function startServers(settings: Settings, progress: (line: string) => void
   const { temporalPort: port, temporalUiPort: uiPort, temporalInMemory: inMemory } = settings.dev
   const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, inMemory, progress, searchAttributes })
   settings.temporal.address = temporal.address
-  progress(`Temporal: ${temporal.address}, by ${temporal.route}`)
+  progress(`Temporal: ${temporal.address}, by ${temporal.path} (${temporal.route})`)
   return temporal.ui
 }
 

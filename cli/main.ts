@@ -4,11 +4,13 @@ import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command, Option } from 'commander'
 import { controlActions, controlWords } from '../mail/control.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { queueStatuses } from '../store/filter.ts'
 import { queueOrders } from '../store/queue.ts'
 import { tokenScopes } from '../store/tokens.ts'
 import { collect, count, duration, moment, pauseOf, rate } from './arguments.ts'
-import { endWithReader, fail, usage } from './errors.ts'
+import { fail } from './errors.ts'
+import { endWithReader } from './signals.ts'
 import { operator } from './who.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -18,13 +20,14 @@ const program = new Command('everpost')
   .version(version)
   .option('-c, --config <file>', 'settings file (default: ./everpost.yaml, where it exists)')
   .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'everpost: ')) })
-  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : usage))
+  .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : sysexits.usage))
 
 const config = () => program.opts<{ config?: string }>().config
 const json = new Option('--json', 'print JSON')
 const why = (what: string) => new Option('--why <text>', what).default('', 'none')
 const who = new Option('--who <name>', 'kept as the one who did it').env('EVERPOST_WHO').default(operator(), '').argParser(operator)
 
+program.commandsGroup('Running it:')
 program
   .command('dev')
   .description('run everything on this machine, with its own Postgres and Temporal unless DATABASE_URL and TEMPORAL_ADDRESS are set')
@@ -56,11 +59,7 @@ program
   .option('--json', 'as it prints anyway')
   .action(async () => (await import('./health.ts')).printHealth(config()))
 
-program
-  .command('hash-password')
-  .description('read a password from standard input and print its hash for `users`')
-  .action(async () => (await import('./hash-password.ts')).printHash())
-
+program.commandsGroup('Sending mail:')
 program
   .command('send')
   .description('submit a message to a running Everpost, or to any submission server')
@@ -82,6 +81,7 @@ program
   .argument('[arguments...]')
   .action(async (words) => (await import('./sendmail.ts')).sendmail(config(), words))
 
+program.commandsGroup('Who may send and ask:')
 const user = program.command('user').description('who may submit mail, beside the users of the settings')
 user
   .command('add')
@@ -123,6 +123,22 @@ alias
   .addOption(json)
   .action(async (options) => (await import('./alias.ts')).aliasList(config(), options))
 
+program
+  .command('hash-password')
+  .description('read a password from standard input and print its hash for `users`')
+  .action(async () => (await import('./hash-password.ts')).printHash())
+
+const token = program.command('token').description('who may use the HTTP API')
+token
+  .command('create')
+  .description('make a bearer token and print it, once')
+  .argument('<name>', 'shown as who acted')
+  .addOption(new Option('--scope <scope...>', 'what it may do').choices(tokenScopes).makeOptionMandatory())
+  .option('--expires <duration>', 'how long it is valid, such as 90d; for ever when left out', duration)
+  .action(async (name, options) => (await import('./token.ts')).makeToken(config(), name, options))
+token.command('list').description('list the tokens').addOption(json).action(async (options) => (await import('./token.ts')).printTokens(config(), options))
+token.command('revoke').description('end a token at once').argument('<name>').action(async (name) => (await import('./token.ts')).endToken(config(), name))
+
 /** The options by which messages are chosen. */
 function choosing(command: Command): Command {
   return command
@@ -137,6 +153,7 @@ function choosing(command: Command): Command {
     .option('--reply <text>', 'the last reply holds this: 451, 4.7.1, greylisted')
 }
 
+program.commandsGroup('Steering the queue:')
 for (const action of controlActions) {
   const command = choosing(program.command(action).description(controlWords[action]).argument('[id...]', 'queue ids; or choose with the options'))
   if (action === 'reroute') command.requiredOption('--to <next hop>', 'as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
@@ -149,75 +166,6 @@ for (const action of controlActions) {
     .addOption(json)
     .action(async (ids, options) => (await import('./control.ts')).control(config(), action, ids, options))
 }
-
-choosing(program.command('queue').description('list queued messages, oldest first'))
-  .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
-  .option('--dead', 'list dead letters instead: failed mail of which nobody could be told')
-  .option('--limit <count>', 'at most so many', count, 100)
-  .option('--page <number>', 'the first, second, ... so many', count, 1)
-  .addOption(json)
-  .action(async (options) => (await import('./queue.ts')).printQueue(config(), options))
-
-program
-  .command('qshape')
-  .description('how many recipients wait, by domain and by age in minutes')
-  .addOption(new Option('--by <what>', 'domain of the recipient or of the sender').choices(['recipient', 'sender']).default('recipient'))
-  .option('--limit <count>', 'at most so many domains, the largest first', count, 20)
-  .addOption(json)
-  .action(async (options) => (await import('./qshape.ts')).printShape(config(), options))
-
-program
-  .command('trace')
-  .description('all messages from or to an address, newest first, queued or settled')
-  .argument('<address>', 'an address, or an alias; <> is the null reverse-path')
-  .option('--since <time>', 'accepted since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
-  .option('--until <time>', 'accepted before', moment)
-  .option('--limit <count>', 'at most so many', count, 50)
-  .addOption(json)
-  .action(async (address, options) => (await import('./trace.ts')).printTrace(config(), address, options))
-
-program
-  .command('watch')
-  .description('print what happens to messages while it happens, until Ctrl-C')
-  .option('--message <id>', 'only this one')
-  .addOption(json)
-  .action(async (options) => (await import('./watch.ts')).watch(config(), options))
-
-const token = program.command('token').description('who may use the HTTP API')
-token
-  .command('create')
-  .description('make a bearer token and print it, once')
-  .argument('<name>', 'shown as who acted')
-  .addOption(new Option('--scope <scope...>', 'what it may do').choices(tokenScopes).makeOptionMandatory())
-  .option('--expires <duration>', 'how long it is valid, such as 90d; for ever when left out', duration)
-  .action(async (name, options) => (await import('./token.ts')).makeToken(config(), name, options))
-token.command('list').description('list them').addOption(json).action(async (options) => (await import('./token.ts')).printTokens(config(), options))
-token.command('revoke').description('end one').argument('<name>').action(async (name) => (await import('./token.ts')).endToken(config(), name))
-
-program
-  .command('webhooks')
-  .description('what each webhook still has to be told')
-  .option('--dead', 'what was given up')
-  .option('--retry-dead', 'try that again')
-  .option('--limit <count>', 'at most so many', count, 100)
-  .addOption(json)
-  .action(async (options) => (await import('./webhooks.ts')).printWebhooks(config(), options))
-
-program
-  .command('show')
-  .description('all that is known of a message: envelope, recipients, attempts, and what happens next')
-  .argument('<id>', 'queue id, as the 250 reply gave it')
-  .addOption(json)
-  .action(async (id, options) => (await import('./show.ts')).show(config(), id, options))
-
-program
-  .command('cat')
-  .description('print a message octet for octet, as it goes to a next hop: our Received field first, once it is stamped; who reads it is recorded')
-  .argument('<id>', 'queue id')
-  .option('--headers', 'its header section alone')
-  .addOption(why('kept with the message'))
-  .addOption(who)
-  .action(async (id, options) => (await import('./cat.ts')).cat(config(), id, options))
 
 program
   .command('replay')
@@ -239,12 +187,6 @@ program
   .addOption(who)
   .addOption(json)
   .action(async (id, options) => (await import('./replay.ts')).replay(config(), id, options))
-
-program
-  .command('doctor')
-  .description('look for what would lose or stall mail, and say what to do; exit code 1 when something is found')
-  .addOption(json)
-  .action(async (options) => (await import('./doctor.ts')).doctor(config(), options))
 
 const destination = program.command('destination').description('what next hops are owed and how they do; suspend, resume and limit them')
 
@@ -285,6 +227,71 @@ destination
   .option('--rate <rate>', 'attempts in a time: 10/s, 100/m, 1000/h', rate)
   .option('--none', 'no limit of its own: as the settings say')
   .action(async (name, options) => (await import('./destination.ts')).limit(config(), name, options))
+
+program.commandsGroup('Looking at it:')
+choosing(program.command('queue').description('list queued messages, oldest first'))
+  .addOption(new Option('--sort <order>', 'order').choices(queueOrders).default('age'))
+  .option('--dead', 'list dead letters instead: failed mail of which nobody could be told')
+  .option('--limit <count>', 'at most so many', count, 100)
+  .option('--page <number>', 'the first, second, ... so many', count, 1)
+  .addOption(json)
+  .action(async (options) => (await import('./queue.ts')).printQueue(config(), options))
+
+program
+  .command('qshape')
+  .description('how many recipients wait, by domain and by age in minutes')
+  .addOption(new Option('--by <what>', 'domain of the recipient or of the sender').choices(['recipient', 'sender']).default('recipient'))
+  .option('--limit <count>', 'at most so many domains, the largest first', count, 20)
+  .addOption(json)
+  .action(async (options) => (await import('./qshape.ts')).printShape(config(), options))
+
+program
+  .command('trace')
+  .description('all messages from or to an address, newest first, queued or settled')
+  .argument('<address>', 'an address, or an alias; <> is the null reverse-path')
+  .option('--since <time>', 'accepted since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)
+  .option('--until <time>', 'accepted before', moment)
+  .option('--limit <count>', 'at most so many', count, 50)
+  .addOption(json)
+  .action(async (address, options) => (await import('./trace.ts')).printTrace(config(), address, options))
+
+program
+  .command('watch')
+  .description('print what happens to messages while it happens, until Ctrl-C')
+  .option('--message <id>', 'only this one')
+  .addOption(json)
+  .action(async (options) => (await import('./watch.ts')).watch(config(), options))
+
+program
+  .command('webhooks')
+  .description('what each webhook still has to be told')
+  .option('--dead', 'list the events that were given up')
+  .option('--retry-dead', 'try those again')
+  .option('--limit <count>', 'at most so many', count, 100)
+  .addOption(json)
+  .action(async (options) => (await import('./webhooks.ts')).printWebhooks(config(), options))
+
+program
+  .command('show')
+  .description('all that is known of a message: envelope, recipients, attempts, and what happens next')
+  .argument('<id>', 'queue id, as the 250 reply gave it')
+  .addOption(json)
+  .action(async (id, options) => (await import('./show.ts')).show(config(), id, options))
+
+program
+  .command('cat')
+  .description('print a message octet for octet, as it goes to a next hop: our Received field first, once it is stamped; who reads it is recorded')
+  .argument('<id>', 'queue id')
+  .option('--headers', 'its header section alone')
+  .addOption(why('kept with the message'))
+  .addOption(who)
+  .action(async (id, options) => (await import('./cat.ts')).cat(config(), id, options))
+
+program
+  .command('doctor')
+  .description('look for what would lose or stall mail, and say what to do; exit code 1 when something is found')
+  .addOption(json)
+  .action(async (options) => (await import('./doctor.ts')).doctor(config(), options))
 
 /** After a usage error: where the options of this very command stand. */
 function pointToHelp(command: Command, name: string): void {

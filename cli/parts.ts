@@ -14,13 +14,14 @@ import { atOnce } from '../ingress/group-commit.ts'
 import { startOutbox } from '../ingress/outbox.ts'
 import { type Ingress, startIngress } from '../ingress/server.ts'
 import { localNames } from '../mail/local-names.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { acceptTime } from '../store/accept.ts'
 import { keepClock } from '../store/clock.ts'
-import { checkDurability, looking, openDatabase, type Sql } from '../store/database.ts'
+import { checkDurability, looking, openDatabase, placeOf, type Sql, whenThere } from '../store/database.ts'
 import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { startJanitor } from '../worker/janitor.ts'
@@ -28,6 +29,7 @@ import { type KeptWorker, keepWorker } from '../worker/keep.ts'
 import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
+import { requireDatabaseUrl } from './context.ts'
 import { CommandError } from './errors.ts'
 import { lasting } from './temporal.ts'
 
@@ -51,12 +53,12 @@ const consoleConnections = 4
 const watchConnections = 3
 
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
-  if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
-  if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
+  const databaseUrl = requireDatabaseUrl(settings)
+  if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', sysexits.config)
   const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
   const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
   const pool = createPool({ idle, age, messages, connections })
-  const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
+  const sql = openDatabase(databaseUrl, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]
   const stop = async () => {
     const inOrder = async () => {
@@ -78,12 +80,12 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const name = workerName()
     const destinations = role === 'ingress' ? null : keepDestinations({ sql, settings, log, worker: name })
     // A pool of its own: what operators ask takes no connection from the mail.
-    const asked = openDatabase(settings.database.url, consoleConnections, `everpost ${role} http`, looking)
+    const asked = openDatabase(databaseUrl, consoleConnections, `everpost ${role} http`, looking)
     stops.push(() => asked.end({ timeout: 1 }))
-    const watched = openDatabase(settings.database.url, watchConnections, `everpost ${role} watch`)
+    const watched = openDatabase(databaseUrl, watchConnections, `everpost ${role} watch`)
     stops.push(() => watched.end({ timeout: 1 }))
     // Nothing but what accepts runs here, so nothing else is broken off, and a client is told in time.
-    const accepting = openDatabase(settings.database.url, atOnce, `everpost ${role} accept`, { statement_timeout: String(acceptTime) })
+    const accepting = openDatabase(databaseUrl, atOnce, `everpost ${role} accept`, { statement_timeout: String(acceptTime) })
     stops.push(() => accepting.end({ timeout: 1 }))
     const counters = createCounters()
     const metrics = createMetrics(watched, counters.all)
@@ -118,20 +120,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
   }
 }
 
-/** Waits half a minute for a database that is just starting, then says what is wrong. */
+/** Waits half a minute for a database that is just starting. */
 async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
-  const begun = performance.now()
-  for (let told = false; ; told = true) {
-    try {
-      await checkDurability(sql)
-      break
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (performance.now() - begun > 30_000 || !(code === 'ECONNREFUSED' || code === '57P03' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')) throw error
-      if (!told) log.warn('Postgres does not answer yet; waiting up to 30 s')
-      await sleep(1000)
-    }
-  }
+  await whenThere(() => checkDurability(sql), (seen) => log.warn(`waiting up to 30 s for Postgres at ${placeOf(sql)}: ${seen}`))
   const applied = await migrate(sql)
   if (applied.length > 0) log.info({ applied }, 'schema migrated')
 }

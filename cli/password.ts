@@ -3,12 +3,13 @@
 import { createInterface } from 'node:readline/promises'
 import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
-import { CommandError, usage } from './errors.ts'
+import { sysexits } from '../mail/sysexits.ts'
+import { CommandError } from './errors.ts'
 
 /** Never from the arguments, which every user of the machine can see. Throws CommandError for one that is empty or broken off. */
 export async function readPassword(input: NodeJS.ReadableStream & { isTTY?: boolean } = process.stdin, output: NodeJS.WritableStream = process.stderr): Promise<string> {
   const password = input.isTTY ? await typed(input, output) : (await text(input)).replace(/\r?\n$/, '')
-  if (password === '') throw new CommandError('the password is empty. Type it, or pipe it in.', usage)
+  if (password === '') throw new CommandError('the password is empty. Type it, or pipe it in.', sysexits.usage)
   return password
 }
 

@@ -11,6 +11,7 @@ import { type ChooseOptions, filterOf } from './choose.ts'
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { address, moment, sentBy, span, table, whenNext, whom } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 
 interface Options extends ChooseOptions {
   sort: QueueOrder
@@ -59,7 +60,7 @@ function line(row: QueueRow): string[] {
 
 /** They are not queued any more, so that not all of a queue's filters make sense. */
 async function printDead(settings: Settings, { sender, recipient, domain, reply, user, client, nextHop, olderThan, status, limit, page, json }: Options): Promise<void> {
-  if ([user, client, nextHop, olderThan, status].some((value) => value !== undefined)) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', 64)
+  if ([user, client, nextHop, olderThan, status].some((value) => value !== undefined)) throw new CommandError('--dead goes with --sender, --recipient, --domain and --reply alone', sysexits.usage)
   const filter = { dead: true, given: true, sender, recipient, domain: domain === undefined ? undefined : canonicalDomain(domain), reply }
   const found = await withDatabase(settings, (sql) => findFailed(sql, filter))
   const rows = found.slice((page - 1) * limit, page * limit)

@@ -8,11 +8,13 @@ import { queueLifetime } from '../mail/retry.ts'
 import { parseNextHop } from '../mail/route.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
+import { readMessage } from '../store/messages.ts'
 import { type Failed, findFailed, type ReplayFilter, type ReplayRequest, replayMessage } from '../store/replay.ts'
 import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { CommandError, noMessage } from './errors.ts'
 import { address, moment, span } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { wakeMessages } from './wake.ts'
 
 interface Options extends ReplayFilter {
@@ -30,7 +32,7 @@ interface Options extends ReplayFilter {
 
 export async function replay(file: string | undefined, id: string | undefined, options: Options): Promise<void> {
   if ((id === undefined) === !options.allFailed) {
-    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', 64)
+    throw new CommandError('name one message by its queue id, or all with --all-failed (with --domain, --sender, --recipient, --reply, --since and --dead to choose)', sysexits.usage)
   }
   const { settings } = loadContext(file)
   const nextHop = nextHopOf(options.via)
@@ -40,6 +42,7 @@ export async function replay(file: string | undefined, id: string | undefined, o
     const filter = { domain: options.domain && canonicalDomain(options.domain), recipient, sender, reply, since, dead }
     const found = await findFailed(sql, filter, { id })
     if (found.length === 0) {
+      if (id !== undefined && !(await readMessage(sql, id))) throw noMessage(id)
       const what = id === undefined ? 'no failed recipient matches' : `${id} has no failed recipients that match (everpost show ${id} tells)`
       throw new CommandError(`nothing to replay: ${what}`)
     }
@@ -60,16 +63,16 @@ function nextHopOf(via: string | undefined): string | null | undefined {
     parseNextHop(via)
     return via
   } catch (error) {
-    throw new CommandError(`--via: ${(error as Error).message}`, 64)
+    throw new CommandError(`--via: ${(error as Error).message}`, sysexits.usage)
   }
 }
 
 /** Who is behind the address, as for mail that is submitted. */
 async function expand(sql: Sql, settings: Settings, to: string): Promise<string[]> {
   const path = parsePath(`<${to}>`)
-  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, 64)
+  if ('problem' in path || path.rest !== '' || path.address === '') throw new CommandError(`--to ${to}: no address`, sysexits.usage)
   const found = await createRecipients(settings, await readAliases(settings, sql), createCallout(settings.hostname)).find(path.address, true)
-  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, 64)
+  if ('refused' in found) throw new CommandError(`--to ${to}: ${found.refused.lines.join(' ')}`, sysexits.usage)
   return found.addresses
 }
 

@@ -10,7 +10,15 @@ export async function runRole(role: Role, file: string | undefined): Promise<voi
   const log = createLog(settings)
   installTemporalRuntime(log)
   const stopping = untilSignal()
+  // While it starts nothing is under way that would not stand a kill: it may be waiting for Postgres.
+  let started = false
+  void stopping.then((why) => {
+    if (started) return
+    log.info(`${why}: stopping`)
+    process.exit(0)
+  })
   const running = await startParts(role, settings, log)
+  started = true
   process.on('SIGHUP', () => running.reload())
   log.info({ role, listeners: running.listeners, http: running.http }, 'ready')
   log.info(`${await stopping}: stopping`)

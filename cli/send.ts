@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs'
 import { buffer } from 'node:stream/consumers'
 import { createTransport } from 'nodemailer'
 import { parsePath } from '../mail/address.ts'
+import { sysexits } from '../mail/sysexits.ts'
 import { type CommandContext, loadContext } from './context.ts'
-import { CommandError, usage } from './errors.ts'
+import { CommandError } from './errors.ts'
 
 interface Options {
   to: string[]
@@ -30,9 +31,9 @@ export async function send(file: string | undefined, options: Options): Promise<
   const pass = options.password ?? process.env['EVERPOST_PASSWORD'] ?? (options.user ? undefined : context.dev?.login?.password)
   if (!user || !pass) {
     const dev = context.dev || options.server !== undefined ? '' : '. Dev mode brings one of its own; it does not run here. Start it with: npm start'
-    throw new CommandError(`submission needs a user: give --user, and the password in EVERPOST_PASSWORD${dev}`, usage)
+    throw new CommandError(`submission needs a user: give --user, and the password in EVERPOST_PASSWORD${dev}`, sysexits.usage)
   }
-  if (options.from === undefined && !user.includes('@')) throw new CommandError(`the user ${user} is no address: give --from`, usage)
+  if (options.from === undefined && !user.includes('@')) throw new CommandError(`the user ${user} is no address: give --from`, sysexits.usage)
   const from = addressOf('--from', options.from ?? user, options.file !== undefined)
   const to = options.to.map((each) => addressOf('--to', each))
   const raw = options.file === undefined ? undefined : await read(options.file)
@@ -63,8 +64,8 @@ export async function send(file: string | undefined, options: Options): Promise<
 function addressOf(option: string, text: string, orNone = false): string {
   if (orNone && text === '<>') return ''
   const path = parsePath(`<${text}>`)
-  if ('problem' in path) throw new CommandError(`${option} ${text}: ${path.problem.toLowerCase()}. Write it alone, such as alice@example.test.`, usage)
-  if (path.rest !== '' || path.address === '') throw new CommandError(`${option} ${text}: write an address alone, such as alice@example.test`, usage)
+  if ('problem' in path) throw new CommandError(`${option} ${text}: ${path.problem.toLowerCase()}. Write it alone, such as alice@example.test.`, sysexits.usage)
+  if (path.rest !== '' || path.address === '') throw new CommandError(`${option} ${text}: write an address alone, such as alice@example.test`, sysexits.usage)
   return path.address
 }
 
@@ -73,19 +74,19 @@ async function read(file: string): Promise<Buffer> {
   try {
     return readFileSync(file)
   } catch (error) {
-    throw new CommandError(`--file ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`, 66)
+    throw new CommandError(`--file ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`, sysexits.noInput)
   }
 }
 
 function serverOf({ listeners }: CommandContext, options: Options): { host: string; port: number } {
   if (options.server !== undefined) {
     const match = /^\[?([^\]]+?)\]?:(\d+)$/.exec(options.server)
-    if (!match) throw new CommandError(`--server ${options.server}: write host:port`, usage)
+    if (!match) throw new CommandError(`--server ${options.server}: write host:port`, sysexits.usage)
     return { host: match[1]!, port: Number(match[2]) }
   }
   const kind = options.implicitTls ? 'submissions' : 'submission'
   const listener = listeners.find((listener) => listener.kind === kind)
-  if (!listener) throw new CommandError(`the settings have no ${kind} listener. Give --server host:port.`, usage)
+  if (!listener) throw new CommandError(`the settings have no ${kind} listener. Give --server host:port.`, sysexits.usage)
   return { host: listener.address, port: listener.port ?? 0 }
 }
 
@@ -102,6 +103,6 @@ function explain({ message, response }: Refusal, where: string, { server, implic
 
 /** A 5xx will not be otherwise the next time (EX_DATAERR, or EX_NOPERM for what AUTH refused); the rest may be (EX_UNAVAILABLE). */
 function exitCodeOf({ responseCode = 0 }: Refusal): number {
-  if (responseCode >= 530 && responseCode <= 538) return 77
-  return responseCode >= 500 ? 65 : 69
+  if (responseCode >= 530 && responseCode <= 538) return sysexits.noPerm
+  return responseCode >= 500 ? sysexits.dataErr : sysexits.unavailable
 }

@@ -1,5 +1,6 @@
 // The arguments of sendmail, as thirty years of programs give them: flags with their value attached or apart, unknown ones borne.
 
+import { sysexits } from '../mail/sysexits.ts'
 import { CommandError } from './errors.ts'
 
 export interface SendmailOptions {
@@ -36,14 +37,14 @@ export function parseSendmailArguments(words: string[]): SendmailOptions {
     const flag = word[1]!
     const attached = word.slice(2)
     const value = withValue.includes(flag) ? attached || rest.shift() : attached
-    if (value === undefined) throw new CommandError(`sendmail: ${word} needs a value`, 64)
+    if (value === undefined) throw new CommandError(`sendmail: ${word} needs a value`, sysexits.usage)
     take(options, flag, value)
   }
   return options
 }
 
 function take(options: SendmailOptions, flag: string, value: string): void {
-  if (flag === 'b' && value !== 'm' && value !== 's') throw new CommandError(`sendmail: -b${value} is not possible here. For the queue see: everpost queue`, 64)
+  if (flag === 'b' && value !== 'm' && value !== 's') throw new CommandError(`sendmail: -b${value} is not possible here. For the queue see: everpost queue`, sysexits.usage)
   if (flag === 'b') options.smtpOnStandardIo = value === 's'
   else if (flag === 'o') options.ignoreDots ||= value === 'i'
   else if (flag === 'f' || flag === 'r') options.from = value.replace(/^<(.*)>$/, '$1')

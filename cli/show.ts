@@ -5,13 +5,13 @@ import { originalOf } from '../mail/expand.ts'
 import type { RecipientRow } from '../store/recipients.ts'
 import { type MessageView, readView } from '../store/view.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { noMessage } from './errors.ts'
 import { address, moment, stamp } from '../console/format.ts'
 
 export async function show(file: string | undefined, id: string, options: { json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   const view = await withDatabase(settings, (sql) => readView(sql, id))
-  if (!view) throw new CommandError(`there is no message ${id}. everpost queue lists what is queued.`)
+  if (!view) throw noMessage(id)
   console.log(options.json ? JSON.stringify(view, null, 2) : describe(view))
 }
 

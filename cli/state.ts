@@ -32,7 +32,7 @@ export function lockState(state: string): void {
   } catch (error) {
     throw new CommandError(`${state} cannot be used (${(error as NodeJS.ErrnoException).code}). Set state to a folder of your own.`)
   }
-  if (other !== null) throw new CommandError(`dev mode runs here already (pid ${other}). Stop it with Ctrl-C where it runs.`)
+  if (other !== null) throw new CommandError(`dev mode runs here already (pid ${other}). Stop it with Ctrl-C where it runs, or with: kill ${other}`)
   removeDevNote(state)
 }
 

@@ -4,9 +4,10 @@ import { createToken, listTokens, revokeToken, type TokenRow, type TokenScope } 
 import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { moment, table } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 
 export async function makeToken(file: string | undefined, name: string, options: { scope: TokenScope[]; expires?: number }): Promise<void> {
-  if (!/^[\w.@-]{1,100}$/.test(name)) throw new CommandError('a name has at most 100 letters, digits, and . _ @ -', 64)
+  if (!/^[\w.@-]{1,100}$/.test(name)) throw new CommandError('a name has at most 100 letters, digits, and . _ @ -', sysexits.usage)
   const expiresAt = options.expires === undefined ? null : new Date(Date.now() + options.expires)
   const token = await withDatabase(loadContext(file).settings, (sql) => createToken(sql, name, options.scope, expiresAt))
   if (token === null) throw new CommandError(`there is a token ${name} already, perhaps a revoked one. Choose another name.`)

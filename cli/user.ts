@@ -7,13 +7,14 @@ import { loadContext, withDatabase } from './context.ts'
 import { CommandError } from './errors.ts'
 import { readPassword } from './password.ts'
 import { moment, table } from '../console/format.ts'
+import { sysexits } from '../mail/sysexits.ts'
 
 export async function userAdd(file: string | undefined, name: string, options: { address?: string[] }): Promise<void> {
   const { settings } = loadContext(file)
-  if (!/^[^\s\p{Cc}]{1,255}$/u.test(name)) throw new CommandError(`"${name}" is no user name. Use an address, such as alice@example.test.`, 64)
+  if (!/^[^\s\p{Cc}]{1,255}$/u.test(name)) throw new CommandError(`"${name}" is no user name. Use an address, such as alice@example.test.`, sysexits.usage)
   const addresses = options.address ?? []
   const wrong = addresses.find((address) => !/^[^\s@]*@[^\s@]+$/.test(address))
-  if (wrong !== undefined) throw new CommandError(`--address ${wrong}: write an address, or @example.test for a whole domain`, 64)
+  if (wrong !== undefined) throw new CommandError(`--address ${wrong}: write an address, or @example.test for a whole domain`, sysexits.usage)
   if (settings.users.some((user) => user.name.toLowerCase() === name.toLowerCase())) {
     throw new CommandError(`${name} is a user of the settings, which would win. Take it out of users there first.`)
   }

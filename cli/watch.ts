@@ -5,18 +5,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { endStream, type EventRow, presentCursor, readEvents, renewStream } from '../store/events.ts'
 import { readMessage } from '../store/messages.ts'
 import { loadContext, withDatabase } from './context.ts'
-import { CommandError } from './errors.ts'
+import { noMessage } from './errors.ts'
 import { untilSignal } from './signals.ts'
 
 export async function watch(file: string | undefined, options: { message?: string; json?: boolean }): Promise<void> {
   const { settings } = loadContext(file)
   const { message } = options
   let stopped = false
-  void untilSignal().then(() => {
+  void untilSignal('SIGHUP').then(() => {
     stopped = true
   })
   await withDatabase(settings, async (sql) => {
-    if (message !== undefined && !(await readMessage(sql, message))) throw new CommandError(`there is no message ${message}. everpost queue lists what is queued.`)
+    if (message !== undefined && !(await readMessage(sql, message))) throw noMessage(message)
     const name = `watch-${randomBytes(6).toString('hex')}`
     await renewStream(sql, name, 60)
     let cursor = await presentCursor(sql)

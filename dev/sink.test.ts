@@ -35,6 +35,8 @@ test('the sink takes, refuses and breaks off as the local part says', async () =
     assert.equal(files.length, 4)
     writeFileSync(join(folder, 'fault'), '550\n')
     assert.match(await send('ok'), /^550 5\.0\.0 /)
+    writeFileSync(join(folder, 'fault'), 'greylist\n')
+    assert.match(await send('ok'), /^451 4\.3\.5 .*no reply code/)
     rmSync(join(folder, 'fault'))
     assert.match(await send('ok'), /^250 /)
     assert.equal(readFileSync(join(folder, files[0]!), 'latin1'), 'X-Sink-Envelope: <a@example.test> to <ok@x.sink.test>\r\nSubject: s\r\n\r\n.dot\r\n')

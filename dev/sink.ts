@@ -103,10 +103,10 @@ const rcptRefusals: Record<string, string> = {
   '421': '421 4.3.2 Service closing',
 }
 
-/** What the file `fault` asks for; null when there is none. */
+/** What the file `fault` asks for; null when there is none. One that cannot be meant says so, where it would be taken for a fault that is none. */
 function faultOf(folder: string): string | null {
   try {
-    return byCode(readFileSync(join(folder, 'fault'), 'utf8').trim(), '')
+    return byCode(readFileSync(join(folder, 'fault'), 'utf8').trim(), '') ?? '451 4.3.5 The file fault holds no reply code such as 451 or 550'
   } catch {
     return null
   }
@@ -117,7 +117,7 @@ const localPart = (address: string) => address.slice(0, address.lastIndexOf('@')
 /** The reply that a local part such as `550` or `data-451` asks for. */
 function byCode(fault: string, prefix: string): string | null {
   const code = fault.startsWith(prefix) ? fault.slice(prefix.length) : ''
-  return /^[45]\d\d$/.test(code) ? `${code} ${code[0]}.0.0 As asked for by the address` : null
+  return /^[45]\d\d$/.test(code) ? `${code} ${code[0]}.0.0 As asked for` : null
 }
 
 /** The octets up to the dot, unstuffed; null when the client leaves before it. */

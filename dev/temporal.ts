@@ -109,7 +109,8 @@ export interface RunningTemporal {
   address: string
   ui: string
   pid: number
-  /** Which route served the binary. */
+  /** Of the binary, and which route served it. */
+  path: string
   route: string
   stop(): Promise<void>
 }
@@ -147,7 +148,7 @@ export async function startTemporal(options: TemporalOptions, tries = 3): Promis
     }
     await sleep(200)
   }
-  return { address, ui: `http://127.0.0.1:${uiPort}`, pid: child.pid, route, stop: () => child.stop() }
+  return { address, ui: `http://127.0.0.1:${uiPort}`, pid: child.pid, path, route, stop: () => child.stop() }
 }
 
 /** Whether a server there answers for the namespace `default`. */

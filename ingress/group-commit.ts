@@ -33,7 +33,7 @@ interface Waiting {
 interface GroupCommitOptions {
   sql: Sql
   /** For what is small: its statements end by themselves when Postgres does not get them done. Left out: `sql`. */
-  accepting?: Sql
+  accepting?: Sql | undefined
   /** Told of each small message, and when it was accepted, by the clock of Postgres. */
   committed?: ((message: NewMessage, at: Date) => void) | undefined
   longest?: number

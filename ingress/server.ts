@@ -62,7 +62,7 @@ export async function startIngress(deps: IngressDeps): Promise<Ingress> {
   const trusts = inNetworks(settings.relayNetworks)
   const isTrustedProxy = inNetworks(settings.trustedProxies)
   const shared: Omit<Edge, 'listener' | 'submission' | 'upgrade' | 'hasTls'> = {
-    settings, sql, log, counters, trusts, store: createGroupCommit({ sql, accepting: deps.accepting ?? sql, committed: deps.justAccepted?.keep }), isProxy: isTrustedProxy,
+    settings, sql, log, counters, trusts, store: createGroupCommit({ sql, accepting: deps.accepting, committed: deps.justAccepted?.keep }), isProxy: isTrustedProxy,
     limits: createLimits(settings.limits, trusts),
     recipients: createRecipients(settings, aliases, createCallout(settings.hostname)),
     users: createUsers(settings, sql),

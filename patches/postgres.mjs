@@ -1,5 +1,5 @@
 // Mends the Postgres driver where the loss of a connection in the midst of a transaction ends the process, or lets what is left of the
-// transaction loose on a connection that has been made anew. Run by `npm run build`. docs/decisions/007-a-patched-driver.md tells more.
+// transaction loose on a connection that has been made anew; and where it tries for ever, without a word or a pause, to make one. Run by `npm run build`. docs/decisions/007-a-patched-driver.md tells more.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -21,6 +21,13 @@ const changes = {
     socket.removeListener('data', data)
     socket.removeListener('connect', connected)
     idleTimer.cancel()`],
+    // Who takes connections and closes them, and several hosts of which none answers, were called again at once and for ever. `hostIndex` is
+    // that of the next host: after the last one the statement fails, and what closed without an error gets one.
+    [`    if (connection.queue === queues.connecting && options.host[retries + 1])`, `    if (connection.queue === queues.connecting && hostIndex > 0)`],
+    [`    if (initial)
+      return reconnect()`, `    if (initial && hostIndex > 0)
+      return reconnect()
+    initial && (queryError(initial, Errors.connection('CONNECT_CLOSED', options)), initial = null)`],
     // A connection lost while it is being made fails nothing, since it is made anew; but the rejection was nobody's, and ended the process.
     [`        return fetchArrayTypes()`, `        return fetchArrayTypes().catch(() => {})`],
   ],

@@ -145,6 +145,9 @@ test('over the defaults, a section that is written in part keeps the rest of it;
   const all = merge(defaultSettings(), { limits: { recipients: 7 }, localDomains })
   assert.deepEqual([all.limits?.recipients, all.limits?.messageSize, all.hostname], [7, '50MiB', 'mx.example.test'])
   assert.deepEqual(all.localDomains, localDomains)
+  const deeper = merge(defaultSettings(), { reports: { verp: { senders: ['lists.test'] } } })
+  assert.deepEqual(deeper.reports?.verp, { delimiters: '+=', senders: ['lists.test'] })
+  assert.deepEqual(merge({ relayNetworks: ['::1'] }, { relayNetworks: ['10.0.0.0/8'] }), { relayNetworks: ['10.0.0.0/8'] })
 })
 
 test('tls of a route is a word or a mapping; its faults are told by the form that was meant', () => {

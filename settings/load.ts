@@ -70,13 +70,16 @@ function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKe
 /** Maps of domains and addresses, not sections. */
 const maps = ['localDomains', 'relayDomains', 'aliases']
 
-/** The settings of the file over those of the base: sections are merged key by key; lists and maps are replaced as a whole. */
+/** The settings of the file over those of the base: sections are merged key by key, however deep; lists and maps are replaced as a whole. */
 export function merge(base: SettingsFile, file: SettingsFile): SettingsFile {
-  const merged: Record<string, unknown> = { ...base }
+  return over(base, file, maps)
+}
+
+function over(base: Record<string, unknown>, file: Record<string, unknown>, whole: string[] = []): Record<string, unknown> {
+  const merged = { ...base }
   for (const [key, value] of Object.entries(file)) {
     const under = merged[key]
-    const both = isMapping(under) && isMapping(value) && !maps.includes(key)
-    merged[key] = both ? { ...under, ...value } : value
+    merged[key] = isMapping(under) && isMapping(value) && !whole.includes(key) ? over(under, value) : value
   }
   return merged
 }

@@ -1,6 +1,7 @@
 // What operators do to queued messages: each action one transaction for a page of them, that changes the rows and records who, when and why.
 
 import { byRecipient, type ControlAction, type ControlRequest, type ControlResult, faultOf } from '../mail/control.ts'
+import { grouped } from '../mail/grouped.ts'
 import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import { brokenOff, byOperator } from '../mail/verdict.ts'
@@ -213,11 +214,5 @@ async function waiting(tx: Sql, ids: string[]): Promise<Reached[]> {
 
 /** Forward-paths by message. */
 function byMessage(rows: Reached[]): Map<string, string[]> {
-  const paths = new Map<string, string[]>()
-  for (const { id, path } of rows) {
-    const known = paths.get(id)
-    if (known) known.push(path)
-    else paths.set(id, [path])
-  }
-  return paths
+  return new Map([...grouped(rows, ({ id }) => id)].map(([id, reached]) => [id, reached.map(({ path }) => path)]))
 }

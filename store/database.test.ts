@@ -3,7 +3,7 @@ import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../test/support/database.ts'
 import { until } from '../test/support/until.ts'
-import { leavesOpen, openDatabase, type Sql, whenBack } from './database.ts'
+import { leavesOpen, openDatabase, seenOf, type Sql, whenBack } from './database.ts'
 
 const { sql, drop } = await testDatabase({ empty: true })
 after(drop)
@@ -78,8 +78,13 @@ test('a role that may not log in, a table that a restore has not made yet: each 
 test('a connection that ends under a statement leaves it open whether it was done; one that was never had does not', async () => {
   for (const code of ['CONNECTION_CLOSED', 'CONNECTION_DESTROYED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH']) assert.equal(leavesOpen({ code }), true, code)
   for (const code of ['57P01', '57P02', '08006', '08P01']) assert.equal(leavesOpen({ code, severity: 'FATAL' }), true, code)
-  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'UNDEFINED_VALUE', 'ERR_INVALID_ARG_TYPE']) assert.equal(leavesOpen({ code }), false, code)
+  for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'CONNECT_CLOSED', 'UNDEFINED_VALUE', 'ERR_INVALID_ARG_TYPE']) assert.equal(leavesOpen({ code }), false, code)
   for (const code of ['57P03', '53100', '23505']) assert.equal(leavesOpen({ code, severity: 'ERROR' }), false, code)
+})
+
+test('what is seen of a Postgres that is away is told for a name with several addresses, too', async () => {
+  const each = ['connect ECONNREFUSED ::1:5432', 'connect ECONNREFUSED 127.0.0.1:5432'].map((message) => new Error(message))
+  assert.equal(seenOf(Object.assign(new AggregateError(each), { code: 'ECONNREFUSED' })), 'connect ECONNREFUSED ::1:5432, connect ECONNREFUSED 127.0.0.1:5432')
 })
 
 test('a clock that jumps does not end the wait for a database that is away', async () => {

@@ -8,16 +8,24 @@ export type Sql = postgres.Sql
 /** For listings, whose best plan depends on what is asked: Postgres plans each anew, where it would keep one for all. */
 export const looking = { plan_cache_mode: 'force_custom_plan' }
 
+/** Seconds. */
+const connectTime = 10
+
 /** Opens a pool. `connections` bounds it; nothing is connected before the first statement. `session`: settings of Postgres for its connections. */
 export function openDatabase(url: string, connections: number, application = 'everpost', session: Record<string, string> = {}): Sql {
   return postgres(url, {
     max: connections,
-    connect_timeout: 10,
+    connect_timeout: connectTime,
     idle_timeout: 0,
     onnotice: () => {},
     connection: { application_name: application, ...session },
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   })
+}
+
+/** host:port of each server that it may be, or the path of its socket. */
+export function placeOf({ options: { host, port, path } }: Sql): string {
+  return path ? String(path) : host.map((each, i) => `${each}:${port[i]}`).join(', ')
 }
 
 /** The database is not one that this program may work with; the message says why, and what to do. */
@@ -43,13 +51,16 @@ export async function checkDurability(sql: Sql): Promise<void> {
  */
 type Told = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
 
-/** By SQLSTATE: data exception, integrity constraint violation, program limit exceeded (as by a key too long); connection exception, and a server that stops. */
-const bySqlState: [RegExp, Told][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^/, 'refused']]
+/**
+ * By SQLSTATE: data exception, integrity constraint violation, program limit exceeded (as by a key too long); connection exception, and a
+ * server that stops; one that starts.
+ */
+const bySqlState: [RegExp, Told][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^57P03/, 'unsent'], [/^/, 'refused']]
 /** By the code of the driver or the operating system, when it was not Postgres who said it. */
 const byCode: [RegExp, Told][] = [
   [/^CONNECTION_ENDED$/, 'closed'],
-  [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|CONNECT_TIMEOUT|SASL_\w+)$/, 'unsent'],
-  [/^(CONNECT\w+|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/, 'lost'],
+  [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|CONNECT_\w+|SASL_\w+)$/, 'unsent'],
+  [/^(CONNECTION_\w+|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/, 'lost'],
 ]
 /** Of any socket, or file: where there was nothing else than the statement, of its connection. */
 const ofSystem = /^(E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/
@@ -82,6 +93,21 @@ export function leavesOpen(error: unknown): boolean {
   return toldOfStatement(error) === 'lost'
 }
 
+/** Of an error of a statement: Postgres is not there (yet). Nobody answers for it, it starts or stops, or the connection broke. */
+export function isAway(error: unknown): boolean {
+  return ['unsent', 'lost'].includes(toldOfStatement(error)!)
+}
+
+/** What was seen of a Postgres that is away, for people. */
+export function seenOf(error: unknown): string {
+  const { code, message, errors = [], address, port } = error as NodeJS.ErrnoException & { errors?: Error[]; address?: unknown; port?: unknown }
+  const server = address === undefined ? 'the server' : [address, port].join(':')
+  if (code === 'CONNECT_CLOSED') return `${server} takes the connection and closes it`
+  if (code === 'CONNECT_TIMEOUT') return `${server} says nothing for ${connectTime} s`
+  // A name with several addresses: each has failed, and the whole says nothing.
+  return message || errors.map((each) => each.message).join(', ')
+}
+
 /** Whether a row was kept by another transaction for longer than the statement may wait (lock_not_available). */
 export function isRowTaken(error: unknown): boolean {
   return (error as { code?: string }).code === '55P03'
@@ -92,12 +118,19 @@ export function isOfData(error: unknown): boolean {
   return told(error) === 'data'
 }
 
+function mayMend(error: unknown): boolean {
+  const why = toldOfStatement(error)
+  return why !== null && why !== 'data' && why !== 'closed'
+}
+
 /** Milliseconds between two complaints about a database that stays away. */
 const complaining = 60_000
 
 interface Patience {
   /** Milliseconds; left out: for ever. */
   limit?: number
+  /** Whether another try may mend it; left out: whatever is not the fault of the data, nor ours. */
+  mends?: (error: unknown) => boolean
   /** Told once a minute why it still fails. */
   complain?: (error: unknown) => void
 }
@@ -106,21 +139,42 @@ interface Patience {
  * Does what must be done even when the database is away for a while, or does not let us in: repeats `work`, which must do no harm when it
  * is done twice. Throws at once what another try would not mend.
  */
-export async function whenBack<T>(work: () => Promise<T>, { limit = Number.POSITIVE_INFINITY, complain }: Patience = {}): Promise<T> {
+export async function whenBack<T>(work: () => Promise<T>, { limit = Number.POSITIVE_INFINITY, mends = mayMend, complain }: Patience = {}): Promise<T> {
   const begun = performance.now()
   let complainAt = begun + complaining
   for (let pause = 50; ; pause = Math.min(pause * 2, 1000)) {
     try {
       return await work()
     } catch (error) {
-      const why = toldOfStatement(error)
       const now = performance.now()
-      if (why === null || why === 'data' || why === 'closed' || now > begun + limit) throw error
+      if (!mends(error) || now > begun + limit) throw error
       if (now > complainAt) {
         complain?.(error)
         complainAt = now + complaining
       }
       await sleep(pause)
     }
+  }
+}
+
+/** Milliseconds of silence before the first word about a Postgres that is waited for, and between two. */
+const firstWord = 1000
+const nextWord = 5000
+
+/**
+ * Does what begins with a Postgres that may be just starting: waits for it, half a minute if nothing else is said, and tells meanwhile what was
+ * seen of it. Throws the last error when it does not come, and at once what time does not mend, such as a wrong password.
+ */
+export async function whenThere<T>(work: () => Promise<T>, tell: (seen: string) => void, limit = 30_000): Promise<T> {
+  let seen = 'no answer yet'
+  const timers = [setTimeout(() => tell(seen), firstWord), setInterval(() => tell(seen), nextWord)]
+  const look = () => work().catch((error) => {
+    seen = seenOf(error)
+    throw error
+  })
+  try {
+    return await whenBack(look, { limit, mends: isAway })
+  } finally {
+    for (const timer of timers) clearInterval(timer)
   }
 }

@@ -68,7 +68,7 @@ test('two started at once in an empty folder: one runs, with users and free port
   mkdirSync(join(twice.folder, 'var'))
   const both = [twice.start(), twice.start()]
   const refused = await until('one gives up', () => both.find(({ child }) => child.exitCode !== null))
-  assert.match(refused.output(), /^everpost: dev mode runs here already \(pid \d+\)\. .*\n$/)
+  assert.match(refused.output(), /^everpost: dev mode runs here already \(pid (\d+)\)\. .*: kill \1\n$/)
   const dev = both.find((each) => each !== refused)!
   await dev.ready()
   assert.match(dev.output(), /users +those of the settings/)

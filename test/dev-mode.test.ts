@@ -78,6 +78,20 @@ test('started again it goes on with its queue; killed outright, its servers are 
   assert.deepEqual(left(), [])
 })
 
+test('SIGQUIT, SIGHUP and a terminal that is closed stop it in order as well', async () => {
+  for (const signal of ['SIGQUIT', 'SIGHUP'] as const) {
+    const dev = start()
+    await dev.ready()
+    assert.deepEqual([signal, await dev.end(signal), left()], [signal, 0, []])
+  }
+  const dev = start('terminal')
+  await dev.ready()
+  await dev.end('SIGKILL')
+  await until('nothing is left running', () => left().length === 0)
+  assert.deepEqual(readdirSync(join(folder, 'var')).filter((name) => /^dev\.|\.pid/.test(name)), [])
+  assert.match(readFileSync(join(folder, 'var/postgres.log'), 'utf8'), /database system is shut down\n$/)
+})
+
 test('a port in use: one line that says which and what to do, before anything is started', async () => {
   const squatter = createServer()
   await new Promise<void>((resolve) => squatter.listen(ports[1], '127.0.0.1', resolve))

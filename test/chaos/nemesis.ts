@@ -65,9 +65,9 @@ export function createNemesis(cluster: Cluster, { seed, wipes, sabotage, each }:
   const dice = { ours: randomOf(seed, 'ours'), theirs: randomOf(seed, 'theirs'), points: randomOf(seed, 'points') }
   const all = sabotage ? controls[sabotage].points : points
   const due: Point[] = [...all]
-  let mails = 0
   /** A loss of power that has nothing to lose tells nothing. */
   const somethingToLose = async () => {
+    const mails = readMaildirs(cluster.maildir).size
     for (let waited = 0; waited < 20_000 && readMaildirs(cluster.maildir).size < mails + toBeLost; waited += 100) await sleep(100)
   }
   return {
@@ -83,7 +83,6 @@ export function createNemesis(cluster: Cluster, { seed, wipes, sabotage, each }:
       cluster.note(name)
       try {
         await act.do(cluster, dice[on])
-        if (sabotage === 'no-sync') mails = readMaildirs(cluster.maildir).size
         return { name, killed: act.kills }
       } catch (error) {
         if (error instanceof DiskGone) throw error

@@ -1,5 +1,6 @@
 // The verdict on a run: what the client was told, against what came out and what the records say. Pure.
 
+import { grouped } from '../../mail/grouped.ts'
 import type { LedgerEntry } from './client.ts'
 import { markOf, planOf } from './plan.ts'
 import type { Taking } from './sink.ts'
@@ -61,20 +62,20 @@ export function judge(evidence: Evidence): Verdict {
     told: { accepted: 0, refused: 0, unknown: 0, absent: 0 }, outcomes: { delivered: 0, reported: 0, deadLetters: 0, queued: 0 },
     lost: [], deliveredAndBounced: [], deliveredThoughRefused: [], corrupt: [], refusedForGood: [], unknownTaken: 0, duplicates: [], duplicatesBy: {}, unattributed: [],
   }
-  const takings = group(evidence.takings.flatMap((taking) => taking.recipients.map((to) => ({ key: `${taking.id} ${to}`, value: taking }))))
-  const records = group(evidence.recipients.map((record) => ({ key: record.id, value: record })))
-  const attempts = group(evidence.attempts.map((attempt) => ({ key: attempt.id, value: attempt })))
-  const idsOfMark = group([
-    ...evidence.recipients.filter((record) => record.parent === null).map((record) => ({ key: markOf(record.forwardPath)!, value: record.id })),
-    ...evidence.takings.filter((taking) => taking.failed === null).map((taking) => ({ key: markOf(taking.recipients[0]!)!, value: taking.id })),
-  ])
-  const reports = group(evidence.recipients.filter((record) => record.parent !== null).map((record) => ({ key: record.parent!, value: record.id })))
-  const reportsTaken = group(evidence.takings.filter((taking) => taking.failed !== null).map((taking) => ({ key: taking.id, value: taking })))
+  const takings = grouped(evidence.takings.flatMap(({ id, recipients }) => recipients.map((to) => `${id} ${to}`)), (key) => key)
+  const records = grouped(evidence.recipients, ({ id }) => id)
+  const attempts = grouped(evidence.attempts, ({ id }) => id)
+  const idsByMark = grouped([
+    ...evidence.recipients.filter(({ parent }) => parent === null).map(({ id, forwardPath }) => ({ id, mark: markOf(forwardPath)! })),
+    ...evidence.takings.filter(({ failed }) => failed === null).map(({ id, recipients }) => ({ id, mark: markOf(recipients[0]!)! })),
+  ], ({ mark }) => mark)
+  const reports = grouped(evidence.recipients.filter(({ parent }) => parent !== null), ({ parent }) => parent!)
+  const reportsTaken = grouped(evidence.takings.filter(({ failed }) => failed !== null), ({ id }) => id)
 
   for (const { i, result, reply } of ledger) {
     verdict.told[result]++
     if (reply.startsWith('5')) verdict.refusedForGood.push(`message ${i}: ${reply}`)
-    const ids = [...new Set(idsOfMark.get(String(i)) ?? [])]
+    const ids = [...new Set(idsByMark.get(String(i))?.map(({ id }) => id))]
     if (result === 'accepted') {
       const id = /queued as (\w+)/.exec(reply)![1]!
       for (const other of ids.filter((each) => each !== id)) verdict.unattributed.push(`message ${i} is here as ${other}, too`)
@@ -96,7 +97,7 @@ export function judge(evidence: Evidence): Verdict {
   function judgeRecipient(id: string, n: number, to: string): void {
     const record = records.get(id)?.find((each) => each.n === n)
     const taken = (takings.get(`${id} ${to}`)?.length ?? 0) + (maildirs.get(to.split('@')[0]!)?.length ?? 0)
-    const telling = (reports.get(id) ?? []).filter((report) => reportsTaken.get(report)?.some((taking) => taking.failed!.includes(to)))
+    const telling = (reports.get(id) ?? []).map((report) => report.id).filter((report) => reportsTaken.get(report)?.some((taking) => taking.failed!.includes(to)))
     if (telling.length > 1) verdict.unattributed.push(`${id} to ${to} was reported ${telling.length} times: ${telling}`)
     if (taken > 0 && (telling.length > 0 || ['bounced', 'expired'].includes(record?.state ?? ''))) verdict.deliveredAndBounced.push(`${id} to ${to}`)
     if (taken > 0) verdict.outcomes.delivered++
@@ -108,7 +109,7 @@ export function judge(evidence: Evidence): Verdict {
 
   /** Whether a report on the message is itself safely queued. */
   function waiting(id: string): boolean {
-    return (reports.get(id) ?? []).some((report) => records.get(report)!.some((record) => ['queued', 'bouncing'].includes(record.state)))
+    return (reports.get(id) ?? []).some((report) => records.get(report.id)!.some((record) => ['queued', 'bouncing'].includes(record.state)))
   }
 
   function judgeDuplicate(key: string, count: number): void {
@@ -121,20 +122,10 @@ export function judge(evidence: Evidence): Verdict {
     const attributed = count - 1 <= open.length
     verdict[attributed ? 'duplicates' : 'unattributed'].push(line)
     if (!attributed) return
-    const said = [...group(told.map(({ says }) => ({ key: says, value: says })))].map(([says, { length }]) => `${length} ${says}`).sort().join(', ')
+    const said = [...grouped(told, ({ says }) => says)].map(([says, { length }]) => `${length} ${says}`).sort().join(', ')
     const by = `taken ${count} times: ${said}`
     verdict.duplicatesBy[by] = (verdict.duplicatesBy[by] ?? 0) + 1
   }
-}
-
-function group<T>(pairs: { key: string; value: T }[]): Map<string, T[]> {
-  const groups = new Map<string, T[]>()
-  for (const { key, value } of pairs) {
-    const list = groups.get(key)
-    if (list) list.push(value)
-    else groups.set(key, [value])
-  }
-  return groups
 }
 
 /** Whether the promise was kept. What is still queued is no loss, but a drain that did not end is a stall. */

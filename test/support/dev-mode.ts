@@ -29,7 +29,8 @@ export interface Dev {
 
 export interface DevFolder {
   folder: string
-  start: () => Dev
+  /** `terminal`: in one of its own, which is closed when the child is killed. */
+  start: (terminal?: 'terminal') => Dev
   everpost: (...args: string[]) => Promise<{ code: number; stdout: string; stderr: string }>
   /** Processes that work in the folder, by their command line. */
   left: () => string[]
@@ -41,8 +42,9 @@ export function devFolder(settings: string): DevFolder {
   writeFileSync(join(folder, 'everpost.yaml'), settings)
   const started = new Set<Dev>()
 
-  const start = (): Dev => {
-    const child = spawn(process.execPath, [program, 'dev'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+  const start = (terminal?: 'terminal'): Dev => {
+    const [command, ...args] = terminal ? ['script', '--quiet', '--command', `'${process.execPath}' '${program}' dev`, '/dev/null'] : [process.execPath, program, 'dev']
+    const child = spawn(command!, args, { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { output += text })
     const exited = new Promise<number | null>((resolve) => child.once('close', resolve))
