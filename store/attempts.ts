@@ -99,21 +99,26 @@ export async function renewLease(sql: Sql, id: string, number: number, lease: nu
 }
 
 /**
- * Records that the final dot is about to be sent to these recipients. False when an operator's word or another attempt has taken
- * one of them away meanwhile, or it is settled: then the dot may not be sent.
+ * Records that the final dot is about to be sent to these recipients, and keeps them for another `lease` milliseconds. False when an operator's word or another attempt has taken
+ * one of them away meanwhile, or it is settled: then the dot may not be sent, and nothing is changed.
  */
 export async function markDot(sql: Sql, id: string, number: number, recipients: number[], lease: number): Promise<boolean> {
   const rows = await sql`
     with held as (
-      update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+      select n from recipients
       where message_id = ${id} and attempt = ${number} and state = 'queued' and n = any(${recipients}::int[])
-      returning n
+      for no key update
+    ),
+    marked as (
+      update attempts set dot_at = now(), dots = dots || ${recipients}::int[]
+      where message_id = ${id} and number = ${number} and ended_at is null
+        and (select count(*) from held) = ${recipients.length}
+      returning number
     )
-    update attempts set dot_at = now(), dots = dots || ${recipients}::int[]
-    where message_id = ${id} and number = ${number} and ended_at is null
-      and (select count(*) from held) = ${recipients.length}
-    returning number`
-  return rows.length === 1
+    update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+    where message_id = ${id} and attempt = (select number from marked) and n = any(${recipients}::int[])
+    returning n`
+  return rows.length > 0
 }
 
 /** What becomes of a recipient after an attempt. */

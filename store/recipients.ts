@@ -112,7 +112,8 @@ export interface Retention {
  * recipients, after lockMessage, which keeps two of them from each missing the other's change.
  */
 export async function settleProgress(sql: Sql, id: string, retention: Retention): Promise<Progress> {
-  const [row] = await sql<ProgressRow[]>`with open as (${openOf(sql, sql`${id}::text`)}) ${settleMessage(sql, sql`id = ${id}`, retention)}`
+  const [row] = await sql<ProgressRow[]>`
+    with open as (${openOf(sql, sql`${id}::text`)}), over as (${endAttempts(sql)}) ${settleMessage(sql, sql`id = ${id}`, retention)}`
   if (!row) throw new UnknownMessage()
   return toProgress(row)
 }
@@ -120,7 +121,8 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
 /** The same for several messages. */
 export async function settleAll(sql: Sql, ids: string[], retention: Retention): Promise<Map<string, Progress>> {
   const rows = await sql<ProgressRow[]>`
-    with open as (select o.* from unnest(${ids}::text[]) as asked (id), lateral (${openOf(sql, sql`asked.id`)}) o)
+    with open as (select o.* from unnest(${ids}::text[]) as asked (id), lateral (${openOf(sql, sql`asked.id`)}) o),
+      over as (${endAttempts(sql)})
     ${settleMessage(sql, sql`id = open.message_id`, retention)}`
   return new Map(rows.map((row) => [row.id, toProgress(row)]))
 }
@@ -136,6 +138,13 @@ function openOf(sql: Sql, id: ReturnType<Sql>) {
            exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed,
            (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
     from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
+}
+
+/** Where nothing is `open` any more no later attempt finds out that one before it has died (claimAttempt): it is marked as lost here. */
+function endAttempts(sql: Sql) {
+  return sql`
+    update attempts set ended_at = now(), lost = true from open
+    where queued + unreported = 0 and attempts.message_id = open.message_id and ended_at is null`
 }
 
 /** The end of a statement that has found out what is `open`: brings the row of the message that is `meant` up to date with it, and returns a ProgressRow. */
