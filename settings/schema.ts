@@ -214,7 +214,7 @@ export const settingsSchema = z.strictObject({
     lineLength: bound(0).describe('Octets of the longest line taken, without CRLF: 998 refuses what RFC 5321 does not promise to carry. 0: any; no line is ever split.'),
     connections: count(500).describe('Connections to one listener of one process at a time.'),
     clientConnections: bound(50).describe('Connections of one client address to one process at a time, outside `relayNetworks`. 0: no bound.'),
-    clientMessages: bound(600).describe('Messages of one client address in a minute, outside `relayNetworks`, counted by each process for itself: of several, a client may send so many to each. 0: no bound.'),
+    clientMessages: bound(600).describe('Messages of one client address in a minute, outside `relayNetworks`, counted by each process for itself. 0: no bound.'),
     clientRecipients: bound(6000).describe('Recipients of one client address in a minute, outside `relayNetworks`, counted by each process for itself. 0: no bound.'),
     userMessages: bound(100).describe('Messages of one user in a minute, counted by each process for itself. 0: no bound.'),
     userRecipients: bound(1000).describe('Recipients of one user in a minute, counted by each process for itself. 0: no bound.'),
@@ -224,7 +224,8 @@ export const settingsSchema = z.strictObject({
     dataTime: duration('30m').describe('For the whole of a message, from DATA to its dot.'),
     idleTime: duration('5m').describe('How long a client may stay silent (RFC 5321 section 4.5.3.2.7).'),
     outbox: count(100_000).describe('Accepted messages whose workflow could not start yet; beyond it mail is deferred with 451.'),
-  }).describe('Bounds of what is accepted. Those by client and by user are counted in the memory of each process: with N that take mail, a client that goes to all of them may do N times as much. `outbox` is counted over all.'),
+  }).describe('Bounds of what is accepted. Those by client and by user are counted in the memory of each process: with N that take mail, a client that goes to'
+    + ' all of them may do N times as much. `outbox` is counted over all.'),
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),

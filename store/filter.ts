@@ -3,6 +3,7 @@
 import { domainToUnicode } from 'node:url'
 import { canonicalDomain, splitAddress } from '../mail/address.ts'
 import { byRecipient, type ControlAction } from '../mail/control.ts'
+import { isLeased, isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 export type QueueStatus = 'new' | 'deferred' | 'active' | 'held'
@@ -68,12 +69,12 @@ export function matchingMessage(sql: Sql, { ids, sender, user, client, before, s
 /** What it says of a recipient `r`; that alone, when nothing: it is not settled. */
 export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status, reply, owed }: QueueFilter) {
   return sql`
-    r.state in ('queued', 'notifying', 'bouncing')
-    ${owed === undefined ? sql`` : sql`and (r.state = 'queued') = ${owed}`}
+    ${isOpen(sql)}
+    ${owed === undefined ? sql`` : owed ? sql`and r.state = 'queued'` : sql`and r.state <> 'queued'`}
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${domain === undefined ? sql`` : sql`and r.domain collate "C" = ${domain}`}
     ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
-    ${status === 'active' ? sql`and r.leased_until > now()` : sql``}
+    ${status === 'active' ? sql`and ${isLeased(sql)}` : sql``}
     ${status === 'new' ? sql`and r.outcome is null` : status === 'deferred' ? sql`and r.outcome is not null` : sql``}
     ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome is not null and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
@@ -142,9 +143,9 @@ export async function countMatching(sql: Sql, filter: QueueFilter, most?: number
 export async function openDomains(sql: Sql): Promise<string[]> {
   const rows = await sql<{ domain: string }[]>`
     with recursive step (domain) as (
-      (select domain collate "C" from recipients where state in ('queued', 'notifying', 'bouncing') order by domain collate "C" limit 1)
+      (select domain collate "C" from recipients where ${isOpen(sql)} order by domain collate "C" limit 1)
       union all
-      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'notifying', 'bouncing') and r.domain collate "C" > step.domain
+      select (select r.domain collate "C" from recipients r where ${isOpen(sql)} and r.domain collate "C" > step.domain
               order by r.domain collate "C" limit 1)
       from step where step.domain is not null
     )

@@ -81,7 +81,7 @@ test('each webhook is told, signed and in order for each message, whatever anoth
     await everpost.start()
     await turnClock(sql, 30)
     await until('what was missed is told', () => told(id).includes('replayed'))
-    const ids = all.received.filter((event) => event.data.id === id).map((event) => Number.parseInt(event.id))
+    const ids = all.received.filter((event) => event.data.id === id).map((event) => Number.parseInt(event.id, 10))
     assert.deepEqual(ids, [...ids].sort((a, b) => a - b))
     assert.equal(new Set(ids).size, ids.length)
 
@@ -147,7 +147,7 @@ test('a receiver that fails for an hour is asked with growing pauses, and then t
     await until('all is told', () => receiver.received.length === 4)
     assert.deepEqual(receiver.received.map(({ type }) => type).sort(), ['accepted', 'attempt', 'delivered', 'delivered'])
     assert.ok(receiver.received.every(({ data }) => data.id === id))
-    const order = receiver.received.map((event) => Number.parseInt(event.id))
+    const order = receiver.received.map((event) => Number.parseInt(event.id, 10))
     assert.deepEqual([order, receiver.faults], [[...order].sort((a, b) => a - b), []])
   } finally {
     await everpost.end()

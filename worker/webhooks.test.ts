@@ -27,7 +27,7 @@ async function startOwing(
     receiver.underWay++
     response.on('close', () => { receiver.underWay-- })
     const id = String(request.headers['webhook-id'])
-    const post = { id, seq: Number.parseInt(id), message: JSON.parse(await text(request)).data.id as string }
+    const post = { id, seq: Number.parseInt(id, 10), message: JSON.parse(await text(request)).data.id as string }
     receiver.posts.push(post)
     answer(post, response)
   })
