@@ -6,7 +6,7 @@ import type { Delivery } from './attempt.ts'
 
 /** Delivers once for each reverse-path, and so once in all for a message without VERP. */
 export async function eachReversePath(delivery: Delivery, deliver: (delivery: Delivery) => Promise<AttemptResult>): Promise<AttemptResult> {
-  const paths = new Set(delivery.recipients.map(({ verp }) => verp ?? delivery.message.reversePath))
+  const paths = [...new Set(delivery.recipients.map(({ verp }) => verp ?? delivery.message.reversePath))]
   const all: AttemptResult = { outcomes: {}, tries: [], dotSent: false }
   const sofar = () => Object.entries(all.outcomes).map(([n, outcome]) => [Number(n), outcome] as const)
   for (const reversePath of paths) {
@@ -18,8 +18,9 @@ export async function eachReversePath(delivery: Delivery, deliver: (delivery: De
     Object.assign(all.outcomes, result.outcomes)
     all.tries.push(...result.tries)
     all.dotSent ||= result.dotSent
-    // What is delivered is recorded before the next goes out, so that a crash repeats none of it.
-    if (paths.size > 1 && result.dotSent) await delivery.partly(new Map(Object.entries(result.outcomes).map(([n, outcome]) => [Number(n), outcome])))
+    // What is delivered is recorded before the next goes out, so that a crash repeats none of it. The last is recorded with the attempt's end:
+    // the message would be finished before that, and its attempt, should the process die between the two, still open.
+    if (reversePath !== paths.at(-1) && result.dotSent) await delivery.partly(new Map(Object.entries(result.outcomes).map(([n, outcome]) => [Number(n), outcome])))
   }
   return all
 }

@@ -29,7 +29,8 @@ export async function firstPass(deps: ActivityDeps, { id, clock }: MessageArgume
   const due = recipients.filter((recipient) => recipient.due)
   const plan = await planFor(deps, { id, clock }, due, trace)
 
-  const enter = inside < deps.settings.worker.activities * share
+  // A pass lasts until the last reply to a dot is there: next hops beyond those that it takes would wait for one that is silent.
+  const enter = !plan.more && inside < deps.settings.worker.activities * share
   if (enter) inside++
   let results: (Attempted | null)[]
   try {

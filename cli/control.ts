@@ -46,7 +46,7 @@ export async function control(file: string | undefined, action: ControlAction, i
       throw new CommandError(`name messages by their queue ids, or choose with ${choosingOptions}; --sender '*' means every message`, sysexits.usage)
     }
     const count = await countMatching(sql, filter)
-    if (count === 0 && ids.length === 0) throw new CommandError('nothing that is queued matches')
+    if (count === 0 && ids.length === 0) return await tellNothing(sql, filter, action, options)
     if (options.dryRun) return await preview(sql, filter, action, count, options)
     if (!options.yes && ids.length === 0) await confirm(action, count)
     const asked = await inPages(sql, settings, filter, count, order)
@@ -57,6 +57,14 @@ export async function control(file: string | undefined, action: ControlAction, i
     if (result.refused.length > 0) process.exitCode = 1
     await wakeMessages(settings, toWake(asked))
   })
+}
+
+/** Nothing is left to do, and that is no error where the same was said before, and workers have yet to settle it. */
+async function tellNothing(sql: Sql, filter: QueueFilter, action: ControlAction, { json }: ControlOptions): Promise<void> {
+  const settling = filter.owed ? await countMatching(sql, { ...filter, owed: false }) : 0
+  if (settling === 0) throw new CommandError('nothing that is queued matches')
+  if (json) console.log(JSON.stringify({ action, done: [], busy: [], refused: [] }, null, 2))
+  else console.log(`${action}: nothing to do; ${messages(settling)} on the way out already.`)
 }
 
 /** Of the messages that were named by id, those that were not reached, and why. */

@@ -218,7 +218,7 @@ export const settingsSchema = z.strictObject({
     recipients: count(1000).describe('Recipients of one message.'),
     hops: count(50).describe('Received fields in a message before it counts as looping.'),
     lineLength: bound(0).describe('Octets of the longest line taken, without CRLF: 998 refuses what RFC 5321 does not promise to carry. 0: any; no line is ever split.'),
-    connections: count(500).describe('Connections to one listener at a time.'),
+    connections: count(500).describe('Connections to one listener of one process at a time.'),
     clientConnections: bound(50).describe('Connections of one client address (of IPv6 one /64) at a time, outside `relayNetworks`. '
       + '0: no bound. This and the next four are counted by each process for itself.'),
     clientMessages: bound(600).describe('Messages of one client address in a minute, without AUTH and outside `relayNetworks`. 0: no bound.'),
@@ -231,7 +231,8 @@ export const settingsSchema = z.strictObject({
     dataTime: duration('30m').describe('For the whole of a message, from DATA to its dot.'),
     idleTime: duration('5m').describe('How long a client may stay silent (RFC 5321 section 4.5.3.2.7).'),
     outbox: count(100_000).describe('Accepted messages whose workflow could not start yet; beyond it mail is deferred with 451.'),
-  }).describe('Bounds of what is accepted.'),
+  }).describe('Bounds of what is accepted. Those by client and by user are counted in the memory of each process: with N that take mail, a client that goes to'
+    + ' all of them may do N times as much. `outbox` is counted over all.'),
   retention: section({
     delivered: duration('0s').describe('How long the body is kept after every recipient was delivered.'),
     failed: duration('7d').describe('How long the body is kept, for a replay, after a recipient failed.'),

@@ -156,6 +156,38 @@ test('what a host said of the message is not forgotten since the next one is not
   }
 })
 
+test('broken off between two hosts, or with the second, the reply to the first one\'s dot is what is known; before a dot it is nothing', async () => {
+  const script: Script = { dot: '451 4.7.1 later' }
+  const first = await startPeer(script)
+  const second = await startPeer({ greeting: 'silent' }, '127.0.0.2', first.port)
+  const said = async (between: boolean) => {
+    const stop = new AbortController()
+    let hosts = 0
+    const tls: TransferRequest['tls'] = async () => {
+      if (++hosts === 2) setTimeout(() => stop.abort(), 50)
+      if (hosts === 2 && between) stop.abort()
+      return plainTls('may')
+    }
+    const patient = { ...timeouts, greeting: 10_000 }
+    const result = await transfer(testRequest(first.port, { hosts: ['127.0.0.1', '127.0.0.2'], signal: stop.signal, tls, timeouts: patient, anotherHost: () => true }), { dns, pool })
+    assert.equal(result.tries.length, between ? 1 : 2)
+    return [result.outcomes[0]!, result.outcomes[1]!].map(({ status, phase, reply }) => `${status} ${phase} ${reply?.code}`)
+  }
+  try {
+    for (const between of [true, false]) {
+      Object.assign(script, { rcpt: undefined, dot: '451 4.7.1 later' })
+      assert.deepEqual(await said(between), ['deferred dot 451', 'deferred dot 451'])
+      // Another host would have been asked, so it is no bounce yet.
+      script.dot = '554 5.7.1 blocked'
+      assert.deepEqual(await said(between), ['deferred dot 554', 'deferred dot 554'])
+      script.rcpt = { 'b@x.test': '451 4.7.1 later' }
+      assert.deepEqual(await said(between), ['deferred dot 554', 'deferred policy undefined'])
+    }
+  } finally {
+    await Promise.all([first.close(), second.close()])
+  }
+})
+
 test('dot-stuffing does not depend on chunk borders', () => {
   const piece = fc.constantFrom('.', '\r\n', '\r', '\n', 'a', '\r\n.', '..')
   fc.assert(fc.property(fc.array(piece), fc.array(fc.nat(3), { minLength: 1 }), (pieces, cuts) => {

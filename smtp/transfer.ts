@@ -73,7 +73,7 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
     const asked = await request.tls(host)
     for (const address of addresses.slice(0, addressesOfHost)) {
       for (const level of asked.level === 'may' ? (['may', 'none'] as const) : [asked.level]) {
-        if (request.signal.aborted) for (const { n } of remaining) outcomes.set(n, brokenOff('broken off before the final dot'))
+        if (request.signal.aborted) for (const { n } of remaining) note(n, brokenOff('broken off before the final dot'))
         if (request.signal.aborted || remaining.length === 0) return result()
         if (tries.some((tried) => tried.dotSent)) await request.partly(outcomes)
         const visited = await visit(request, host, address, { ...asked, level }, remaining, pool)
@@ -90,14 +90,18 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
 
   function learn(visited: Visit): void {
     tries.push(visited.tried)
-    for (const [n, outcome] of visited.outcomes) {
-      const before = outcomes.get(n)
-      if (before?.status !== 'deferred' || (!visited.elsewhere.has(n) && saysMore(outcome, before))) outcomes.set(n, outcome)
-    }
+    for (const [n, outcome] of visited.outcomes) note(n, outcome, visited.elsewhere.has(n))
     remaining = remaining.filter((recipient) => {
       const outcome = visited.outcomes.get(recipient.n)!
       return visited.elsewhere.has(recipient.n) || !isFinal(outcome) || (outcome.status === 'bounced' && request.anotherHost?.(recipient, outcome))
     })
+  }
+
+  function note(n: number, outcome: Outcome, elsewhere = false): void {
+    const before = outcomes.get(n)
+    // Broken off between two hosts: the first one's dot was answered, and that stands. Who said no for good would have been followed by another.
+    if (outcome.phase === 'policy' && before?.phase === 'dot') outcomes.set(n, { ...before, status: 'deferred' })
+    else if (before?.status !== 'deferred' || (!elsewhere && saysMore(outcome, before))) outcomes.set(n, outcome)
   }
 
   function result(): AttemptResult {

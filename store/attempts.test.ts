@@ -167,6 +167,15 @@ test('the lease is longer after the dot mark, and after a renewal', async () => 
   }
 })
 
+test('a dot mark that is refused changes nothing: whoever the attempt still holds is free when its lease ends', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  const held = (await claim(id, [0, 1], 5000))!
+  await sql`update recipients set attempt = null, leased_until = null where message_id = ${id} and n = 1`
+  assert.equal(await markDot(sql, id, held.number, [0, 1], 60_000), false)
+  assert.ok((await readRecipients(sql, id, 1))[0]!.leasedUntil!.getTime() < Date.now() + 30_000)
+  assert.equal((await readAttempts(sql, id, 1))[0]!.dotAt, null)
+})
+
 test('a late yes is kept, whatever has become of the recipient meanwhile, and is never replayed', async () => {
   const id = await accepted('a@x.test')
   const held = (await claim(id, [0]))!

@@ -3,6 +3,7 @@
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
 import type { Ruled } from '../mail/retry.ts'
+import { isFree, isLeased } from './conditions.ts'
 import type { Sql } from './database.ts'
 import { type ProgressRow, type RecipientRow, type Retention, settleMessage, settleProgress, toProgress } from './recipients.ts'
 
@@ -60,14 +61,14 @@ export async function claimAttempt(sql: Sql, request: ClaimRequest): Promise<Cla
       update recipients r set attempt = message.number, leased_until = now() + ${request.lease}::float8 * interval '1 millisecond'
       from message
       where r.message_id = ${request.id} and r.n = any(${request.recipients}::int[]) and r.state = 'queued'
-        and r.next_attempt_at <= greatest(now(), ${request.clock}) and (r.leased_until is null or r.leased_until <= now())
+        and r.next_attempt_at <= greatest(now(), ${request.clock}) and ${isFree(sql)}
         and (${request.route === undefined} or r.route is not distinct from ${request.route ?? null})
       returning message.*, r.n, r.forward_path, r.notify, r.orcpt, r.verp, r.attempts, r.ruled
     ),
     lost as (
       update attempts set ended_at = now(), lost = true
       where message_id = ${request.id} and ended_at is null and recipients && (select array_agg(n) from claimed) and not exists (
-        select from recipients r where r.message_id = ${request.id} and r.attempt = attempts.number and r.state = 'queued' and r.leased_until > now())
+        select from recipients r where r.message_id = ${request.id} and r.attempt = attempts.number and r.state = 'queued' and ${isLeased(sql)})
     ),
     begun as (
       insert into attempts (message_id, number, next_hop, recipients, worker, begun_at, dot_at, dots)
@@ -99,21 +100,26 @@ export async function renewLease(sql: Sql, id: string, number: number, lease: nu
 }
 
 /**
- * Records that the final dot is about to be sent to these recipients. False when an operator's word or another attempt has taken
- * one of them away meanwhile, or it is settled: then the dot may not be sent.
+ * Records that the final dot is about to be sent to these recipients, and keeps them for another `lease` milliseconds. False when an operator's word or another attempt has taken
+ * one of them away meanwhile, or it is settled: then the dot may not be sent, and nothing is changed.
  */
 export async function markDot(sql: Sql, id: string, number: number, recipients: number[], lease: number): Promise<boolean> {
   const rows = await sql`
     with held as (
-      update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+      select n from recipients
       where message_id = ${id} and attempt = ${number} and state = 'queued' and n = any(${recipients}::int[])
-      returning n
+      for no key update
+    ),
+    marked as (
+      update attempts set dot_at = now(), dots = dots || ${recipients}::int[]
+      where message_id = ${id} and number = ${number} and ended_at is null
+        and (select count(*) from held) = ${recipients.length}
+      returning number
     )
-    update attempts set dot_at = now(), dots = dots || ${recipients}::int[]
-    where message_id = ${id} and number = ${number} and ended_at is null
-      and (select count(*) from held) = ${recipients.length}
-    returning number`
-  return rows.length === 1
+    update recipients set leased_until = now() + ${lease}::float8 * interval '1 millisecond'
+    where message_id = ${id} and attempt = (select number from marked) and n = any(${recipients}::int[])
+    returning n`
+  return rows.length > 0
 }
 
 /** What becomes of a recipient after an attempt. */
@@ -193,7 +199,7 @@ async function recordSole(
         settled_at = case when ${state === 'delivered' || state === 'notifying'} then now() end, leased_until = null, dead_letter = false, waits = null,
         destination = ${queued ? result.destination : null}, ruled = ${sql.json(ruled as never)}, gives_up_at = ${givesUpAt}
       from message
-      where r.message_id = message.message_id and r.n = ${n} and r.state = 'queued' and r.attempt = ${number} and r.leased_until > now()
+      where r.message_id = message.message_id and r.n = ${n} and r.state = 'queued' and r.attempt = ${number} and ${isLeased(sql)}
       returning r.next_attempt_at
     ),
     attempt as (

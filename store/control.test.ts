@@ -169,6 +169,26 @@ test('whoever is dropped fails in silence, is no dead letter, and reports on oth
     ['bounced', false, 'dropped by the operator'], ['expired', true, 'no attempt could be made']])
 })
 
+test('an attempt that died is lost in the records, too, where none comes after it: its mail was given up', async () => {
+  for (const dot of [[0], null]) {
+    const id = await accepted('a@x.test', 'b@x.test')
+    await claim(id, [0], 1, dot)
+    await sleep(20)
+    await ask(id, 'drop', { recipients: [0] })
+    await settle(id)
+    assert.deepEqual((await readAttempts(sql, id, 9)).map(({ endedAt }) => endedAt), [null], 'its message goes on')
+    const alive = (await claim(id, [1]))!
+    await ask(id, 'drop')
+    await settle(id)
+    assert.deepEqual((await readAttempts(sql, id, 9)).map(({ lost, endedAt, dotAt }) => [lost, endedAt !== null, dotAt !== null]), [[true, true, dot !== null], [true, true, false]])
+    // Of one that lives after all, what it says counts.
+    const late = { status: 'delivered', phase: 'dot', enhanced: '2.0.0', reply: null, text: 'taken', host: null, address: null, tls: null } as const
+    await recordAttempt(sql, id, alive.number, { outcomes: { 1: late }, tries: [], dotSent: true, destination: 'x' },
+      [{ n: 1, state: 'delivered', outcome: late, counts: true, ruled: { times: {}, since: {} }, givesUpAt: null, nextAttemptAt: null }], retention)
+    assert.deepEqual((await readAttempts(sql, id, 9)).map(({ lost }) => lost), [true, false])
+  }
+})
+
 test('asked under one name it is done once, and answered alike: the activity may run twice', async () => {
   const id = await accepted('a@x.test', 'b@x.test')
   const first = await ask(id, 'drop', {}, 'one')

@@ -6,6 +6,7 @@ import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import { brokenOff, byOperator } from '../mail/verdict.ts'
 import { recordActions } from './actions.ts'
+import { isFree, isLeased, isOpen } from './conditions.ts'
 import { isOfData, type Sql } from './database.ts'
 import { readProgress, type Retention, settleAll } from './recipients.ts'
 
@@ -128,7 +129,7 @@ async function breakOff(tx: Sql, asked: Asked[]): Promise<Map<string, string[]>>
     where r.state = 'queued' and ${those} and a.message_id = r.message_id and a.number = r.attempt
       and (a.dot_at is null or r.n <> all(a.dots) or r.leased_until <= now())`
   const busy = byMessage(await tx<Reached[]>`
-    select r.message_id as id, r.forward_path as path from recipients r where r.state = 'queued' and r.leased_until > now() and ${those} order by r.n`)
+    select r.message_id as id, r.forward_path as path from recipients r where r.state = 'queued' and ${isLeased(tx)} and ${those} order by r.n`)
   return new Map([...busy].map(([id, paths]) => [id, paths.slice(0, pathsTold)]))
 }
 
@@ -204,12 +205,12 @@ const actions: Record<ControlAction, (tx: Sql, step: Step) => Promise<Reached[]>
 
 /** The end of an update of recipients `r`: of those chosen, who waits and is held by no attempt. */
 function free(tx: Sql, chosen: Step['chosen']) {
-  return tx`r.state = 'queued' and (r.leased_until is null or r.leased_until <= now()) and ${chosen} returning r.message_id as id, r.forward_path as path`
+  return tx`r.state = 'queued' and ${isFree(tx)} and ${chosen} returning r.message_id as id, r.forward_path as path`
 }
 
 async function waiting(tx: Sql, ids: string[]): Promise<Reached[]> {
   return await tx`
-    select message_id as id, forward_path as path from recipients where message_id = any(${ids}) and state in ('queued', 'notifying', 'bouncing') order by n`
+    select message_id as id, forward_path as path from recipients where message_id = any(${ids}) and ${isOpen(tx)} order by n`
 }
 
 /** Forward-paths by message. */

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Progress } from '../mail/progress.ts'
 import { postgresTime } from './clock.ts'
+import { isFree, isOpen } from './conditions.ts'
 import { type Sql, whenBack } from './database.ts'
 import { lockMessage, type Retention, settleProgress } from './recipients.ts'
 
@@ -43,7 +44,7 @@ export async function canonicalName(sql: Sql, given: string): Promise<{ name: st
       select name from destinations union select destination from destination_traffic
       union select destination from recipients where state = 'queued' and destination is not null
       union select ${lower}::text where exists (
-        select from recipients where state in ('queued', 'notifying', 'bouncing') and domain collate "C" = ${lower})
+        select from recipients where ${isOpen(sql)} and domain collate "C" = ${lower})
     ) as those where lower(name) = ${lower} order by name = ${given} desc limit 1`
   return { name: row?.name ?? lower, known: row !== undefined }
 }
@@ -262,7 +263,7 @@ async function putOff(sql: Sql, { id, recipients, route, destination, why, until
         next_attempt_at = case when least(m.expires_at, r.gives_up_at) > c.at then least(${until}, m.expires_at, r.gives_up_at) else ${until} end
       from messages m, (select greatest(now(), ${clock}) as at) c
       where m.id = ${id} and r.message_id = m.id and r.n = any(${recipients}::int[]) and r.state = 'queued'
-        and (r.leased_until is null or r.leased_until <= now())
+        and ${isFree(tx)}
         and (${route === undefined} or r.route is not distinct from ${route ?? null})`
     return await settleProgress(tx, id, retention)
   })

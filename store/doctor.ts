@@ -1,5 +1,6 @@
 // What the doctor asks Postgres: messages that nothing moves, settings that break the promise, its clock, and how much waits.
 
+import { isLeased } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 export interface Backlog {
@@ -23,7 +24,7 @@ export async function readBacklog(sql: Sql, grace: number): Promise<Backlog> {
            min(accepted_at) filter (where started_at is null and accepted_at < now() - g.grace) as "oldestUnstarted",
            (select count(*) from messages where held_at is not null) as held, (select min(held_at) from messages) as "oldestHeld",
            (select count(*) from messages m where state = 'queued' and held_at is null and expires_at < now() - g.grace and not exists (
-              select from recipients r where r.message_id = m.id and r.state = 'queued' and r.leased_until > now())) as "overExpired",
+              select from recipients r where r.message_id = m.id and r.state = 'queued' and ${isLeased(sql)})) as "overExpired",
            (select count(*) from recipients where dead_letter and state in ('bounced', 'expired')) as "deadLetters"
     from (select ${grace}::float8 * interval '1 millisecond' as grace) g left join messages on started_at is null
     group by g.grace`

@@ -2,7 +2,8 @@
 
 import { domainToUnicode } from 'node:url'
 import { canonicalDomain, splitAddress } from '../mail/address.ts'
-import type { ControlAction } from '../mail/control.ts'
+import { byRecipient, type ControlAction } from '../mail/control.ts'
+import { isLeased, isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 export type QueueStatus = 'new' | 'deferred' | 'active' | 'held'
@@ -27,6 +28,8 @@ export interface QueueFilter {
   held?: boolean | undefined
   /** Text that the last outcome holds, such as `451`, `4.7.1` or `greylisted`; case does not count. */
   reply?: string | undefined
+  /** true: a delivery is still owed; false: the recipient's fate is decided, and its report, or its end in silence, is to come. */
+  owed?: boolean | undefined
 }
 
 /** Whether the filter chooses among the recipients of a message, rather than whole messages. */
@@ -45,8 +48,8 @@ export function isEmpty(filter: QueueFilter): boolean {
 
 /** The condition on a message `m`, for the `where` of a statement: it is queued, and it or one of its open recipients matches. */
 export function matching(sql: Sql, filter: QueueFilter) {
-  const byRecipient = choosesRecipients(filter) || filter.status === 'active'
-  const some = byRecipient ? sql`and exists (select from recipients r where r.message_id = m.id and ${matchingRecipient(sql, filter)})` : sql``
+  const looks = choosesRecipients(filter) || filter.status === 'active' || filter.owed !== undefined
+  const some = looks ? sql`and exists (select from recipients r where r.message_id = m.id and ${matchingRecipient(sql, filter)})` : sql``
   return sql`${matchingMessage(sql, filter)} ${some}`
 }
 
@@ -64,13 +67,14 @@ export function matchingMessage(sql: Sql, { ids, sender, user, client, before, s
 }
 
 /** What it says of a recipient `r`; that alone, when nothing: it is not settled. */
-export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status, reply }: QueueFilter) {
+export function matchingRecipient(sql: Sql, { recipient, domain, nextHop, status, reply, owed }: QueueFilter) {
   return sql`
-    r.state in ('queued', 'notifying', 'bouncing')
+    ${isOpen(sql)}
+    ${owed === undefined ? sql`` : owed ? sql`and r.state = 'queued'` : sql`and r.state <> 'queued'`}
     ${recipient === undefined ? sql`` : sql`and ${like(sql, sql`lower(r.forward_path collate "C")`, recipient)}`}
     ${domain === undefined ? sql`` : sql`and r.domain collate "C" = ${domain}`}
     ${nextHop ? sql`and (r.route = ${nextHop.name} or (r.route is null and r.domain collate "C" = any(${nextHop.domains})))` : sql``}
-    ${status === 'active' ? sql`and r.leased_until > now()` : sql``}
+    ${status === 'active' ? sql`and ${isLeased(sql)}` : sql``}
     ${status === 'new' ? sql`and r.outcome is null` : status === 'deferred' ? sql`and r.outcome is not null` : sql``}
     ${reply === undefined ? sql`` : sql`and r.state = 'queued' and r.outcome is not null and r.outcome ->> 'text' ilike ${`%${escaped(reply)}%`}`}`
 }
@@ -101,7 +105,7 @@ export function escaped(text: string): string {
 export function concerning(filter: QueueFilter, action: ControlAction): QueueFilter {
   if (filter.ids || isEmpty(filter)) return filter
   const held = action === 'release' ? true : action === 'hold' || action === 'retry' ? false : undefined
-  return { ...filter, held }
+  return { ...filter, held, owed: byRecipient(action) ? true : undefined }
 }
 
 export interface Chosen {
@@ -139,9 +143,9 @@ export async function countMatching(sql: Sql, filter: QueueFilter, most?: number
 export async function openDomains(sql: Sql): Promise<string[]> {
   const rows = await sql<{ domain: string }[]>`
     with recursive step (domain) as (
-      (select domain collate "C" from recipients where state in ('queued', 'notifying', 'bouncing') order by domain collate "C" limit 1)
+      (select domain collate "C" from recipients where ${isOpen(sql)} order by domain collate "C" limit 1)
       union all
-      select (select r.domain collate "C" from recipients r where r.state in ('queued', 'notifying', 'bouncing') and r.domain collate "C" > step.domain
+      select (select r.domain collate "C" from recipients r where ${isOpen(sql)} and r.domain collate "C" > step.domain
               order by r.domain collate "C" limit 1)
       from step where step.domain is not null
     )

@@ -1,6 +1,7 @@
 // Messages: what was accepted, without its octets.
 
 import type { BodyType, Origin, Ret } from '../mail/envelope.ts'
+import { isFree } from './conditions.ts'
 import type { Sql } from './database.ts'
 import type { DueRecipient, RecipientRow } from './recipients.ts'
 
@@ -84,7 +85,7 @@ export async function openMessage(sql: Sql, id: string, clock: Date, limit: numb
            (select json_agg(json_build_object('n', n, 'forwardPath', forward_path, 'notify', notify, 'orcpt', orcpt, 'verp', verp,
               'domain', domain, 'route', route, 'state', state, 'text', outcome ->> 'text',
               'nextAttemptAt', next_attempt_at, 'due', held_at is null and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
-                and (leased_until is null or leased_until <= now())) order by n)
+                and ${isFree(sql)}) order by n)
             from (select * from recipients where message_id = m.id order by n limit ${limit}) r) as recipients
     from messages m where id = ${id}`
   if (!row) return null

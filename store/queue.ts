@@ -1,6 +1,7 @@
 // The queue as operators see it: listings, and the facts on one message. Reads only.
 
 import type { Outcome } from '../mail/outcome.ts'
+import { isLeased, isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 import { choosesMessages, matching, matchingMessage, matchingRecipient, type QueueFilter } from './filter.ts'
 
@@ -56,12 +57,12 @@ export async function listQueue(sql: Sql, { limit, offset = 0, order = 'age', fi
     ) p
     join messages m on m.id = p.id
     cross join lateral (
-      select count(*) as waiting, min(next_attempt_at) as next_attempt_at, coalesce(bool_or(leased_until > now()), false) as active
-      from recipients where message_id = m.id and state in ('queued', 'notifying', 'bouncing')
+      select count(*) as waiting, min(next_attempt_at) as next_attempt_at, coalesce(bool_or(${isLeased(sql)}), false) as active
+      from recipients where message_id = m.id and ${isOpen(sql)}
     ) r
     left join lateral (
       select forward_path, outcome, waits from recipients
-      where message_id = m.id and state in ('queued', 'notifying', 'bouncing') order by next_attempt_at, n limit 1
+      where message_id = m.id and ${isOpen(sql)} order by next_attempt_at, n limit 1
     ) f on true
     order by p.place`
 }

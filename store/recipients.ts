@@ -4,6 +4,7 @@ import type { Notify } from '../mail/envelope.ts'
 import type { Outcome } from '../mail/outcome.ts'
 import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
+import { isFree, isLeased, isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 export interface RecipientRow {
@@ -47,7 +48,7 @@ export async function dueRecipients(sql: Sql, id: string, clock: Date, busy: num
   return await sql<DueRecipient[]>`
     select n, domain, route from recipients
     where message_id = (select id from messages where id = ${id} and held_at is null) and state = 'queued' and next_attempt_at <= greatest(now(), ${clock})
-      and (leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])
+      and ${isFree(sql)} and n <> all(${busy}::int[])
     order by n limit ${limit}`
 }
 
@@ -62,10 +63,10 @@ export async function readProgress(sql: Sql, id: string, except: number[] = []):
       select count(*) filter (where state = 'queued') as queued,
              count(*) filter (where state <> 'queued') as unreported,
              min(next_attempt_at) filter (
-               where state = 'queued' and (leased_until is null or leased_until <= now()) and n <> all(${except}::int[])) as "nextAt",
-             min(leased_until) filter (where state = 'queued' and leased_until > now() and n <> all(${except}::int[])) as "leasedUntil",
+               where state = 'queued' and ${isFree(sql)} and n <> all(${except}::int[])) as "nextAt",
+             min(leased_until) filter (where state = 'queued' and ${isLeased(sql)} and n <> all(${except}::int[])) as "leasedUntil",
              (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
-      from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')
+      from recipients where message_id = ${id} and ${isOpen(sql)}
     ) open
     where id = ${id}`
   if (!row) throw new UnknownMessage()
@@ -112,7 +113,8 @@ export interface Retention {
  * recipients, after lockMessage, which keeps two of them from each missing the other's change.
  */
 export async function settleProgress(sql: Sql, id: string, retention: Retention): Promise<Progress> {
-  const [row] = await sql<ProgressRow[]>`with open as (${openOf(sql, sql`${id}::text`)}) ${settleMessage(sql, sql`id = ${id}`, retention)}`
+  const [row] = await sql<ProgressRow[]>`
+    with open as (${openOf(sql, sql`${id}::text`)}), over as (${endAttempts(sql)}) ${settleMessage(sql, sql`id = ${id}`, retention)}`
   if (!row) throw new UnknownMessage()
   return toProgress(row)
 }
@@ -120,7 +122,8 @@ export async function settleProgress(sql: Sql, id: string, retention: Retention)
 /** The same for several messages. */
 export async function settleAll(sql: Sql, ids: string[], retention: Retention): Promise<Map<string, Progress>> {
   const rows = await sql<ProgressRow[]>`
-    with open as (select o.* from unnest(${ids}::text[]) as asked (id), lateral (${openOf(sql, sql`asked.id`)}) o)
+    with open as (select o.* from unnest(${ids}::text[]) as asked (id), lateral (${openOf(sql, sql`asked.id`)}) o),
+      over as (${endAttempts(sql)})
     ${settleMessage(sql, sql`id = open.message_id`, retention)}`
   return new Map(rows.map((row) => [row.id, toProgress(row)]))
 }
@@ -131,11 +134,18 @@ function openOf(sql: Sql, id: ReturnType<Sql>) {
     select ${id} as message_id,
            count(*) filter (where state = 'queued') as queued,
            count(*) filter (where state <> 'queued') as unreported,
-           min(next_attempt_at) filter (where state = 'queued' and (leased_until is null or leased_until <= now())) as next_at,
-           min(leased_until) filter (where state = 'queued' and leased_until > now()) as leased_until,
+           min(next_attempt_at) filter (where state = 'queued' and ${isFree(sql)}) as next_at,
+           min(leased_until) filter (where state = 'queued' and ${isLeased(sql)}) as leased_until,
            exists (select from recipients where message_id = ${id} and state in ('bounced', 'expired')) as failed,
            (array_agg(array[destination, waits] order by next_attempt_at) filter (where state = 'queued' and waits is not null and destination is not null))[1:1] as waits
-    from recipients where message_id = ${id} and state in ('queued', 'notifying', 'bouncing')`
+    from recipients where message_id = ${id} and ${isOpen(sql)}`
+}
+
+/** Where nothing is `open` any more no later attempt finds out that one before it has died (claimAttempt): it is marked as lost here. */
+function endAttempts(sql: Sql) {
+  return sql`
+    update attempts set ended_at = now(), lost = true from open
+    where queued + unreported = 0 and attempts.message_id = open.message_id and ended_at is null`
 }
 
 /** The end of a statement that has found out what is `open`: brings the row of the message that is `meant` up to date with it, and returns a ProgressRow. */

@@ -5,6 +5,7 @@ import type { Progress } from '../mail/progress.ts'
 import { UnknownMessage } from '../mail/unknown-message.ts'
 import { acceptMessage, type NewMessage } from './accept.ts'
 import { appendChunk, copyBody } from './bodies.ts'
+import { isFree } from './conditions.ts'
 import type { Sql } from './database.ts'
 import { lockMessage, type RecipientRow, type Retention, settleProgress } from './recipients.ts'
 
@@ -97,7 +98,7 @@ async function decided(tx: Sql, { id, expire, delayed, busy = [] }: ReportReques
     from recipients r
     where message_id = ${id}
       and (state in ('bouncing', 'notifying')
-        or (${expire || delayed} and state = 'queued' and (${!expire} or ((leased_until is null or leased_until <= now()) and n <> all(${busy}::int[])))))
+        or (${expire || delayed} and state = 'queued' and (${!expire} or (${isFree(tx)} and n <> all(${busy}::int[])))))
     order by n ${expire ? tx`for no key update of r` : tx``}`
 }
 

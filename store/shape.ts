@@ -2,6 +2,7 @@
 // with the time of acceptance, so that a million messages are counted in less than a second.
 
 import { makeQueueId } from '../mail/queue-id.ts'
+import { isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 /** Upper edges of the ages, in minutes; the last column holds what is older. */
@@ -19,7 +20,7 @@ export async function readShape(sql: Sql, by: 'recipient' | 'sender', limit: num
   // Ascending, as width_bucket wants them: the oldest edge first.
   const edges = shapeMinutes.map((minutes) => makeQueueId(Math.max(0, now - minutes * 60_000), new Uint8Array(8))).reverse()
   const waiting = by === 'recipient'
-    ? sql`select domain collate "C" as domain, message_id collate "C" as id from recipients where state in ('queued', 'notifying', 'bouncing')`
+    ? sql`select domain collate "C" as domain, message_id collate "C" as id from recipients where ${isOpen(sql)}`
     : sql`select lower(split_part(reverse_path collate "C", '@', -1)) as domain, id collate "C" as id from messages where state = 'queued'`
   const rows = await sql<{ domain: string; age: number; count: number }[]>`
     select domain, ${shapeMinutes.length} - width_bucket(id, ${edges}::text[]) as age, count(*) from (${waiting}) w group by 1, 2`

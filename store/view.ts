@@ -3,6 +3,7 @@
 
 import { type ActionRow, readActions } from './actions.ts'
 import { type AttemptRow, readAttempts } from './attempts.ts'
+import { isLeased } from './conditions.ts'
 import type { Sql } from './database.ts'
 import { type MessageRow, readMessage } from './messages.ts'
 import { readReports } from './queue.ts'
@@ -32,7 +33,7 @@ export async function readView(sql: Sql, id: string): Promise<MessageView | null
 
 /** Whether an attempt holds one of its recipients. */
 async function isFlying(sql: Sql, id: string): Promise<boolean> {
-  return (await sql`select from recipients where message_id = ${id} and leased_until > now() limit 1`).length > 0
+  return (await sql`select from recipients where message_id = ${id} and ${isLeased(sql)} limit 1`).length > 0
 }
 
 /** What happens next, and when, as far as the database knows. */

@@ -156,8 +156,11 @@ test('a scheduled message waits for its time; listed, shown, acted on one by one
   assert.equal((await call('POST', '/v1/actions', { action: 'bounce', filter: {} })).status, 422)
   const dry = await call('POST', '/v1/actions', { action: 'bounce', filter: { sender: 'bulk@a.test' }, dryRun: true })
   assert.deepEqual([dry.body.matched, dry.body.done], [3, 0])
+  // One was dropped before, and no worker has come to it yet.
+  await everpost.sql`update recipients set state = 'bouncing', dropped = true where message_id = ${ids[0]!}`
   const done = await call('POST', '/v1/actions', { action: 'drop', filter: { sender: 'bulk@a.test' }, why: 'spam' })
-  assert.deepEqual([done.body.matched, done.body.done, done.body.last], [3, 3, ids[2]])
+  assert.deepEqual([done.body.matched, done.body.done, done.body.last, done.body.refused], [2, 2, ids[2], []])
+  await everpost.sql`update messages set drive_at = now() where id = ${ids[0]!}`
   for (const each of ids) assert.deepEqual(await everpost.states(each), ['bounced'])
 
   script.rcpt = {}

@@ -54,6 +54,9 @@ test('thousands at a time, with no worker there to hear of it: hold all, change 
     const drop = await everpost.command('drop', '--domain', 'few.test', '--status', 'held', '--yes')
     assert.equal(drop.stdout, `drop: ${few} messages done.\n`)
     told('drop', few, dropping)
+    // No worker has settled it yet: typed again, it is no error.
+    const again = await everpost.command('drop', '--domain', 'few.test', '--status', 'held', '--yes')
+    assert.deepEqual([again.code, again.stdout, again.stderr], [0, `drop: nothing to do; ${few} messages on the way out already.\n`, ''])
     const [recorded] = await sql<{ count: number }[]>`select count(*) from actions where why = 'a campaign'`
     assert.equal(recorded!.count, count)
     await everpost.start()

@@ -55,8 +55,8 @@ test('a message to many next hops goes on while some of them hang, however long 
   const handle = (id: string) => new Client({ connection }).workflow.getHandle(id)
   try {
     await everpost.start()
-    // Those that hang are not in the first pass, which waits for the reply to a dot.
-    const id = await everpost.send([...hops.map(({ domain }) => `a@${domain}`).slice(0, 30), 'a@mute.test', 'a@slow.test', ...hops.map(({ domain }) => `a@${domain}`).slice(30)])
+    // Those that hang are among the first.
+    const id = await everpost.send(['a@mute.test', 'a@slow.test', ...hops.map(({ domain }) => `a@${domain}`)])
     const first = await until('its workflow runs', async () => await handle(id).describe().then(({ runId }) => runId, () => null))
     const states = await everpost.states(id, (states) => states.filter((state) => state === 'delivered').length === hops.length)
     assert.deepEqual(states.filter((state) => state !== 'delivered'), ['queued', 'queued'])

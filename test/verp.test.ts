@@ -38,6 +38,26 @@ test('VERP: a hold amid the dots lets the reply to one come in and stops the oth
   }
 })
 
+test('VERP: a worker that dies with the last record leaves no attempt open for ever', async () => {
+  const peer = await startPeer()
+  const everpost = await prepareEverpost({ routes: [{ domain: 'partner.test', nextHop: `[127.0.0.1]:${peer.port}` }], reports: { verp: { senders: ['owner@always.test'] } } })
+  try {
+    const victim = await everpost.start('serve', { NODE_OPTIONS: `--import ${new URL('./chaos/faults/install.js', import.meta.url).href}`, EVERPOST_CHAOS_POINT: 'W5:SIGKILL:1' })
+    const id = await everpost.send(['a@partner.test', 'b@partner.test'], 'owner@always.test')
+    await until('it dies before its attempt is recorded', () => victim.signalCode === 'SIGKILL')
+    assert.deepEqual(peer.taken, ['a@partner.test', 'b@partner.test'])
+    await everpost.start()
+    await until('it is finished', async () => (await readMessage(everpost.sql, id))!.state === 'finished', 150_000)
+    const attempts = await readAttempts(everpost.sql, id, 9)
+    assert.deepEqual(attempts.map(({ endedAt, lost, dotAt }) => [endedAt !== null, lost, dotAt !== null]), [[true, true, true], [true, false, true]])
+    // The reply to the last dot was lost with the worker: that one alone is sent again, and the records say why.
+    assert.deepEqual(peer.taken.slice(2), ['b@partner.test'])
+  } finally {
+    await everpost.end()
+    await peer.close()
+  }
+})
+
 test('VERP: each recipient gets the mail with a reverse-path of its own, in a transaction of its own, and so goes each report', async () => {
   const peer = await startPeer({ rcpt: { 'gone@partner.test': '550 5.1.1 no such user', 'shut@partner.test': '550 5.2.1 closed' } })
   const everpost = await prepareEverpost({

@@ -81,7 +81,7 @@ test('each webhook is told, signed and in order for each message, whatever anoth
     await everpost.start()
     await turnClock(sql, 30)
     await until('what was missed is told', () => told(id).includes('replayed'))
-    const ids = all.received.filter((event) => event.data.id === id).map((event) => Number(event.id))
+    const ids = all.received.filter((event) => event.data.id === id).map((event) => Number.parseInt(event.id, 10))
     assert.deepEqual(ids, [...ids].sort((a, b) => a - b))
     assert.equal(new Set(ids).size, ids.length)
 
@@ -89,6 +89,8 @@ test('each webhook is told, signed and in order for each message, whatever anoth
     assert.ok((await sql`select from webhook_queue where webhook = 'silent'`).length > 6, 'the silent one has taken nothing, and held up nobody')
     all.status = 500
     const lost = await everpost.send('ok@partner.test', 'bob@example.test')
+    // Else events of it would be younger than the turn of the clock.
+    await everpost.states(lost)
     await until('it has failed', async () => (await sql`select from webhook_queue where message_id = ${lost} and attempts > 0`).length > 0)
     await until('it has failed once', async () => (await sql`select from webhook_queue where webhook = 'all' and dead_at is null and problem is not null`).length === 1)
     await turnClock(sql, 4 * 24 * 60)
@@ -145,7 +147,7 @@ test('a receiver that fails for an hour is asked with growing pauses, and then t
     await until('all is told', () => receiver.received.length === 4)
     assert.deepEqual(receiver.received.map(({ type }) => type).sort(), ['accepted', 'attempt', 'delivered', 'delivered'])
     assert.ok(receiver.received.every(({ data }) => data.id === id))
-    const order = receiver.received.map((event) => Number(event.id))
+    const order = receiver.received.map((event) => Number.parseInt(event.id, 10))
     assert.deepEqual([order, receiver.faults], [[...order].sort((a, b) => a - b), []])
   } finally {
     await everpost.end()

@@ -12,7 +12,8 @@ import { until } from '../test/support/until.ts'
 import { startWebhooks } from './webhooks.ts'
 
 interface Post {
-  id: number
+  id: string
+  seq: number
   message: string
 }
 
@@ -25,7 +26,8 @@ async function startOwing(
   const server = createServer(async (request: IncomingMessage, response: ServerResponse) => {
     receiver.underWay++
     response.on('close', () => { receiver.underWay-- })
-    const post = { id: Number(request.headers['webhook-id']), message: JSON.parse(await text(request)).data.id as string }
+    const id = String(request.headers['webhook-id'])
+    const post = { id, seq: Number.parseInt(id, 10), message: JSON.parse(await text(request)).data.id as string }
     receiver.posts.push(post)
     answer(post, response)
   })
@@ -58,7 +60,7 @@ test('a post that hangs holds up its own message alone; the others come in order
     await until('all others are told', async () => (await sql`select from webhook_queue where message_id <> 'm7'`).length === 0, 8000)
     assert.equal(receiver.posts.length, 598)
     for (let i = 0; i < 200; i++) {
-      const ids = receiver.posts.filter(({ message }) => message === `m${i}`).map(({ id }) => id)
+      const ids = receiver.posts.filter(({ message }) => message === `m${i}`).map(({ seq }) => seq)
       assert.deepEqual(ids, i === 7 ? [7] : [...ids].sort((a, b) => a - b))
     }
   } finally {
@@ -87,6 +89,27 @@ test('a dead letter is forgotten after retention.deadEvents', async () => {
   try {
     await until('the old ones are forgotten', async () => (await sql`select from webhook_queue`).length === 500)
     assert.equal((await sql`select from webhook_queue where seq > 2500`).length, 500)
+  } finally {
+    await end()
+  }
+})
+
+test('an event has one id, however often it is posted; those that come after the database was taken back have others', async () => {
+  const { sql, receiver, end } = await startOwing(3, 1, async () => {}, (_, response) => {
+    response.writeHead(receiver.posts.length === 1 ? 500 : 204).end()
+  })
+  try {
+    const taken = async () => (await sql`select from webhook_queue`).length === 0
+    await until('they are taken', taken)
+    const before = receiver.posts.map(({ id }) => id)
+    assert.equal(before[0], before[1])
+    // The sequence as it was, and other events since.
+    await sql`delete from events`
+    await sql`insert into events (seq, message_id, event, detail) overriding system value select n, 'n', 'accepted', '{}' from generate_series(1, 3) n`
+    await sql`insert into webhook_queue (webhook, seq, message_id) select 'w', seq, message_id from events`
+    await until('these, too', async () => receiver.posts.length === 7 && await taken())
+    assert.deepEqual(receiver.posts.slice(4).map(({ seq }) => seq), [1, 2, 3])
+    assert.equal(new Set(receiver.posts.map(({ id }) => id)).size, 6)
   } finally {
     await end()
   }

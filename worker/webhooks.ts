@@ -115,7 +115,8 @@ function pauseAfter(attempts: number, { minimalBackoffTime, maximalBackoffTime }
 
 /** Null when it was taken, which any 2xx says; else what went wrong, in one line. */
 async function post({ url, secret }: Webhook, { seq, messageId, at, event, detail }: Delivery, stopping: AbortSignal): Promise<string | null> {
-  const id = String(seq)
+  // The time, too: a database that was taken back to an older state counts from there again, and receivers drop an id that they have had.
+  const id = `${seq}-${at.getTime()}`
   const timestamp = Math.floor(Date.now() / 1000)
   const { signal, end } = eitherOf([stopping], timeout)
   const body = JSON.stringify({ type: event, timestamp: at, data: { id: messageId, ...(detail as object) } })
