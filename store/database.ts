@@ -41,12 +41,12 @@ export async function checkDurability(sql: Sql): Promise<void> {
  * its state or its settings are (`refused`); or the connection went first: before the statement was sent (`unsent`), or nobody knows when
  * (`lost`); or this process has closed its pool (`closed`).
  */
-type Told = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
+type FailureKind = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
 
 /** By SQLSTATE: data exception, integrity constraint violation, program limit exceeded (as by a key too long); connection exception, and a server that stops. */
-const bySqlState: [RegExp, Told][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^/, 'refused']]
+const bySqlState: [RegExp, FailureKind][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^/, 'refused']]
 /** By the code of the driver or the operating system, when it was not Postgres who said it. */
-const byCode: [RegExp, Told][] = [
+const byCode: [RegExp, FailureKind][] = [
   [/^CONNECTION_ENDED$/, 'closed'],
   [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|CONNECT_TIMEOUT|SASL_\w+)$/, 'unsent'],
   [/^(CONNECT\w+|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/, 'lost'],
@@ -55,21 +55,21 @@ const byCode: [RegExp, Told][] = [
 const ofSystem = /^(E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/
 
 /** null: it is not known to be an error of the database. */
-function told(error: unknown): Told | null {
+function failureOf(error: unknown): FailureKind | null {
   const { code, severity } = (error ?? {}) as { code?: unknown; severity?: string }
   if (typeof code !== 'string') return null
   return (severity === undefined ? byCode : bySqlState).find(([codes]) => codes.test(code))?.[1] ?? null
 }
 
 /** The same for an error of a statement and nothing else; null: it is a fault of ours. */
-function toldOfStatement(error: unknown): Told | null {
+function failureOfStatement(error: unknown): FailureKind | null {
   const { code } = (error ?? {}) as { code?: unknown }
-  return told(error) ?? (typeof code === 'string' && ofSystem.test(code) ? 'lost' : null)
+  return failureOf(error) ?? (typeof code === 'string' && ofSystem.test(code) ? 'lost' : null)
 }
 
 /** Whether it is the database that failed, rather than what was done with its answer. */
 export function isDatabaseError(error: unknown): boolean {
-  return told(error) !== null
+  return failureOf(error) !== null
 }
 
 /** Whether the server has no room left on its disk (disk_full). */
@@ -79,7 +79,7 @@ export function isDiskFull(error: unknown): boolean {
 
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
-  return toldOfStatement(error) === 'lost'
+  return failureOfStatement(error) === 'lost'
 }
 
 /** Whether a row was kept by another transaction for longer than the statement may wait (lock_not_available). */
@@ -89,7 +89,7 @@ export function isRowTaken(error: unknown): boolean {
 
 /** Whether what was to be stored is at fault, whatever the server's state. */
 export function isOfData(error: unknown): boolean {
-  return told(error) === 'data'
+  return failureOf(error) === 'data'
 }
 
 /** Milliseconds between two complaints about a database that stays away. */
@@ -113,7 +113,7 @@ export async function whenBack<T>(work: () => Promise<T>, { limit = Number.POSIT
     try {
       return await work()
     } catch (error) {
-      const why = toldOfStatement(error)
+      const why = failureOfStatement(error)
       const now = performance.now()
       if (why === null || why === 'data' || why === 'closed' || now > begun + limit) throw error
       if (now > complainAt) {

@@ -56,7 +56,7 @@ function createMessage(first: Partial<Progress>, delayAt: number | null = null):
         message.progress.unreported = 0
         // All but those of the attempt under way.
         if (expire) Object.assign(message.progress, { queued: message.underWay, nextAt: null })
-        return { progress: { ...message.progress }, dsns: [], failed: [] }
+        return { progress: { ...message.progress }, failed: [] }
       },
     },
   }
