@@ -8,7 +8,7 @@ import { eitherOf } from '../activities/either.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { inRounds, type Rounds } from '../store/rounds.ts'
-import { claimDeliveries, type WebhookDelivery, deliveryFailed, deliveryTaken, discardDead, giveUpOld, subscribeWebhooks } from '../store/webhooks.ts'
+import { claimDeliveries, deliveryFailed, deliveryTaken, discardDead, giveUpOld, subscribeWebhooks, type WebhookDelivery } from '../store/webhooks.ts'
 
 type Webhook = Settings['webhooks'][number]
 
