@@ -14,7 +14,7 @@ import { type DueRecipient, dueRecipients, finishMessage, readProgress } from '.
 import type { ActivityDeps } from './index.ts'
 import { entryFor, putOff } from './attempt.ts'
 import { record } from './record-attempt.ts'
-import type { AttemptSummary, Group, MessageArgument, Plan } from './types.ts'
+import type { AttemptSummary, Group, LookArgument, MessageArgument, Plan } from './types.ts'
 
 /** Recipients looked at in one plan, and next hops in it: bounds of its size in the history, and of its time. */
 export const recipientsInPlan = 1000
@@ -22,11 +22,17 @@ const nextHopsInPlan = 20
 
 type Route = Omit<Group, 'recipients' | 'hosts' | 'destination'> & { resolve: () => ReturnType<typeof resolveHosts>; name: (hosts: string[]) => string }
 
-export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: MessageArgument & { busy: number[] }): Promise<Plan> {
+export async function resolveNextHop(deps: ActivityDeps, { id, clock, busy }: LookArgument): Promise<Plan> {
   const due = await dueRecipients(deps.sql, id, new Date(clock), busy, recipientsInPlan)
   const plan = await planFor(deps, { id, clock }, due, null)
   const planned = plan.groups.flatMap((group) => group.recipients)
-  return { ...plan, progress: await progressOf(deps, id, [...busy, ...planned]) }
+  return { ...plan, progress: byClock(await progressOf(deps, id, [...busy, ...planned]), clock) }
+}
+
+/** A lease that runs still is not over by the workflow's clock, should that be ahead of Postgres': or the workflow would ask again at once, and again. */
+function byClock(progress: Progress, clock: number): Progress {
+  const { leasedUntil } = progress
+  return { ...progress, leasedUntil: leasedUntil === null ? null : leasedUntil + Math.max(0, clock - postgresTime()) }
 }
 
 /** readProgress where nothing was attempted: a message of which nothing is open is finished, though whoever settled the last of it left it queued. */

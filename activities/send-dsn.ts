@@ -54,7 +54,7 @@ export async function sendDsn(deps: ActivityDeps, { id, clock, expire, delayed, 
   }
   // Not waited for: the reports are committed, and the outbox starts what is not started here.
   for (const { dsn } of reports) deps.startMessage(dsn).catch(() => {})
-  return { progress, dsns: reports.map(({ dsn }) => dsn), failed: failed.map(({ n }) => n).filter((n) => n < recipientsShown) }
+  return { progress, failed: failed.map(({ n }) => n).filter((n) => n < recipientsShown) }
 }
 
 /** What an attempt has decided stands in the log already. */

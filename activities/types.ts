@@ -26,7 +26,7 @@ export interface Group {
   returnPath: boolean
 }
 
-/** Every activity is told the workflow's clock, in milliseconds since 1970: what is due by it is due. */
+/** Whatever goes by the time is told the workflow's clock, in milliseconds since 1970: what is due by it is due. */
 export interface MessageArgument {
   id: string
   clock: number
@@ -99,6 +99,11 @@ export interface AttemptArgument extends MessageArgument {
   group: Group
 }
 
+export interface LookArgument extends MessageArgument {
+  /** Recipients with attempts under way, which are left out. */
+  busy: number[]
+}
+
 export interface DsnArgument extends MessageArgument {
   /** The queue lifetime is over: whoever is still queued is settled as expired. */
   expire: boolean
@@ -110,16 +115,13 @@ export interface DsnArgument extends MessageArgument {
 
 export interface DsnSent {
   progress: Progress
-  /** Queue ids of the reports; none when nobody was to be told. */
-  dsns: string[]
   /** Positions of the recipients that are now failed for good, as far as a workflow knows them by address. */
   failed: number[]
 }
 
-/** `update` names the asking, so that it is done once though the activity may run twice. */
 export interface ControlArgument {
   id: string
-  /** Names the asking. */
+  /** Names the asking, so that it is done once though the activity may run twice. */
   update: string
   request: ControlRequest
 }
@@ -131,7 +133,7 @@ export interface MessageActivities {
   // null: nothing is left to be done.
   firstPass(argument: MessageArgument): Promise<FirstPass | null>
   stampHeaders(argument: MessageArgument): Promise<Stamped | null>
-  resolveNextHop(argument: MessageArgument & { busy: number[] }): Promise<Plan>
+  resolveNextHop(argument: LookArgument): Promise<Plan>
   attemptTransfer(argument: AttemptArgument): Promise<Attempted>
   handOff(argument: AttemptArgument): Promise<Attempted>
   sendDsn(argument: DsnArgument): Promise<DsnSent>

@@ -20,7 +20,7 @@ export function noMessage(id: string): CommandError {
 
 /** Prints the failure and ends the process. A failure that nobody foresaw shows its stack, since it is ours to mend. */
 export function fail(error: unknown): never {
-  const known = known_(error)
+  const known = explained(error)
   if (known) console.error(`everpost: ${known.text}`)
   else console.error(error)
   process.exit(known?.code ?? sysexits.software)
@@ -32,7 +32,7 @@ const hints: Record<string, string> = {
   28000: wrongDatabase, '28P01': wrongDatabase, '3D000': wrongDatabase, '42P01': 'If this database is meant, run: everpost migrate',
 }
 
-function known_(error: unknown): { text: string; code: number } | null {
+function explained(error: unknown): { text: string; code: number } | null {
   if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: sysexits.config }
   if (error instanceof UnfitDatabase) return { text: error.message, code: sysexits.config }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }

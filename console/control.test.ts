@@ -81,7 +81,7 @@ test('a hold, what comes back from a suspension, and the outbox never wait for e
       (async () => {
         for (let i = 0; i < 20; i++) {
           const due = await claimDue(sql, 50)
-          if (due[0]) await putOff(sql, due[0].driveAt, due.map(({ id }) => id).reverse(), [])
+          await putOff(sql, due.map((each) => ({ ...each, became: 'driven' as const })).reverse())
         }
       })(),
     ])

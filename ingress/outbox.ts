@@ -3,7 +3,7 @@
 
 import type { Logger } from 'pino'
 import type { Sql } from '../store/database.ts'
-import { claimDue, countOutbox, type Driven, putOff } from '../store/outbox.ts'
+import { type Became, claimDue, countOutbox, type Driven, putOff } from '../store/outbox.ts'
 import { inRounds } from '../store/rounds.ts'
 
 export interface Outbox {
@@ -44,20 +44,25 @@ export async function startOutbox({ sql, startMessage, limit, log, interval = 10
       const asked = atOnce
       const due = await claimDue(sql, asked)
       const begun = performance.now()
-      const starts = await Promise.allSettled(due.map(({ id, stuck }) => startMessage(id, stuck)))
+      const faults: unknown[] = []
+      const those = await Promise.all(due.map(async ({ id, driveAt, stuck }): Promise<Became> => {
+        const became = await startMessage(id, stuck).catch((fault) => {
+          faults.push(fault)
+          return 'failed' as const
+        })
+        return { id, driveAt, became }
+      }))
       atOnce = performance.now() - begun > slow ? Math.max(fewest, Math.floor(asked / 2)) : Math.min(most, asked * 2)
-      const ids = due.map(({ id }) => id)
-      const became = starts.map((start) => (start.status === 'fulfilled' ? start.value : null))
-      const those = (what: Driven | null) => ids.filter((_, i) => became[i] === what)
-      for (const id of those('anew')) log.error({ id }, 'overdue, and its workflow did nothing: it is made anew')
-      if (due[0]) await putOff(sql, due[0].driveAt, [...those('driven'), ...those('anew')], those(null), those('unanswered'))
-      unanswered += those('unanswered').length
+      for (const { id, became } of those) {
+        if (became === 'anew') log.error({ id }, 'overdue, and its workflow did nothing: it is made anew')
+        if (became === 'unanswered') unanswered++
+      }
+      if (those.length > 0) await putOff(sql, those)
       if (unanswered > 0 && performance.now() - toldAt > tellEvery) {
         log.warn({ workflows: unanswered }, 'no worker answers, or they are far behind: workflows wait for one')
         ;[unanswered, toldAt] = [0, performance.now()]
       }
-      const fault = starts.find((start) => start.status === 'rejected')
-      if (fault) throw fault.reason
+      if (faults.length > 0) throw faults[0]
       return due.length === asked
     },
     // The rows stay due.

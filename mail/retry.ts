@@ -52,14 +52,14 @@ export interface RetryRule {
 }
 
 /** Where an outcome came from: what rules match on beside the outcome itself. */
-export interface Attempted {
+export interface Source {
   /** Canonical domain of the recipient. */
   domain: string
   nextHop: string
 }
 
 /** The first rule that fits; undefined for a delivery, and where none does. */
-export function findRule(outcome: Outcome, { domain, nextHop }: Attempted, rules: RetryRule[]): RetryRule | undefined {
+export function findRule(outcome: Outcome, { domain, nextHop }: Source, rules: RetryRule[]): RetryRule | undefined {
   if (outcome.status === 'delivered' || outcome.phase === 'policy') return undefined
   return rules.find(({ match }) =>
     one(match.domain, (pattern) => fitsName(pattern, domain)) &&

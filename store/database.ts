@@ -49,15 +49,15 @@ export async function checkDurability(sql: Sql): Promise<void> {
  * its state or its settings are (`refused`); or the connection went first: before the statement was sent (`unsent`), or nobody knows when
  * (`lost`); or this process has closed its pool (`closed`).
  */
-type Told = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
+type FailureKind = 'data' | 'refused' | 'unsent' | 'lost' | 'closed'
 
 /**
  * By SQLSTATE: data exception, integrity constraint violation, program limit exceeded (as by a key too long); connection exception, and a
  * server that stops; one that starts.
  */
-const bySqlState: [RegExp, Told][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^57P03/, 'unsent'], [/^/, 'refused']]
+const bySqlState: [RegExp, FailureKind][] = [[/^(2[23]|54)/, 'data'], [/^(08|57P0[12])/, 'lost'], [/^57P03/, 'unsent'], [/^/, 'refused']]
 /** By the code of the driver or the operating system, when it was not Postgres who said it. */
-const byCode: [RegExp, Told][] = [
+const byCode: [RegExp, FailureKind][] = [
   [/^CONNECTION_ENDED$/, 'closed'],
   [/^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|CONNECT_\w+|SASL_\w+)$/, 'unsent'],
   [/^(CONNECTION_\w+|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/, 'lost'],
@@ -66,21 +66,21 @@ const byCode: [RegExp, Told][] = [
 const ofSystem = /^(E(?!RR_)[A-Z_]+$|ERR_(TLS|SSL)_)/
 
 /** null: it is not known to be an error of the database. */
-function told(error: unknown): Told | null {
+function failureOf(error: unknown): FailureKind | null {
   const { code, severity } = (error ?? {}) as { code?: unknown; severity?: string }
   if (typeof code !== 'string') return null
   return (severity === undefined ? byCode : bySqlState).find(([codes]) => codes.test(code))?.[1] ?? null
 }
 
 /** The same for an error of a statement and nothing else; null: it is a fault of ours. */
-function toldOfStatement(error: unknown): Told | null {
+function failureOfStatement(error: unknown): FailureKind | null {
   const { code } = (error ?? {}) as { code?: unknown }
-  return told(error) ?? (typeof code === 'string' && ofSystem.test(code) ? 'lost' : null)
+  return failureOf(error) ?? (typeof code === 'string' && ofSystem.test(code) ? 'lost' : null)
 }
 
 /** Whether it is the database that failed, rather than what was done with its answer. */
 export function isDatabaseError(error: unknown): boolean {
-  return told(error) !== null
+  return failureOf(error) !== null
 }
 
 /** Whether the server has no room left on its disk (disk_full). */
@@ -90,12 +90,12 @@ export function isDiskFull(error: unknown): boolean {
 
 /** Whether the connection broke under the statement: nobody knows whether it was carried out. */
 export function leavesOpen(error: unknown): boolean {
-  return toldOfStatement(error) === 'lost'
+  return failureOfStatement(error) === 'lost'
 }
 
 /** Of an error of a statement: Postgres is not there (yet). Nobody answers for it, it starts or stops, or the connection broke. */
 export function isAway(error: unknown): boolean {
-  return ['unsent', 'lost'].includes(toldOfStatement(error)!)
+  return ['unsent', 'lost'].includes(failureOfStatement(error)!)
 }
 
 /** What was seen of a Postgres that is away, for people. */
@@ -115,11 +115,11 @@ export function isRowTaken(error: unknown): boolean {
 
 /** Whether what was to be stored is at fault, whatever the server's state. */
 export function isOfData(error: unknown): boolean {
-  return told(error) === 'data'
+  return failureOf(error) === 'data'
 }
 
 function mayMend(error: unknown): boolean {
-  const why = toldOfStatement(error)
+  const why = failureOfStatement(error)
   return why !== null && why !== 'data' && why !== 'closed'
 }
 

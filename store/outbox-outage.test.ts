@@ -16,7 +16,7 @@ test('while Temporal cannot be told of it, no workflow counts as stuck; told aga
   const drive = async (told: boolean) => {
     await sql`update messages set drive_at = now() where id = ${message.id}`
     const [due] = await claimDue(sql, 10)
-    await putOff(sql, due!.driveAt, told ? [message.id] : [], told ? [] : [message.id])
+    await putOff(sql, [{ ...due!, became: told ? 'driven' : 'failed' }])
     return due!.stuck
   }
   for (let i = 0; i < 20; i++) assert.equal(await drive(false), false)

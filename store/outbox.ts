@@ -18,14 +18,17 @@ export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
 
 export interface Due {
   id: string
-  /** When it comes back by itself, as Postgres writes it: the same for all of them. */
+  /** When it comes back by itself, as Postgres writes it. */
   driveAt: string
   /** Overdue, driven again and again, and nothing has come of it: its workflow does nothing, or no worker answers. */
   stuck: boolean
 }
 
-/** What became of one: its workflow was started or told; made anew, since it did nothing; or left alone, since it waits for a worker. */
+/** What a workflow was found to need: it was started or told; made anew, since it did nothing; or left alone, since it waits for a worker. */
 export type Driven = 'driven' | 'anew' | 'unanswered'
+
+/** What became of one that was due; `failed`: Temporal did not do what it was asked. */
+export type Became = Pick<Due, 'id' | 'driveAt'> & { became: Driven | 'failed' }
 
 /** How often a workflow is told, five minutes apart, before it counts as stuck. */
 const patience = 3
@@ -36,17 +39,23 @@ const patience = 3
  * locked in the order of their ids, as by all that take several. What has got another time than `driveAt` meanwhile, as by an operator's word,
  * keeps it.
  */
-export async function putOff(sql: Sql, driveAt: string, started: string[], failed: string[], unanswered: string[] = []): Promise<void> {
+export async function putOff(sql: Sql, those: Became[]): Promise<void> {
   await sql`
-    with taken as (
-      select id from messages where id = any(${[...started, ...failed, ...unanswered]}) and drive_at = ${driveAt}::text::timestamptz order by id for no key update
+    with those as (
+      select * from unnest(${those.map(({ id }) => id)}::text[], ${those.map(({ driveAt }) => driveAt)}::text[], ${those.map(({ became }) => became)}::text[]) as t (id, drive_at, became)
+    ),
+    taken as (
+      select id, became from messages join those using (id) where messages.drive_at = those.drive_at::timestamptz order by id for no key update of messages
     )
-    update messages m set driven = driven - case when id = any(${started}) then 0 else 1 end,
-      drive_at = case when id = any(${unanswered}) then now() + interval '15 minutes' when id = any(${started}) then greatest(drive_at, now() + interval '5 minutes', (
+    update messages m set driven = driven - case when became in ('failed', 'unanswered') then 1 else 0 end,
+      drive_at = case became
+        when 'failed' then least(drive_at, now() + interval '1 second')
+        when 'unanswered' then now() + interval '15 minutes'
+        else greatest(drive_at, now() + interval '5 minutes', (
           select case when bool_and(r.state = 'queued') then least(min(r.next_attempt_at), m.expires_at) + interval '2 minutes' end
           from recipients r where r.message_id = m.id and r.state in ('queued', 'notifying', 'bouncing')))
-        else least(drive_at, now() + interval '1 second') end
-    where id in (select id from taken)`
+      end
+    from taken where m.id = taken.id`
 }
 
 /** Messages whose workflow has never run, counted up to `limit`. */

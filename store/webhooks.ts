@@ -17,7 +17,7 @@ export async function subscribeWebhooks(sql: Sql, webhooks: { name: string; even
   })
 }
 
-export interface Delivery {
+export interface WebhookDelivery {
   seq: number
   /** Counting this one. */
   attempts: number
@@ -37,9 +37,9 @@ const eventsEach = 10
  * after `lease` milliseconds, should this process die. Later events of its message are put off as long, and due once it is done with.
  * `more`: there may be more that is due.
  */
-export async function claimDeliveries(sql: Sql, webhook: string, limit: number, lease: number): Promise<{ deliveries: Delivery[]; more: boolean }> {
+export async function claimDeliveries(sql: Sql, webhook: string, limit: number, lease: number): Promise<{ deliveries: WebhookDelivery[]; more: boolean }> {
   const looked = limit * eventsEach
-  const rows = await sql<(Delivery & { first: boolean; due: number })[]>`
+  const rows = await sql<(WebhookDelivery & { first: boolean; due: number })[]>`
     with due as (
       select seq, message_id, next_at from webhook_queue where webhook = ${webhook} and next_at <= now() and dead_at is null
       order by next_at, seq limit ${looked} for update skip locked
@@ -61,14 +61,14 @@ export async function claimDeliveries(sql: Sql, webhook: string, limit: number, 
   return { deliveries: rows.filter((row) => row.first), more: due === looked || due > rows.length }
 }
 
-export async function deliveryTaken(sql: Sql, webhook: string, { seq, messageId }: Delivery): Promise<void> {
+export async function deliveryTaken(sql: Sql, webhook: string, { seq, messageId }: WebhookDelivery): Promise<void> {
   await sql`
     with taken as (delete from webhook_queue where webhook = ${webhook} and seq = ${seq})
     ${nextIsDue(sql, webhook, seq, messageId)}`
 }
 
 /** `pause`: milliseconds until it is tried again, and what comes after it in its message is tried at all; null: given up. */
-export async function deliveryFailed(sql: Sql, webhook: string, { seq, messageId }: Delivery, problem: string, pause: number | null): Promise<void> {
+export async function deliveryFailed(sql: Sql, webhook: string, { seq, messageId }: WebhookDelivery, problem: string, pause: number | null): Promise<void> {
   if (pause === null) {
     await sql`
       with dead as (update webhook_queue set problem = ${problem}, dead_at = now() where webhook = ${webhook} and seq = ${seq})
@@ -86,7 +86,7 @@ export async function deliveryFailed(sql: Sql, webhook: string, { seq, messageId
  * posted again in vain, before it is given up itself. `lease`: as it was claimed with. Returns how many events.
  */
 export async function giveUpOld(
-  sql: Sql, webhook: string, tried: Delivery, { lifetime, lease, problem }: { lifetime: number; lease: number; problem: string },
+  sql: Sql, webhook: string, tried: WebhookDelivery, { lifetime, lease, problem }: { lifetime: number; lease: number; problem: string },
 ): Promise<number> {
   // Whose lease runs may be under way; not so those that wait for this one.
   const rows = await sql<{ messageId: string }[]>`
@@ -128,7 +128,7 @@ export async function listWebhooks(sql: Sql): Promise<WebhookRow[]> {
     where s.kind = 'webhook' group by s.name order by s.name`
 }
 
-export interface DeadDelivery extends Omit<Delivery, 'detail' | 'age'> {
+export interface DeadDelivery extends Omit<WebhookDelivery, 'detail' | 'age'> {
   webhook: string
   problem: string
   deadAt: Date

@@ -26,7 +26,8 @@ interface Message {
 const far = Date.now() + 86_400_000
 const hop: Group = { nextHop: 'slow.test', destination: 'slow.test', recipients: [1], agent: 'smtp', hosts: [], port: 25, returnPath: false }
 
-function createMessage(first: Partial<Progress>, delayAt: number | null = null): Message {
+/** `ends`: milliseconds from the first pass to the delay report and to the end of the queue lifetime. */
+function createMessage(first: Partial<Progress>, ends?: { delay: number; lifetime: number }): Message {
   let letGo = () => {}
   const open = new Promise<void>((resolve) => { letGo = resolve })
   const message: Message = {
@@ -37,6 +38,8 @@ function createMessage(first: Partial<Progress>, delayAt: number | null = null):
     letGo,
     activities: {
       async firstPass() {
+        if (ends) message.progress.expiresAt = Date.now() + ends.lifetime
+        const delayAt = ends ? Date.now() + ends.delay : null
         const stamped = { acceptedAt: Date.now(), expiresAt: message.progress.expiresAt, delayAt, reversePath: 'a@x.test', recipients: [], recipientCount: 2 }
         return { stamped, progress: { ...message.progress }, attempts: [], moved: [hop], more: false } satisfies FirstPass
       },
@@ -56,7 +59,7 @@ function createMessage(first: Partial<Progress>, delayAt: number | null = null):
         message.progress.unreported = 0
         // All but those of the attempt under way.
         if (expire) Object.assign(message.progress, { queued: message.underWay, nextAt: null })
-        return { progress: { ...message.progress }, dsns: [], failed: [] }
+        return { progress: { ...message.progress }, failed: [] }
       },
     },
   }
@@ -97,7 +100,7 @@ test('whoever has failed is reported after a while, though an attempt for others
 })
 
 test('who waits for a turn that does not come expires a while after the end of the queue lifetime, and is told of the delay before', async () => {
-  const message = createMessage({ queued: 2, nextAt: far, expiresAt: Date.now() + 3000 }, Date.now() + 500)
+  const message = createMessage({ queued: 2, nextAt: far }, { delay: 500, lifetime: 3000 })
   await run(message, { patience: 2000 }, async () => {
     await until('the delay is told', () => message.reports.length === 1)
     await until('they expire', () => message.reports.length === 2)

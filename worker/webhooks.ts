@@ -8,7 +8,7 @@ import { eitherOf } from '../activities/either.ts'
 import type { Settings } from '../settings/schema.ts'
 import type { Sql } from '../store/database.ts'
 import { inRounds, type Rounds } from '../store/rounds.ts'
-import { claimDeliveries, type Delivery, deliveryFailed, deliveryTaken, discardDead, giveUpOld, subscribeWebhooks } from '../store/webhooks.ts'
+import { claimDeliveries, deliveryFailed, deliveryTaken, discardDead, giveUpOld, subscribeWebhooks, type WebhookDelivery } from '../store/webhooks.ts'
 
 type Webhook = Settings['webhooks'][number]
 
@@ -71,13 +71,13 @@ export function startWebhooks({ sql, settings, log, interval = 500 }: { sql: Sql
       return true
     }
 
-    function begin(delivery: Delivery): void {
+    function begin(delivery: WebhookDelivery): void {
       // Where the database is away the next look says so, and the lease ends.
       const ended: Promise<void> = deliver(delivery).catch(() => {}).finally(() => underWay.delete(ended))
       underWay.add(ended)
     }
 
-    async function deliver(delivery: Delivery): Promise<void> {
+    async function deliver(delivery: WebhookDelivery): Promise<void> {
       const problem = await post(webhook, delivery, stopping.signal)
       if (problem === null) {
         silent = 0
@@ -114,7 +114,7 @@ function pauseAfter(attempts: number, { minimalBackoffTime, maximalBackoffTime }
 }
 
 /** Null when it was taken, which any 2xx says; else what went wrong, in one line. */
-async function post({ url, secret }: Webhook, { seq, messageId, at, event, detail }: Delivery, stopping: AbortSignal): Promise<string | null> {
+async function post({ url, secret }: Webhook, { seq, messageId, at, event, detail }: WebhookDelivery, stopping: AbortSignal): Promise<string | null> {
   // The time, too: a database that was taken back to an older state counts from there again, and receivers drop an id that they have had.
   const id = `${seq}-${at.getTime()}`
   const timestamp = Math.floor(Date.now() / 1000)

@@ -57,21 +57,30 @@ export const sendDsn = localFirst(local.sendDsn, brief.sendDsn)
 // The main loop calls it between its own steps: beside another local activity it would not be replayed in order.
 export const control = localFirst(local.control, brief.control)
 
+interface Begun {
+  stamped: Stamped
+  /** null: there was none. */
+  pass: FirstPass | null
+}
+
+async function passFirst(argument: MessageArgument): Promise<Begun | null> {
+  const pass = await local.firstPass(argument)
+  return pass && { stamped: pass.stamped, pass }
+}
+
+async function stampAlone(argument: MessageArgument): Promise<Begun | null> {
+  const stamped = await brief.stampHeaders(argument)
+  return stamped && { stamped, pass: null }
+}
+
+const passOrStamp = localFirst(passFirst, stampAlone)
+
 /**
  * What a run begins with: the first pass, inside the workflow task; in later runs, and when infrastructure fails it there, the stamp
  * alone. null: there is nothing left to do.
  */
-export async function begin(argument: MessageArgument, first: boolean): Promise<{ stamped: Stamped; pass: FirstPass | null } | null> {
-  if (first) {
-    try {
-      const pass = await local.firstPass(argument)
-      return pass && { stamped: pass.stamped, pass }
-    } catch (error) {
-      if (endsRun(error)) throw error
-    }
-  }
-  const stamped = await brief.stampHeaders(argument)
-  return stamped && { stamped, pass: null }
+export async function begin(argument: MessageArgument, first: boolean): Promise<Begun | null> {
+  return await (first ? passOrStamp : stampAlone)(argument)
 }
 
 /** One attempt for a group of recipients, by the agent that serves it. */

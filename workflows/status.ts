@@ -50,6 +50,8 @@ export function noteStamped(status: MessageStatus, stamped: Stamped): void {
   status.expiresAt = iso(stamped.expiresAt)
 }
 
+const stateAfter = { delivered: 'delivered', deferred: 'queued', bounced: 'bouncing' } as const
+
 export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | null): void {
   if (!attempt) return
   status.attempts = latest([...status.attempts, attempt])
@@ -57,7 +59,7 @@ export function noteAttempt(status: MessageStatus, attempt: AttemptSummary | nul
   for (const recipient of status.recipients) {
     const outcome = byNumber.get(recipient.n)
     if (!outcome) continue
-    recipient.state = { delivered: 'delivered', deferred: 'queued', bounced: 'bouncing' }[outcome.status] as RecipientStatus['state']
+    recipient.state = stateAfter[outcome.status]
     recipient.text = outcome.text
     recipient.nextAttemptAt = outcome.nextAttemptAt
   }
@@ -73,14 +75,17 @@ export function latest(attempts: AttemptSummary[], most = attemptsKept): Attempt
   return attempts.slice(first)
 }
 
-/** After a report, or when an operator has dropped them: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
-export function noteReport(status: MessageStatus, failed: number[]): void {
-  for (const recipient of status.recipients) if (failed.includes(recipient.n)) noteFailed(recipient)
+export function noteReporting(status: MessageStatus): void {
+  status.next = { what: 'a report is sent', at: null }
 }
 
-function noteFailed(recipient: RecipientStatus): void {
-  recipient.state = 'failed'
-  recipient.nextAttemptAt = null
+/** After a report: whoever has failed is settled. An expiry that was refused, since there is more time, has settled nobody. */
+export function noteReport(status: MessageStatus, failed: number[]): void {
+  for (const recipient of status.recipients) {
+    if (!failed.includes(recipient.n)) continue
+    recipient.state = 'failed'
+    recipient.nextAttemptAt = null
+  }
 }
 
 /** Before the workflow waits: says for what, to the query and in Temporal's own UI. */
