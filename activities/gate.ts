@@ -3,6 +3,7 @@
 
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
+import { settingsWrong } from '../mail/verdict.ts'
 import type { Settings } from '../settings/schema.ts'
 import { postgresTime } from '../store/clock.ts'
 import type { DestinationRow } from '../store/destinations.ts'
@@ -292,9 +293,10 @@ function later(at: number, spread: number): Date {
   return new Date(at + Math.random() * spread)
 }
 
-/** Of the host, not of the mail: whether it answers commands, refuses or loses connections, or was not asked. */
+/** Of the host, not of the mail, nor of our settings: whether it answers commands, refuses or loses connections, or was not asked. */
 function healthOf(outcomes: Outcome[]): 'well' | 'failing' | 'unknown' {
-  const asked = outcomes.filter(({ phase, status }) => phase !== 'policy' && !(phase === 'dns' && status === 'bounced'))
+  const asked = outcomes.filter(({ phase, status, reply, enhanced }) =>
+    phase !== 'policy' && !(phase === 'dns' && status === 'bounced') && !(reply === null && enhanced === settingsWrong))
   if (asked.length === 0) return 'unknown'
   const answered = ({ phase, reply, status }: Outcome) =>
     status === 'delivered' || phase === 'local' || (reply !== null && reply.code !== 421 && !['greeting', 'ehlo', 'tls', 'auth'].includes(phase))

@@ -15,7 +15,7 @@ import { type Ingress, startIngress } from '../ingress/server.ts'
 import { localNames } from '../mail/local-names.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
-import { loadHopOptions } from '../smtp/hop-options.ts'
+import { checkSources, loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { acceptTime } from '../store/accept.ts'
 import { keepClock } from '../store/clock.ts'
@@ -53,8 +53,9 @@ const watchConnections = 3
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
-  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
-  const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const { source, idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes, source)
+  if (role !== 'ingress') await checkSources(settings.routes, source)
   const pool = createPool({ idle, age, messages, connections })
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]

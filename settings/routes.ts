@@ -1,4 +1,4 @@
-// The settings of routes: next hops that are set by hand, with the TLS and AUTH that each asks for.
+// The settings of routes: next hops that are set by hand, with the TLS and AUTH that each asks for, and where we speak to it from.
 
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
@@ -42,6 +42,14 @@ const routeAuth = z.strictObject({
   error: 'exactly one of passwordFile, passwordEnv, tokenFile',
 })
 
+export const hostname = z.string().regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test')
+
+export const source = z.strictObject({
+  ipv4: z.ipv4('an IPv4 address').optional().describe('Of this machine, for connections to IPv4 addresses. A worker whose machine does not have it does not start.'),
+  ipv6: z.ipv6('an IPv6 address').optional().describe('The same for IPv6.'),
+  hostname: hostname.optional().describe('Our name in EHLO there, to which these addresses should resolve; without it `hostname`.'),
+})
+
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
   nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
@@ -50,6 +58,7 @@ const route = z.strictObject({
     .optional()
     .describe('A level, or a mapping with the keys below. Without it `may`; with `auth`, `verify`. Routes to one next hop must agree on it.'),
   auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
+  source: source.optional().describe('What our connections are made from, in place of `transfer.source` as a whole. Routes to one next hop must agree on it.'),
 })
 
 /** One that cannot be read has its own fault, told elsewhere. */
@@ -61,15 +70,15 @@ function keyOf(nextHop: string): string {
   }
 }
 
-/** TLS and AUTH belong to the next hop, since mail for several domains shares a connection to it. */
+/** TLS, AUTH and source belong to the next hop, since mail for several domains shares a connection to it. */
 export const routes = z.array(route).superRefine((all, context) => {
   const first = new Map<string, number>()
-  for (const [i, { nextHop, tls, auth }] of all.entries()) {
+  for (const [i, { nextHop, tls, auth, source }] of all.entries()) {
     const key = keyOf(nextHop)
     const other = first.get(key)
     if (other === undefined) first.set(key, i)
-    else if (!isDeepStrictEqual([tls, auth], [all[other]!.tls, all[other]!.auth])) {
-      context.addIssue({ code: 'custom', path: [i], message: `the same tls and auth as in routes[${other}], which leads to the same next hop` })
+    else if (!isDeepStrictEqual([tls, auth, source], [all[other]!.tls, all[other]!.auth, all[other]!.source])) {
+      context.addIssue({ code: 'custom', path: [i], message: `the same tls, auth and source as in routes[${other}], which leads to the same next hop` })
     }
   }
 }).superRefine(distinct('a domain', (all) => all.map(({ domain }, i) => [i, canonicalDomain(domain)])))

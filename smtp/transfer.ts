@@ -7,6 +7,7 @@ import type { Credentials } from './auth.ts'
 import type { Dns } from './dns.ts'
 import type { Pool } from './pool.ts'
 import type { Timeouts } from './session.ts'
+import type { Source } from './source.ts'
 import type { HostTls } from './tls.ts'
 import { visit, type Visit } from './visit.ts'
 
@@ -21,6 +22,7 @@ export interface TransferRequest {
    */
   tls: (host: string) => Promise<HostTls>
   auth: Credentials | null
+  source: Pick<Source, 'ipv4' | 'ipv6'>
   /** Our name in EHLO. */
   helo: string
   envelope: { reversePath: string; body: BodyType; smtpUtf8: boolean; requireTls: boolean; ret: Ret | null; envid: string | null }
