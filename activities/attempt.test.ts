@@ -167,7 +167,7 @@ test('a source address that is gone defers with what is wrong, waits as any fail
   const lines: string[] = []
   const deps = depsWith({}, {
     dns: createDns({ servers: [], timeout: 500 }), pool: createPool({ idle: 0, age: 0, messages: 1, connections: 1 }),
-    hopOptions: loadHopOptions([], { ipv4: '192.0.2.1' }), log: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
+    hopOptions: loadHopOptions([], { source: { ipv4: '192.0.2.1' } }), log: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
   })
   try {
     for (let i = 0; i < 3; i++) {

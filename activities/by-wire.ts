@@ -32,7 +32,7 @@ function complain({ log }: ActivityDeps, { outcomes }: AttemptResult): void {
 function requestFor(...[deps, protocol, group, delivery, content]: Arguments): TransferRequest {
   const { message, recipients, signal, beforeDot } = delivery
   const { transfer: limits } = deps.settings
-  const { tls, auth, source } = deps.hopOptions(group.nextHop)
+  const { tls, auth, source, addressFamilies } = deps.hopOptions(group.nextHop)
   return {
     protocol,
     hosts: group.hosts,
@@ -41,6 +41,7 @@ function requestFor(...[deps, protocol, group, delivery, content]: Arguments): T
     tls: async () => (message.requireTls && protocol === 'smtp' ? { ...tls, level: 'verify' } : tls),
     auth,
     source,
+    addressFamilies,
     helo: source.hostname ?? deps.settings.hostname,
     envelope: {
       reversePath: message.reversePath, body: message.bodyType, smtpUtf8: message.smtpUtf8, requireTls: message.requireTls, ret: message.ret, envid: message.envid,

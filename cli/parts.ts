@@ -53,8 +53,8 @@ const watchConnections = 3
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   if (!settings.database.url) throw new CommandError('no database is set. Set DATABASE_URL (postgres://user:password@host/database).', 78)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', 78)
-  const { source, idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
-  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes, source)
+  const { source, addressFamilies, idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes, { source, addressFamilies })
   if (role !== 'ingress') await checkSources(settings.routes, source)
   const pool = createPool({ idle, age, messages, connections })
   const sql = openDatabase(settings.database.url, settings.database.connections, `everpost ${role}`)

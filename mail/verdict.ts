@@ -105,4 +105,7 @@ export const onDns = {
   failed: (name: string, problem: string) => local('deferred', '4.4.3', `DNS for ${name} failed: ${problem}`, 'dns'),
   // As Postfix: an MX that names a host without address may be a mistake that is mended soon.
   noAddresses: (hosts: string) => local('deferred', '4.4.4', `no address for ${hosts}`, 'dns'),
+  // It has an address: that we do not go there is our own doing, and may be mended; it is no reason to call the domain wrong.
+  otherFamily: (host: string, address: string) =>
+    local('deferred', '4.4.4', `of ${host} only such addresses as ${address} are known, and addressFamilies in the settings leaves their family out`, 'dns'),
 }

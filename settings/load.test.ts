@@ -158,7 +158,7 @@ test('tls of a route is a word or a mapping; its faults are told by the form tha
   refused('- { domain: a, nextHop: "[a]", tls: { level: strict } }\n', /routes\[0\]\.tls\.level is "strict"; allowed: none, may, encrypt, verify$/)
   refused('- { domain: a, nextHop: "[a]", tls: { level: may, cafile: x } }\n', /routes\[0\]\.tls\.cafile: there is no such setting/)
   refused('- { domain: a, nextHop: "[a]", auth: { user: u } }\n', /exactly one of passwordFile, passwordEnv, tokenFile/)
-  refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls, auth and source as in routes\[0\]/)
+  refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls, auth, source and addressFamilies as in routes\[0\]/)
 })
 
 test('every setting with a default is among the defaults, the empty lists and mappings, too', () => {

@@ -50,6 +50,9 @@ export const source = z.strictObject({
   hostname: hostname.optional().describe('Our name in EHLO there, to which these addresses should resolve; without it `hostname`.'),
 })
 
+export const addressFamilies = z.array(z.enum(['ipv4', 'ipv6'], { error: 'ipv4, ipv6' })).min(1, 'ipv4, ipv6, or both')
+  .refine((families) => new Set(families).size === families.length, { error: 'each family once' })
+
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
   nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
@@ -59,6 +62,7 @@ const route = z.strictObject({
     .describe('A level, or a mapping with the keys below. Without it `may`; with `auth`, `verify`. Routes to one next hop must agree on it.'),
   auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
   source: source.optional().describe('What our connections are made from, in place of `transfer.source` as a whole. Routes to one next hop must agree on it.'),
+  addressFamilies: addressFamilies.optional().describe('In place of `transfer.addressFamilies`. Routes to one next hop must agree on it.'),
 })
 
 /** One that cannot be read has its own fault, told elsewhere. */
@@ -70,15 +74,17 @@ function keyOf(nextHop: string): string {
   }
 }
 
-/** TLS, AUTH and source belong to the next hop, since mail for several domains shares a connection to it. */
+/** What belongs to the next hop, since mail for several domains shares a connection to it. */
+const ofNextHop = ({ tls, auth, source, addressFamilies }: z.output<typeof route>) => [tls, auth, source, addressFamilies]
+
 export const routes = z.array(route).superRefine((all, context) => {
   const first = new Map<string, number>()
-  for (const [i, { nextHop, tls, auth, source }] of all.entries()) {
-    const key = keyOf(nextHop)
+  for (const [i, each] of all.entries()) {
+    const key = keyOf(each.nextHop)
     const other = first.get(key)
     if (other === undefined) first.set(key, i)
-    else if (!isDeepStrictEqual([tls, auth, source], [all[other]!.tls, all[other]!.auth, all[other]!.source])) {
-      context.addIssue({ code: 'custom', path: [i], message: `the same tls, auth and source as in routes[${other}], which leads to the same next hop` })
+    else if (!isDeepStrictEqual(ofNextHop(each), ofNextHop(all[other]!))) {
+      context.addIssue({ code: 'custom', path: [i], message: `the same tls, auth, source and addressFamilies as in routes[${other}], which leads to the same next hop` })
     }
   }
 }).superRefine(distinct('a domain', (all) => all.map(({ domain }, i) => [i, canonicalDomain(domain)])))

@@ -6,7 +6,7 @@ import { eventKinds } from '../mail/event-kinds.ts'
 import { reportTexts, reportTextsAbout } from '../mail/report-texts.ts'
 import { bound, count, distinct, duration, grpcAddress, postgresUrl, rate, section, size } from './forms.ts'
 import { retry } from './retry.ts'
-import { domain, hostname, routes, source } from './routes.ts'
+import { addressFamilies, domain, hostname, routes, source } from './routes.ts'
 
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int({ error: 'a port, or 0 for a free one' }).min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one')
@@ -243,6 +243,8 @@ export const settingsSchema = z.strictObject({
     .describe('Who is told by HTTP what happens to messages. The same on every worker of one installation. Without a webhook and without an open stream no event is written.'),
   transfer: section({
     source: source.prefault({}).describe('The addresses of this machine that mail is sent from by SMTP; what is left out is for its routing to choose.'),
+    addressFamilies: addressFamilies.default(['ipv4', 'ipv6']).describe('Which addresses of a host are tried, and which first: `[ipv4]` where the machine has no IPv6, `[ipv6, ipv4]` to prefer it. '
+      + 'A host that has no other addresses than those left out defers mail.'),
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
     idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),

@@ -43,7 +43,7 @@ test('each family has a source of its own', { skip: withoutIpv6 }, async () => {
 test('the source of a route goes over that of all, as a whole; local delivery by LMTP has none', () => {
   const all = { ipv4: '127.0.0.2', hostname: 'out.test' }
   const tls = { level: 'none', implicit: false, minVersion: 'TLSv1.2' } as const
-  const options = loadHopOptions([{ domain: 'a.test', nextHop: 'a.test', source: { ipv6: '::1' } }, { domain: 'b.test', nextHop: '[b.test]', tls }], all)
+  const options = loadHopOptions([{ domain: 'a.test', nextHop: 'a.test', source: { ipv6: '::1' } }, { domain: 'b.test', nextHop: '[b.test]', tls }], { source: all })
   const sources = ['a.test', '[b.test]', 'c.test', 'lmtp:[127.0.0.1]:24'].map((nextHop) => options(nextHop).source)
   assert.deepEqual(sources, [{ ipv6: '::1' }, all, all, {}])
   assert.equal(options('a.test').tls.level, 'may')

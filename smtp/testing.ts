@@ -199,7 +199,7 @@ export const testBody = 'Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n'
 /** A request for a@x.test and b@x.test on 127.0.0.1, with short time limits. */
 export function testRequest(port: number, change: Partial<TransferRequest> = {}): TransferRequest {
   return {
-    protocol: 'smtp', hosts: ['127.0.0.1'], port, tls: async () => plainTls('may'), auth: null, source: {}, helo: 'mx.example.test',
+    protocol: 'smtp', hosts: ['127.0.0.1'], port, tls: async () => plainTls('may'), auth: null, source: {}, addressFamilies: ['ipv4', 'ipv6'], helo: 'mx.example.test',
     envelope: { reversePath: 's@a.test', body: '7BIT', smtpUtf8: false, requireTls: false, ret: null, envid: null }, size: testBody.length,
     recipients: recipientsOf('a@x.test', 'b@x.test'), content: async function* () { yield Buffer.from(testBody) },
     timeouts: { connect: 500, greeting: 300, mail: 300, rcpt: 300, data: 300, block: 300, dot: 300 },
