@@ -37,6 +37,7 @@ function requestFor(...[deps, protocol, group, delivery, content]: Arguments): T
     protocol,
     hosts: group.hosts,
     port: group.port,
+    ...(protocol === 'lmtp' && group.port === 0 ? { socket: group.hosts[0]! } : {}),
     // RFC 8689: REQUIRETLS takes nothing less than a certificate that is good for the host. DANE and MTA-STS will speak here, too.
     tls: async () => (message.requireTls && protocol === 'smtp' ? { ...tls, level: 'verify' } : tls),
     auth,

@@ -53,9 +53,12 @@ export const source = z.strictObject({
 export const addressFamilies = z.array(z.enum(['ipv4', 'ipv6'], { error: 'ipv4, ipv6' })).min(1, 'ipv4, ipv6, or both')
   .refine((families) => new Set(families).size === families.length, { error: 'each family once' })
 
+/** What belongs to the next hop, since mail for several domains shares a connection to it. */
+const ofNextHop = ({ tls, auth, source, addressFamilies }: Partial<Record<'tls' | 'auth' | 'source' | 'addressFamilies', unknown>>) => [tls, auth, source, addressFamilies]
+
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
-  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
+  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up. `lmtp:[host]:port` or `lmtp:unix:/path`: by LMTP, over TCP or a Unix socket.'),
   tls: z
     .union([tlsLevel.transform((level) => ({ level, implicit: false, minVersion: 'TLSv1.2' as const })), routeTls], { error: 'none, may, encrypt, verify, or a mapping with level' })
     .optional()
@@ -63,6 +66,8 @@ const route = z.strictObject({
   auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
   source: source.optional().describe('What our connections are made from, in place of `transfer.source` as a whole. Routes to one next hop must agree on it.'),
   addressFamilies: addressFamilies.optional().describe('In place of `transfer.addressFamilies`. Routes to one next hop must agree on it.'),
+}).refine((route) => !route.nextHop.trim().startsWith('lmtp:unix:') || ofNextHop(route).every((each) => each === undefined), {
+  error: 'no tls, auth, source or addressFamilies with a Unix socket, which has none of them',
 })
 
 /** One that cannot be read has its own fault, told elsewhere. */
@@ -73,9 +78,6 @@ function keyOf(nextHop: string): string {
     return nextHop
   }
 }
-
-/** What belongs to the next hop, since mail for several domains shares a connection to it. */
-const ofNextHop = ({ tls, auth, source, addressFamilies }: z.output<typeof route>) => [tls, auth, source, addressFamilies]
 
 export const routes = z.array(route).superRefine((all, context) => {
   const first = new Map<string, number>()

@@ -4,6 +4,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Tls } from '../mail/envelope.ts'
 import type { Reply } from '../mail/reply.ts'
+import { isSocketPath } from '../mail/route.ts'
 import { createReplyReader } from './replies.ts'
 import { noSource } from './source.ts'
 import type { HostTls } from './tls.ts'
@@ -36,9 +37,14 @@ export interface Connection {
   close(): void
 }
 
-/** Connects, from `source` where it is given; rejects with ConnectionLost. */
+const socketProblems: Record<string, string> = {
+  ENOENT: 'there is no such socket', EACCES: 'the user that Everpost runs as may not write to this socket', ECONNREFUSED: 'no server listens on this socket',
+}
+
+/** Connects to an address, or to the path of a Unix socket; from `source` where it is given. Rejects with ConnectionLost. */
 export async function openConnection(address: string, port: number, limit: number, source?: string): Promise<Connection> {
-  let socket: Socket | TLSSocket = connectTcp({ host: address, port, noDelay: true, ...(source ? { localAddress: source } : {}) })
+  const overSocket = isSocketPath(address)
+  let socket: Socket | TLSSocket = connectTcp(overSocket ? { path: address } : { host: address, port, noDelay: true, ...(source ? { localAddress: source } : {}) })
   const replies: Reply[] = []
   const newReader = () => createReplyReader((reply) => replies.push(reply))
   let reader = newReader()
@@ -66,7 +72,8 @@ export async function openConnection(address: string, port: number, limit: numbe
     on.on('end', () => fail('closed by the peer'))
     on.on('error', (error: NodeJS.ErrnoException) => {
       if (error.syscall === 'bind') lost ??= new SourceUnusable(noSource(error))
-      fail(error.code ?? error.message)
+      const words = overSocket ? socketProblems[error.code ?? ''] : undefined
+      fail(words ? `${words} (${error.code})` : (error.code ?? error.message))
     })
     on.on('close', () => fail('closed'))
   }

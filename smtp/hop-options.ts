@@ -56,11 +56,13 @@ export function loadHopOptions(
     // A password is not given to whoever answers: without a word about TLS the host must prove its name.
     const tls = route.tls ? loadTls(route.tls, key, where) : plainTls(route.auth ? 'verify' : 'may')
     const auth = route.auth ? loadCredentials(route.auth, key, where, environment) : null
-    known.set(key, { tls, auth, source: route.source ?? others.source, addressFamilies: route.addressFamilies ?? others.addressFamilies })
+    known.set(key, { tls, auth, source: route.source ?? (key.startsWith('lmtp:') ? {} : others.source), addressFamilies: route.addressFamilies ?? others.addressFamilies })
   }
   // Final delivery within the house has no use for the address that the world knows us by.
   const atHome: HopOptions = { ...others, source: {} }
-  return (nextHop) => known.get(nextHop) ?? (nextHop.startsWith('lmtp:') ? atHome : others)
+  // What stays on this machine needs no TLS, and no certificate could be good for a path.
+  const overSocket: HopOptions = { ...atHome, tls: plainTls('none') }
+  return (nextHop) => nextHop.startsWith('lmtp:unix:') ? overSocket : (known.get(nextHop) ?? (nextHop.startsWith('lmtp:') ? atHome : others))
 }
 
 /** Whether this machine has each source address. Throws RouteError. */

@@ -1,6 +1,7 @@
 // Our end of an outbound connection: the address that it is made from, and the name that goes with it in EHLO.
 
 import { createSocket } from 'node:dgram'
+import { isSocketPath } from '../mail/route.ts'
 import { familyOf } from './own-address.ts'
 
 export interface Source {
@@ -13,7 +14,7 @@ export interface Source {
 
 /** The address that a connection to `address` is made from; undefined: the machine's routing decides. */
 export function sourceFor(source: Source, address: string): string | undefined {
-  return source[familyOf(address)]
+  return isSocketPath(address) ? undefined : source[familyOf(address)]
 }
 
 /** Why no connection can be made from this address of ours, as the machine says it; null: one can. Sends nothing. */

@@ -2,6 +2,7 @@
 
 import { createServer, type Socket } from 'node:net'
 import { TLSSocket, type TLSSocketOptions } from 'node:tls'
+import { isSocketPath } from '../mail/route.ts'
 import type { TransferRequest } from './transfer.ts'
 import { plainTls } from './tls.ts'
 
@@ -56,6 +57,7 @@ export interface Peer {
   close(): Promise<void>
 }
 
+/** `address`: of an interface, or the path of a Unix socket. */
 export async function startPeer(script: Script = {}, address = '127.0.0.1', port = 0): Promise<Peer> {
   const sockets = new Map<Socket, (answer: Answer) => void>()
   const peer: Peer = {
@@ -69,8 +71,8 @@ export async function startPeer(script: Script = {}, address = '127.0.0.1', port
     socket.on('error', () => {})
     sockets.set(socket, converse(socket, script, peer))
   })
-  await new Promise<void>((resolve) => server.listen(port, address, resolve))
-  peer.port = (server.address() as { port: number }).port
+  await new Promise<void>((resolve) => server.listen(isSocketPath(address) ? { path: address } : { port, host: address }, resolve))
+  peer.port = isSocketPath(address) ? 0 : (server.address() as { port: number }).port
   peer.close = () => {
     for (const socket of sockets.keys()) socket.destroy()
     return new Promise((resolve) => server.close(() => resolve()))

@@ -17,6 +17,8 @@ export interface TransferRequest {
   /** Names or addresses, in the order to try. */
   hosts: string[]
   port: number
+  /** The path of a Unix socket, in place of hosts and port. Of its own, since hosts are named by strangers, too. */
+  socket?: string
   /**
    * What TLS is asked of a host. Asked anew for each one, since a policy that DNS or HTTPS publishes for a host (DANE, RFC 7672; MTA-STS,
    * RFC 8461) may raise what the route asks for; it may never lower it.
@@ -57,9 +59,9 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   const tries: HostTry[] = []
   let remaining = request.recipients
 
-  for (const host of request.hosts) {
+  for (const host of request.socket ? ['localhost'] : request.hosts) {
     if (remaining.length === 0 || tries.length >= addressesInAttempt) break
-    const found = await dns.addresses(host)
+    const found = request.socket ? { kind: 'found' as const, records: [request.socket] } : await dns.addresses(host)
     if (found.kind !== 'found') {
       outOfReach(host, found.kind === 'failed' ? onDns.failed(host, found.problem) : onDns.noAddresses(host))
       continue
