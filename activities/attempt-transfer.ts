@@ -1,7 +1,6 @@
 // attemptTransfer: one SMTP attempt for the recipients of one next hop, its hosts tried in order.
 
-import { transferRequest } from './transfer-request.ts'
-import { transfer } from '../smtp/transfer.ts'
+import { transferByWire } from './by-wire.ts'
 import { relayedContent } from '../store/bodies.ts'
 import { type Deliver, makeAttempt, makeFirstAttempt } from './attempt.ts'
 import type { Opened } from '../store/messages.ts'
@@ -20,6 +19,6 @@ export async function firstTransfer(deps: ActivityDeps, argument: AttemptArgumen
 function bySmtp(deps: ActivityDeps, { group }: AttemptArgument): Deliver {
   return (delivery) => {
     const content = () => relayedContent(deps.sql, delivery.message)
-    return transfer(transferRequest(deps, 'smtp', group, delivery, content), deps)
+    return transferByWire(deps, 'smtp', group, delivery, content)
   }
 }

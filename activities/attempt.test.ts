@@ -18,7 +18,7 @@ import { acceptMessage, type NewMessage } from '../store/accept.ts'
 import { claimAttempt, markDot, readAttempts } from '../store/attempts.ts'
 import { controlMessage } from '../store/control.ts'
 import { openMessage } from '../store/messages.ts'
-import { readRecipients } from '../store/recipients.ts'
+import { readRecipients, type RecipientRow } from '../store/recipients.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { attemptTransfer } from './attempt-transfer.ts'
@@ -157,6 +157,30 @@ test('mail with REQUIRETLS (RFC 8689) does not go to a host without a good certi
       assert.deepEqual([recipient!.state, recipient!.outcome!.enhanced], requireTls ? ['bouncing', '5.7.30'] : ['delivered', '2.0.0'])
     }
     assert.equal(peer.messages.length, 1)
+  } finally {
+    await peer.close()
+  }
+})
+
+test('a source address that is gone defers with what is wrong, waits as any failure does, and is complained of once in a while', async () => {
+  const peer = await startPeer()
+  const lines: string[] = []
+  const deps = depsWith({}, {
+    dns: createDns({ servers: [], timeout: 500 }), pool: createPool({ idle: 0, age: 0, messages: 1, connections: 1 }),
+    hopOptions: loadHopOptions([], { source: { ipv4: '192.0.2.1' } }), log: pino({ level: 'error' }, { write: (line: string) => lines.push(line) }),
+  })
+  try {
+    for (let i = 0; i < 3; i++) {
+      const id = await accepted(['a@x.test'])
+      await environment().run(() => attemptTransfer(deps, { id, clock: Date.now(), group: groupOf({ hosts: ['127.0.0.1'], port: peer.port }) }))
+      const [{ state, attempts, outcome, nextAttemptAt }] = await readRecipients(sql, id, 1) as [RecipientRow]
+      assert.deepEqual([state, attempts, outcome!.enhanced], ['queued', 1, '4.3.5'])
+      assert.match(outcome!.text, /^cannot connect to 127\.0\.0\.1\[127\.0\.0\.1\] from the source address 192\.0\.2\.1: this machine has no such address \(EADDRNOTAVAIL\)$/)
+      assert.ok(nextAttemptAt.getTime() > Date.now() + 60_000)
+    }
+    assert.equal(peer.connections, 0)
+    assert.equal(lines.length, 1)
+    assert.match(lines[0]!, /192\.0\.2\.1.*a source address cannot be used/)
   } finally {
     await peer.close()
   }

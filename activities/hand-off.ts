@@ -2,7 +2,6 @@
 
 import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import { domainOf, splitAddress, unquotedLocalPart, withoutTag } from '../mail/address.ts'
-import { transfer } from '../smtp/transfer.ts'
 import { type Deliver, type Delivery, makeAttempt, makeFirstAttempt } from './attempt.ts'
 import { deliveredContent } from './content.ts'
 import { deliverMaildir } from './deliver-maildir.ts'
@@ -11,7 +10,7 @@ import type { Opened } from '../store/messages.ts'
 import type { ActivityDeps } from './index.ts'
 import { expandArguments, expandPath } from './local-address.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
-import { transferRequest } from './transfer-request.ts'
+import { transferByWire } from './by-wire.ts'
 import type { AttemptArgument, Attempted } from './types.ts'
 
 export async function handOff(deps: ActivityDeps, argument: AttemptArgument): Promise<Attempted> {
@@ -27,7 +26,7 @@ function toAgent(deps: ActivityDeps, { group }: AttemptArgument): Deliver {
   return (delivery) => {
     if (group.agent !== 'lmtp') return handToEach(deps, delivery)
     const content = () => deliveredContent(deps.sql, delivery.message, group.returnPath)
-    return transfer(transferRequest(deps, 'lmtp', group, delivery, content), deps)
+    return transferByWire(deps, 'lmtp', group, delivery, content)
   }
 }
 

@@ -91,7 +91,7 @@ function routeFor(deps: ActivityDeps, domain: string): Route {
 function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route {
   return {
     nextHop: nextHopKey(hop),
-    agent: 'smtp',
+    agent: hop.protocol,
     port: hop.port,
     route: null,
     returnPath: false,
@@ -106,12 +106,12 @@ function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route
 }
 
 function localRoute(domain: string, local: LocalDomain): Route {
-  const hosts = local.deliver === 'lmtp' ? [local.host] : []
+  const hosts = local.deliver === 'lmtp' ? [local.path ?? local.host!] : []
   const nextHop = localNextHop(domain, local)
   return {
     nextHop,
     agent: local.deliver,
-    port: local.deliver === 'lmtp' ? local.port : 0,
+    port: local.deliver === 'lmtp' ? (local.port ?? 0) : 0,
     route: null,
     returnPath: local.deliver === 'lmtp' && local.returnPath,
     resolve: async () => ({ kind: 'hosts', hosts }),

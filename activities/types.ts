@@ -17,7 +17,7 @@ export interface Group {
    */
   route?: string | null
   agent: 'smtp' | 'lmtp' | 'maildir' | 'pipe'
-  /** For smtp and lmtp: names or addresses in the order to try. */
+  /** For smtp and lmtp: names or addresses in the order to try. For lmtp with port 0: the path of a Unix socket. */
   hosts: string[]
   port: number
   /** DNS alone has named the hosts: no route, and no operator. Left out by older workers. */

@@ -17,7 +17,7 @@ import { localNames } from '../mail/local-names.ts'
 import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
 import { createDns } from '../smtp/dns.ts'
-import { loadHopOptions } from '../smtp/hop-options.ts'
+import { checkSources, loadHopOptions } from '../smtp/hop-options.ts'
 import { createPool } from '../smtp/pool.ts'
 import { acceptTime } from '../store/accept.ts'
 import { keepClock } from '../store/clock.ts'
@@ -55,8 +55,9 @@ const watchConnections = 3
 export async function startParts(role: Role, settings: Settings, log: Logger): Promise<Running> {
   const databaseUrl = requireDatabaseUrl(settings)
   if (!settings.temporal.address) throw new CommandError('no Temporal is set. Set TEMPORAL_ADDRESS (host:port).', sysexits.config)
-  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes)
-  const { idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const { source, addressFamilies, idleTime: idle, connectionAge: age, connectionMessages: messages, idleConnections: connections } = settings.transfer
+  const hopOptions = loadHopOptions(role === 'ingress' ? [] : settings.routes, { source, addressFamilies })
+  if (role !== 'ingress') await checkSources(settings.routes, source)
   const pool = createPool({ idle, age, messages, connections })
   const sql = openDatabase(databaseUrl, settings.database.connections, `everpost ${role}`)
   const stops: (() => Promise<unknown>)[] = [() => sql.end({ timeout: 2 })]

@@ -1,13 +1,13 @@
 // Which queued domains go to a next hop by the settings: so that operators can choose mail by where it goes.
 
-import { localNextHop, nextHopKey, nextHopOf, parseNextHop, type RouteRule } from '../mail/route.ts'
+import { type Agent, localNextHop, nextHopKey, nextHopOf, parseNextHop, type RouteRule } from '../mail/route.ts'
 import type { QueueFilter } from '../store/filter.ts'
 import { openDomains } from '../store/filter.ts'
 import type { Sql } from '../store/database.ts'
 
 export interface Routing {
   routes: RouteRule[]
-  localDomains: Record<string, { deliver: string; host?: string; port?: number }>
+  localDomains: Record<string, Agent>
 }
 
 /** The filter for a next hop as logs and listings name it: `mx.example`, `[relay]:2525`, `maildir:example.test`. */

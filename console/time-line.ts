@@ -36,8 +36,9 @@ function describeAttempt(attempt: AttemptRow, paths: Map<number, string>): strin
     : attempt.endedAt ? '' : 'under way'
   const tries = attempt.tries.map((tried) => {
     const tls = tried.tls ? `, ${tried.tls.version} ${tried.tls.cipher}${tried.tls.verified ? ', verified' : ''}` : ''
-    const where = tried.phase === 'local' ? tried.host : `${tried.host}[${tried.address ?? 'no address'}]:${tried.port}`
-    return `tried ${where}${tls}, ${tried.took} ms${tried.problem ? `: ${tried.problem}` : ''}`
+    const where = tried.phase === 'local' ? tried.host : `${tried.host}[${tried.address ?? 'no address'}]${tried.port === 0 ? '' : `:${tried.port}`}`
+    const from = tried.from ? ` from ${tried.from}` : ''
+    return `tried ${where}${from}${tls}, ${tried.took} ms${tried.problem ? `: ${tried.problem}` : ''}`
   })
   const outcomes = Object.entries(attempt.outcomes).map(([n, outcome]) =>
     `${paths.get(Number(n)) ?? `recipient ${n}`}: ${outcome.status} ${outcome.enhanced} ${outcome.reply ? formatReply(outcome.reply) : outcome.text}`)

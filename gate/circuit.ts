@@ -2,13 +2,18 @@
 
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
+import { settingsWrong } from '../mail/verdict.ts'
 import type { GateLink } from './types.ts'
 
 export type Health = 'well' | 'failing' | 'unknown'
 
-/** Of the host, not of the mail: whether it answers commands, refuses or loses connections, or was not asked, as by an attempt without a verdict (null). */
+/**
+ * Of the host, not of the mail nor of our settings: whether it answers commands, refuses or loses connections, or was not asked, as by an
+ * attempt without a verdict (null).
+ */
 export function healthOf(outcomes: Outcome[] | null): Health {
-  const asked = outcomes?.filter(({ phase, status }) => phase !== 'policy' && !(phase === 'dns' && status === 'bounced')) ?? []
+  const asked = (outcomes ?? []).filter(({ phase, status, reply, enhanced }) =>
+    phase !== 'policy' && !(phase === 'dns' && status === 'bounced') && !(reply === null && enhanced === settingsWrong))
   if (asked.length === 0) return 'unknown'
   const answered = ({ phase, reply, status }: Outcome) =>
     status === 'delivered' || phase === 'local' || (reply !== null && reply.code !== 421 && !['greeting', 'ehlo', 'tls', 'auth'].includes(phase))

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
+import { onSource } from '../mail/verdict.ts'
 import { settingsSchema } from '../settings/schema.ts'
 import type { DestinationRow } from '../store/destinations.ts'
 import { createGate } from './gate.ts'
@@ -99,10 +100,12 @@ function outcome(status: Outcome['status'], phase: Outcome['phase'], code: numbe
 }
 const failures = [outcome('deferred', 'connect', null), outcome('deferred', 'greeting', 554), outcome('deferred', 'auth', 535), outcome('deferred', 'rcpt', 421), outcome('deferred', 'dns', null)]
 const answers = [outcome('delivered', 'dot', 250), outcome('bounced', 'rcpt', 550), outcome('deferred', 'dot', 451), outcome('deferred', 'local', null)]
+/** One worker's lost address is no failure of all destinations. */
+const ours = onSource('192.0.2.1', 'this machine has no such address', { host: 'x.test', address: '192.0.2.2', tls: null })
 const brief = ({ phase, reply }: Outcome) => `${phase} ${reply?.code}`
 
-test('a circuit opens for failures of the host: no answer, 421, a refused greeting or login; not for refused mail, nor for what never came there', async () => {
-  for (const each of [...failures, ...answers, outcome('deferred', 'policy', null), outcome('bounced', 'dns', null)]) {
+test('a circuit opens for failures of the host: no answer, 421, a refused greeting or login; not for refused mail, for what never came there, nor for a source address that we lack', async () => {
+  for (const each of [...failures, ...answers, outcome('deferred', 'policy', null), outcome('bounced', 'dns', null), ours]) {
     const { gate, told } = startGate()
     for (let i = 0; i < 5; i++) ((await gate.enter(entry(`m${i}`, 'x.test'), null)) as Pass).leave([each])
     assert.deepEqual(told, failures.includes(each) ? ['open'] : [], brief(each))

@@ -1,9 +1,9 @@
 // Asks an LMTP server whether it knows a recipient, as a sender would (LHLO, MAIL, RCPT), and remembers the answer for a while.
 
-import { connect, type Socket } from 'node:net'
+import { connect, type NetConnectOpts, type Socket } from 'node:net'
 import type { Reply as Heard } from '../mail/reply.ts'
 import { createReplyReader } from '../smtp/replies.ts'
-import type { Callout } from './recipients.ts'
+import type { Callout, LmtpServer } from './recipients.ts'
 import { remembered } from './remembered.ts'
 import { type Reply, reply } from './reply.ts'
 
@@ -13,14 +13,14 @@ const patience = 10_000 // milliseconds, for the whole question
 /** `hostname` is what we call ourselves. A server that cannot be asked, or that answers nonsense, is answered for with 451, and asked again. */
 export function createCallout(hostname: string): Callout {
   const answerOf = remembered(async (key) => {
-    const [host, port, forwardPath] = JSON.parse(key) as [string, number, string]
-    return await ask({ host, port }, hostname, forwardPath).catch(() => reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'))
+    const [server, forwardPath] = JSON.parse(key) as Parameters<Callout>
+    return await ask(server, hostname, forwardPath).catch(() => reply(451, '4.4.1', 'The recipient cannot be checked now; try again later'))
   }, kept, (answer) => answer === null || answer.code >= 500)
-  return async ({ host, port }, forwardPath) => await answerOf(JSON.stringify([host, port, forwardPath]))
+  return async ({ host, port, path }, forwardPath) => await answerOf(JSON.stringify([{ host, port, path }, forwardPath]))
 }
 
-async function ask(server: { host: string; port: number }, hostname: string, forwardPath: string): Promise<Reply | null> {
-  const socket = connect(server)
+async function ask(server: LmtpServer, hostname: string, forwardPath: string): Promise<Reply | null> {
+  const socket = connect(server as NetConnectOpts)
   const timer = setTimeout(() => socket.destroy(), patience)
   const replies = repliesOf(socket)
   const say = async (line: string) => {

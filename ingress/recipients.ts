@@ -16,8 +16,15 @@ export interface Recipients {
   find(forwardPath: string, mayRelay: boolean): Promise<Found>
 }
 
+/** Host and port, or the path of a Unix socket. */
+export interface LmtpServer {
+  host?: string | undefined
+  port?: number | undefined
+  path?: string | undefined
+}
+
 /** Asks the LMTP server of a local domain; null: it takes the recipient. */
-export type Callout = (server: { host: string; port: number }, forwardPath: string) => Promise<Reply | null>
+export type Callout = (server: LmtpServer, forwardPath: string) => Promise<Reply | null>
 
 export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get' | 'complete'>, callout: Callout): Recipients {
   const { localDomains } = settings

@@ -48,6 +48,8 @@ export interface HostTry {
   /** null when its name had no address. */
   address: string | null
   port: number
+  /** The address of ours that the settings give as source. */
+  from?: string
   at: string // ISO 8601, UTC
   /** Milliseconds from the start of the connection to its end. */
   took: number

@@ -8,27 +8,51 @@ export type TlsPolicy = 'none' | 'may' | 'encrypt' | 'verify'
 export interface RouteRule {
   /** A domain, `*.domain` for its subdomains, or `*` for every domain. */
   domain: string
-  /** `host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up, as in Postfix. */
+  /** `host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up, as in Postfix. `lmtp:[host]:port` or `lmtp:unix:/path`: by LMTP. */
   nextHop: string
 }
 
 export interface NextHop {
-  /** A domain whose MX records say where to go, a host name to be used as it is, or an IP address. */
+  protocol: 'smtp' | 'lmtp'
+  /** A domain whose MX records say where to go, a host name to be used as it is, an IP address, or the path of a Unix socket. */
   name: string
-  kind: 'mx' | 'host' | 'address'
+  kind: 'mx' | 'host' | 'address' | 'socket'
+  /** 0 for a Unix socket. */
   port: number
+}
+
+/** Octets that the path of a Unix socket may have (sockaddr_un, without its NUL). */
+const longestPath = 107
+
+/** Whether what stands for the address of a host is the path of a Unix socket. Never to be asked of a name: DNS may hold any. */
+export function isSocketPath(address: string): boolean {
+  return address.startsWith('/')
 }
 
 /** Reads a next hop as operators write it. Throws RangeError that says what is wrong with it. */
 export function parseNextHop(text: string): NextHop {
-  const match = /^(?:\[([^\]]+)\]|([^[\]:\s]+))(?::(\d{1,5}))?$/.exec(text.trim())
-  if (!match || canonicalDomain(match[1] ?? match[2]!) === '') throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port or [address]:port`)
+  const [, lmtp, rest] = /^(lmtp:)?(.*)$/s.exec(text.trim()) as unknown as [string, string | undefined, string]
+  if (lmtp) return parseLmtp(rest, text)
+  const match = /^(?:\[([^\]]+)\]|([^[\]:\s]+))(?::(\d{1,5}))?$/.exec(rest)
+  if (!match || canonicalDomain(match[1] ?? match[2]!) === '') {
+    throw new RangeError(`"${text}" is not a next hop: write host, host:port, [host]:port, [address]:port, lmtp:[host]:port or lmtp:unix:/path`)
+  }
   const port = match[3] === undefined ? 25 : Number(match[3])
   if (port < 1 || port > 65535) throw new RangeError(`"${text}": the port must be from 1 to 65535`)
-  if (match[2] !== undefined) return { name: canonicalDomain(match[2]), kind: 'mx', port }
+  const protocol = 'smtp'
+  if (match[2] !== undefined) return { protocol, name: canonicalDomain(match[2]), kind: 'mx', port }
   const address = literalAddress(`[${match[1]}]`)
-  if (address !== null) return { name: address, kind: 'address', port }
-  return { name: canonicalDomain(match[1]!), kind: 'host', port }
+  if (address !== null) return { protocol, name: address, kind: 'address', port }
+  return { protocol, name: canonicalDomain(match[1]!), kind: 'host', port }
+}
+
+/** LMTP has no port of its own, and knows no MX (RFC 2033 section 5). */
+function parseLmtp(rest: string, text: string): NextHop {
+  const path = /^unix:(\/\S+)$/.exec(rest)?.[1]
+  if (path && new TextEncoder().encode(path).length > longestPath) throw new RangeError(`"${text}": the path of a Unix socket has at most ${longestPath} octets`)
+  if (path) return { protocol: 'lmtp', name: path, kind: 'socket', port: 0 }
+  if (!/^\[[^\]]+\]:\d+$/.test(rest)) throw new RangeError(`"${text}" is not a next hop: write lmtp:[host]:port or lmtp:unix:/path`)
+  return { ...parseNextHop(rest), protocol: 'lmtp' }
 }
 
 /**
@@ -39,9 +63,9 @@ export function nextHopOf(domain: string, rules: RouteRule[]): NextHop {
   const rule = routeOf(domain, rules)
   if (rule) return parseNextHop(rule.nextHop)
   if (isAddressLiteral(domain)) {
-    return { name: literalAddress(domain) ?? domain, kind: 'address', port: 25 }
+    return { protocol: 'smtp', name: literalAddress(domain) ?? domain, kind: 'address', port: 25 }
   }
-  return { name: canonicalDomain(domain), kind: 'mx', port: 25 }
+  return { protocol: 'smtp', name: canonicalDomain(domain), kind: 'mx', port: 25 }
 }
 
 /** The rule that serves a domain; undefined when DNS says where its mail goes. */
@@ -69,13 +93,24 @@ function index(rules: RouteRule[]): Map<string, RouteRule> {
 
 const indexes = new WeakMap<RouteRule[], { length: number; byDomain: Map<string, RouteRule> }>()
 
-/** The name of the delivery agent that serves a local domain, as groups, logs and listings have it: `maildir:example.test`, `lmtp:[host]:24`. */
-export function localNextHop(domain: string, agent: { deliver: string; host?: string; port?: number }): string {
-  return agent.deliver === 'lmtp' ? `lmtp:[${agent.host}]:${agent.port}` : `${agent.deliver}:${domain}`
+/** Where a local domain is delivered, as the settings have it. */
+export interface Agent {
+  deliver: string
+  host?: string | undefined
+  port?: number | undefined
+  /** Of LMTP: a Unix socket in place of host and port. */
+  path?: string | undefined
+}
+
+/** The name of the delivery agent that serves a local domain, as groups, logs and listings have it: `maildir:example.test`, `lmtp:[host]:24`, `lmtp:unix:/path`. */
+export function localNextHop(domain: string, { deliver, host, port, path }: Agent): string {
+  if (deliver !== 'lmtp') return `${deliver}:${domain}`
+  return path === undefined ? `lmtp:[${host}]:${port}` : `lmtp:unix:${path}`
 }
 
 /** The form that names a next hop in groups, logs and listings: recipients with equal keys share a transaction. */
 export function nextHopKey(hop: NextHop): string {
+  if (hop.kind === 'socket') return `lmtp:unix:${hop.name}`
   const name = hop.kind === 'mx' ? hop.name : `[${hop.name}]`
-  return `${name}${hop.port === 25 ? '' : `:${hop.port}`}`
+  return hop.protocol === 'lmtp' ? `lmtp:${name}:${hop.port}` : `${name}${hop.port === 25 ? '' : `:${hop.port}`}`
 }

@@ -66,6 +66,14 @@ export function onLoss(phase: Phase, problem: string, peer: Peer): Outcome {
   return { status: 'deferred', phase, enhanced, reply: null, text: printable(text).replaceAll('\n', ' '), ...peer }
 }
 
+/** No connection can be made from the address that the settings give as source: theirs to mend, not the peer's, nor the sender's. */
+export function onSource(source: string, problem: string, peer: Peer): Outcome {
+  return { ...local('deferred', settingsWrong, `cannot connect to ${peer.host}[${peer.address}] from the source address ${source}: ${problem}`, 'connect'), ...peer }
+}
+
+/** RFC 3463: "system incorrectly configured". Without a reply it is our own settings that keep mail waiting, whatever the next hop does. */
+export const settingsWrong = '4.3.5'
+
 /** An outcome that we come to without a peer. */
 export function local(status: Status, enhanced: string, text: string, phase: Phase = 'local'): Outcome {
   return { status, phase, enhanced, reply: null, text: printable(text).replaceAll('\n', ' '), host: null, address: null, tls: null }
@@ -93,8 +101,11 @@ export const onDns = {
   loop: (domain: string) => local('bounced', '5.4.6', `mail for ${domain} loops back to me`, 'dns'),
   ourselves: (host: string, address: string) => local('bounced', '5.4.6', `mail for host ${host}[${address}] loops back to me: I listen there`, 'dns'),
   // The domain of a recipient is the sender's business, the next hop of a route the operator's.
-  misrouted: (problem: Outcome, cure: string) => local('deferred', '4.3.5', `${problem.text}, the next hop that an operator chose: ${cure}`, 'dns'),
+  misrouted: (problem: Outcome, cure: string) => local('deferred', settingsWrong, `${problem.text}, the next hop that an operator chose: ${cure}`, 'dns'),
   failed: (name: string, problem: string) => local('deferred', '4.4.3', `DNS for ${name} failed: ${problem}`, 'dns'),
   // As Postfix: an MX that names a host without address may be a mistake that is mended soon.
   noAddresses: (hosts: string) => local('deferred', '4.4.4', `no address for ${hosts}`, 'dns'),
+  // It has an address: that we do not go there is our own doing, and may be mended; it is no reason to call the domain wrong.
+  otherFamily: (host: string, address: string) =>
+    local('deferred', '4.4.4', `of ${host} only such addresses as ${address} are known, and addressFamilies in the settings leaves their family out`, 'dns'),
 }

@@ -161,11 +161,32 @@ test('tls of a route is a word or a mapping; its faults are told by the form tha
   refused('- { domain: a, nextHop: "[a]", tls: { level: strict } }\n', /routes\[0\]\.tls\.level is "strict"; allowed: none, may, encrypt, verify$/)
   refused('- { domain: a, nextHop: "[a]", tls: { level: may, cafile: x } }\n', /routes\[0\]\.tls\.cafile: there is no such setting/)
   refused('- { domain: a, nextHop: "[a]", auth: { user: u } }\n', /exactly one of passwordFile, passwordEnv, tokenFile/)
-  refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls and auth as in routes\[0\]/)
+  refused('- { domain: a, nextHop: "[r]:25", tls: may }\n- { domain: b, nextHop: "[R]", tls: verify }\n', /:3: routes\[1\] is .*; allowed: the same tls, auth, .* as in routes\[0\]/)
 })
 
 test('every setting with a default is among the defaults, the empty lists and mappings, too', () => {
   const keysOf = (of: object, path = ''): string[] => Object.entries(of).flatMap(([key, value]) =>
     value !== undefined && value !== null && typeof value === 'object' && !Array.isArray(value) && Object.keys(value).length > 0 ? keysOf(value, `${path}${key}.`) : `${path}${key}`)
   assert.deepEqual(keysOf(defaultSettings()).sort(), keysOf(loadSettings({ file: '/dev/null', environment: {} }).settings).sort())
+})
+
+test('an LMTP server is a host and port or a Unix socket, and a route to a socket has nothing that only a network has', () => {
+  const told = (text: string) => {
+    try {
+      return withFile(text, (file, folder) => {
+        const agent = loadSettings({ file, environment: {} }).settings.localDomains['a.test'] as { path?: string } | undefined
+        return agent?.path?.replace(folder, '.') ?? ''
+      })
+    } catch (error) {
+      return (error as Error).message.replace(/^.*everpost\.yaml:/gm, '')
+    }
+  }
+  const local = (agent: string) => told(`localDomains: { a.test: { deliver: lmtp, ${agent} } }`)
+  assert.equal(local('path: run/lmtp'), './run/lmtp')
+  assert.equal(local('host: h.test, port: 24'), '')
+  for (const wrong of ['host: h.test', 'port: 24', 'host: h.test, port: 24, path: /run/lmtp', 'returnPath: true']) assert.match(local(wrong), /host and port, or the path of a Unix socket/, wrong)
+  assert.match(local(`path: /${'a'.repeat(107)}`), /at most 107 octets/)
+  const route = (options: string) => told(`routes: [{ domain: a.test, nextHop: 'lmtp:unix:/run/lmtp'${options} }]`)
+  assert.equal(route(''), '')
+  for (const wrong of [', tls: may', ', source: { ipv4: 127.0.0.1 }', ', addressFamilies: [ipv4]']) assert.match(route(wrong), /with a Unix socket, which has none of them/, wrong)
 })

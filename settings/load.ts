@@ -96,7 +96,7 @@ function absolute(settings: Settings, folder: string): Settings {
   const from = (path: string) => resolve(folder, path)
   const localDomains = Object.fromEntries(
     Object.entries(settings.localDomains).map(([domain, agent]) => [
-      canonicalDomain(domain), agent.deliver === 'maildir' ? { ...agent, path: from(agent.path) } : agent,
+      canonicalDomain(domain), 'path' in agent && agent.path !== undefined ? { ...agent, path: from(agent.path) } : agent,
     ]),
   )
   const pair = ({ cert, key }: { cert: string; key: string }) => ({ cert: from(cert), key: from(key) })

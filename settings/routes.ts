@@ -1,4 +1,4 @@
-// The settings of routes: next hops that are set by hand, with the TLS and AUTH that each asks for.
+// The settings of routes: next hops that are set by hand, with the TLS and AUTH that each asks for, and where we speak to it from.
 
 import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
@@ -42,14 +42,32 @@ const routeAuth = z.strictObject({
   error: 'exactly one of passwordFile, passwordEnv, tokenFile',
 })
 
+export const hostname = z.string().regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test')
+
+export const source = z.strictObject({
+  ipv4: z.ipv4('an IPv4 address').optional().describe('Of this machine, for connections to IPv4 addresses. A worker whose machine does not have it does not start.'),
+  ipv6: z.ipv6('an IPv6 address').optional().describe('The same for IPv6.'),
+  hostname: hostname.optional().describe('Our name in EHLO there, to which these addresses should resolve; without it `hostname`.'),
+})
+
+export const addressFamilies = z.array(z.enum(['ipv4', 'ipv6'], { error: 'ipv4, ipv6' })).min(1, 'ipv4, ipv6, or both')
+  .refine((families) => new Set(families).size === families.length, { error: 'each family once' })
+
+/** What belongs to the next hop, since mail for several domains shares a connection to it. */
+const ofNextHop = ({ tls, auth, source, addressFamilies }: Partial<Record<'tls' | 'auth' | 'source' | 'addressFamilies', unknown>>) => [tls, auth, source, addressFamilies]
+
 const route = z.strictObject({
   domain: domain.describe('A domain, `*.domain` for its subdomains, or `*` for all.'),
-  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up.'),
+  nextHop: nextHop.describe('`host`, `host:port`, `[host]:port` or `[address]:port`; brackets suppress the MX look-up. `lmtp:[host]:port` or `lmtp:unix:/path`: by LMTP, over TCP or a Unix socket.'),
   tls: z
     .union([tlsLevel.transform((level) => ({ level, implicit: false, minVersion: 'TLSv1.2' as const })), routeTls], { error: 'none, may, encrypt, verify, or a mapping with level' })
     .optional()
     .describe('A level, or a mapping with the keys below. Without it `may`; with `auth`, `verify`. Routes to one next hop must agree on it.'),
   auth: routeAuth.optional().describe('How we log in at a relay host (RFC 4954).'),
+  source: source.optional().describe('What our connections are made from, in place of `transfer.source` as a whole. Routes to one next hop must agree on it.'),
+  addressFamilies: addressFamilies.optional().describe('In place of `transfer.addressFamilies`. Routes to one next hop must agree on it.'),
+}).refine((route) => !route.nextHop.trim().startsWith('lmtp:unix:') || ofNextHop(route).every((each) => each === undefined), {
+  error: 'no tls, auth, source or addressFamilies with a Unix socket, which has none of them',
 })
 
 /** One that cannot be read has its own fault, told elsewhere. */
@@ -61,15 +79,14 @@ function keyOf(nextHop: string): string {
   }
 }
 
-/** TLS and AUTH belong to the next hop, since mail for several domains shares a connection to it. */
 export const routes = z.array(route).superRefine((all, context) => {
   const first = new Map<string, number>()
-  for (const [i, { nextHop, tls, auth }] of all.entries()) {
-    const key = keyOf(nextHop)
+  for (const [i, each] of all.entries()) {
+    const key = keyOf(each.nextHop)
     const other = first.get(key)
     if (other === undefined) first.set(key, i)
-    else if (!isDeepStrictEqual([tls, auth], [all[other]!.tls, all[other]!.auth])) {
-      context.addIssue({ code: 'custom', path: [i], message: `the same tls and auth as in routes[${other}], which leads to the same next hop` })
+    else if (!isDeepStrictEqual(ofNextHop(each), ofNextHop(all[other]!))) {
+      context.addIssue({ code: 'custom', path: [i], message: `the same tls, auth, source and addressFamilies as in routes[${other}], which leads to the same next hop` })
     }
   }
 }).superRefine(distinct('a domain', (all) => all.map(({ domain }, i) => [i, canonicalDomain(domain)])))

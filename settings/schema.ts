@@ -6,11 +6,12 @@ import { eventKinds } from '../mail/event-kinds.ts'
 import { reportTexts, reportTextsAbout } from '../mail/report-texts.ts'
 import { bound, count, distinct, duration, grpcAddress, postgresUrl, rate, section, size } from './forms.ts'
 import { retry } from './retry.ts'
-import { domain, routes } from './routes.ts'
+import { addressFamilies, domain, hostname, routes, source } from './routes.ts'
 
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int({ error: 'a port, or 0 for a free one' }).min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one')
 const address = z.string().min(1, 'an IP address or a host name')
+const socketPath = z.string().min(1, 'the path of a Unix socket').refine((path) => Buffer.byteLength(path) <= 107, 'at most 107 octets')
 const mailbox = z.string().regex(/^[^\s@]+@[^\s@]+$/, 'an address, such as alice@example.test')
 const network = z.union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: 'a network such as 127.0.0.0/8 or ::1/128' })
 
@@ -48,12 +49,15 @@ const localDomain = z.discriminatedUnion('deliver', [
   }),
   z.strictObject({
     deliver: z.literal('lmtp'),
-    host: address.describe('IP address or host name of the LMTP server; a Unix socket is not possible. STARTTLS is used where the server offers it.'),
-    port: port.describe('Its port; LMTP has none of its own.'),
+    host: address.optional().describe('IP address or host name of the LMTP server. STARTTLS is used where the server offers it.'),
+    port: port.optional().describe('Its port; LMTP has none of its own.'),
+    path: socketPath.optional().describe('Its Unix socket, instead of host and port. The user that Everpost runs as must be allowed to write to it.'),
     returnPath: z.boolean().default(false).describe('Whether we put Return-Path first; false leaves it to the LMTP server, as Dovecot and Cyrus expect.'),
     callout: z.boolean().default(false).describe('Ask the LMTP server at RCPT whether it knows the recipient; if not, use `catchAll`, or refuse. '
       + 'A yes or a no is kept for ten minutes. A server that cannot be asked: 451.'),
     ...whoIsThere,
+  }).refine(({ host, port, path }) => (path === undefined ? host !== undefined && port !== undefined : host === undefined && port === undefined), {
+    error: 'host and port, or the path of a Unix socket', path: ['host'],
   }),
   z.strictObject({
     deliver: z.literal('pipe'),
@@ -90,9 +94,7 @@ const webhook = z.strictObject({
 })
 
 export const settingsSchema = z.strictObject({
-  hostname: z
-    .string()
-    .regex(/^[A-Za-z0-9.-]+$/, 'a host name, such as mx.example.test')
+  hostname: hostname
     .default('mx.example.test')
     .describe('The name of this MTA: in the greeting, EHLO, Received and DSNs. The same on every process of one installation.'),
   state: z.string().default('./var').describe('Folder of dev mode: its databases, its sink, its certificate. The other roles keep nothing there.'),
@@ -245,6 +247,9 @@ export const settingsSchema = z.strictObject({
     .prefault([])
     .describe('Who is told by HTTP what happens to messages. The same on every worker of one installation. Without a webhook and without an open stream no event is written.'),
   transfer: section({
+    source: source.prefault({}).describe('The addresses of this machine that mail is sent from by SMTP; what is left out is for its routing to choose.'),
+    addressFamilies: addressFamilies.default(['ipv4', 'ipv6']).describe('Which addresses of a host are tried, and which first: `[ipv4]` where the machine has no IPv6, `[ipv6, ipv4]` to prefer it. '
+      + 'A host that has no other addresses than those left out defers mail.'),
     fastLane: duration('5s').describe('How long a first attempt may take inside the workflow task before it goes on as an activity of its own.'),
     recipients: count(100).describe('Recipients in one transaction.'),
     idleTime: duration('5s').describe('How long a connection waits for the next message to the same host; 0s: it is closed after each.'),

@@ -4,11 +4,16 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Tls } from '../mail/envelope.ts'
 import type { Reply } from '../mail/reply.ts'
+import { isSocketPath } from '../mail/route.ts'
 import { createReplyReader } from './replies.ts'
+import { noSource } from './source.ts'
 import type { HostTls } from './tls.ts'
 
 /** The connection is of no more use: refused, lost, out of time, or not SMTP. Never leaves smtp/. */
 export class ConnectionLost extends Error {}
+
+/** The same, because it cannot be made from the address of ours that it was to be made from: no fault of the peer. */
+export class SourceUnusable extends ConnectionLost {}
 
 /** The same, because the peer's certificate is not one that the policy accepts. */
 export class CertificateRefused extends ConnectionLost {}
@@ -32,9 +37,14 @@ export interface Connection {
   close(): void
 }
 
-/** Connects; rejects with ConnectionLost. */
-export async function openConnection(address: string, port: number, limit: number): Promise<Connection> {
-  let socket: Socket | TLSSocket = connectTcp({ host: address, port, noDelay: true })
+const socketProblems: Record<string, string> = {
+  ENOENT: 'there is no such socket', EACCES: 'the user that Everpost runs as may not write to this socket', ECONNREFUSED: 'no server listens on this socket',
+}
+
+/** Connects to an address, or to the path of a Unix socket; from `source` where it is given. Rejects with ConnectionLost. */
+export async function openConnection(address: string, port: number, limit: number, source?: string): Promise<Connection> {
+  const overSocket = isSocketPath(address)
+  let socket: Socket | TLSSocket = connectTcp(overSocket ? { path: address } : { host: address, port, noDelay: true, ...(source ? { localAddress: source } : {}) })
   const replies: Reply[] = []
   const newReader = () => createReplyReader((reply) => replies.push(reply))
   let reader = newReader()
@@ -60,7 +70,11 @@ export async function openConnection(address: string, port: number, limit: numbe
     })
     on.on('drain', () => stir?.())
     on.on('end', () => fail('closed by the peer'))
-    on.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message))
+    on.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.syscall === 'bind') lost ??= new SourceUnusable(noSource(error))
+      const words = overSocket ? socketProblems[error.code ?? ''] : undefined
+      fail(words ? `${words} (${error.code})` : (error.code ?? error.message))
+    })
     on.on('close', () => fail('closed'))
   }
 

@@ -1,10 +1,12 @@
-// How a next hop is spoken to beyond its address: TLS and AUTH, from the routes that lead to it. Reads their files, and says at start what is wrong.
+// How a next hop is spoken to beyond its address: TLS, AUTH, our source address and address families, from the routes that lead to it. Reads their files, and says at start what is wrong.
 
 import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { nextHopKey, parseNextHop, type RouteRule, type TlsPolicy } from '../mail/route.ts'
 import type { Credentials, Mechanism } from './auth.ts'
+import { bothFamilies, type Family } from './families.ts'
+import { bindProblem, type Source } from './source.ts'
 import { type HostTls, plainTls } from './tls.ts'
 
 /** A route as the settings give it; paths are absolute. */
@@ -26,29 +28,52 @@ export interface RouteOptions extends RouteRule {
     mechanism?: Mechanism | undefined
     clearText: boolean
   } | undefined
+  /** In place of that of all next hops, as a whole. */
+  source?: Source | undefined
+  /** The same. */
+  addressFamilies?: Family[] | undefined
 }
 
 export interface HopOptions {
   tls: HostTls
   auth: Credentials | null
+  source: Source
+  addressFamilies: Family[]
 }
 
-/** A file or variable that a route names cannot be used: one line that says which and why. */
+/** A file, variable or source address that the settings name cannot be used: one line that says which and why. */
 export class RouteError extends Error {}
 
-/** The options of each next hop, by its key (mail/route.ts, nextHopKey). Throws RouteError. */
-export function loadHopOptions(routes: RouteOptions[], environment: NodeJS.ProcessEnv = process.env): (nextHop: string) => HopOptions {
+/** The options of each next hop, by its key (mail/route.ts, nextHopKey); those of `all` where no route has others. Throws RouteError. */
+export function loadHopOptions(
+  routes: RouteOptions[], all: Partial<Pick<HopOptions, 'source' | 'addressFamilies'>> = {}, environment: NodeJS.ProcessEnv = process.env,
+): (nextHop: string) => HopOptions {
+  const others: HopOptions = { tls: plainTls('may'), auth: null, source: all.source ?? {}, addressFamilies: all.addressFamilies ?? bothFamilies }
   const known = new Map<string, HopOptions>()
   for (const [i, route] of routes.entries()) {
-    if (!route.tls && !route.auth) continue
     const key = nextHopKey(parseNextHop(route.nextHop))
     const where = `routes[${i}] (to ${route.nextHop})`
     // A password is not given to whoever answers: without a word about TLS the host must prove its name.
-    const tls = route.tls ? loadTls(route.tls, key, where) : plainTls('verify')
-    known.set(key, { tls, auth: route.auth ? loadCredentials(route.auth, key, where, environment) : null })
+    const tls = route.tls ? loadTls(route.tls, key, where) : plainTls(route.auth ? 'verify' : 'may')
+    const auth = route.auth ? loadCredentials(route.auth, key, where, environment) : null
+    known.set(key, { tls, auth, source: route.source ?? (key.startsWith('lmtp:') ? {} : others.source), addressFamilies: route.addressFamilies ?? others.addressFamilies })
   }
-  const others: HopOptions = { tls: plainTls('may'), auth: null }
-  return (nextHop) => known.get(nextHop) ?? others
+  // Final delivery within the house has no use for the address that the world knows us by.
+  const atHome: HopOptions = { ...others, source: {} }
+  // What stays on this machine needs no TLS, and no certificate could be good for a path.
+  const overSocket: HopOptions = { ...atHome, tls: plainTls('none') }
+  return (nextHop) => nextHop.startsWith('lmtp:unix:') ? overSocket : (known.get(nextHop) ?? (nextHop.startsWith('lmtp:') ? atHome : others))
+}
+
+/** Whether this machine has each source address. Throws RouteError. */
+export async function checkSources(routes: RouteOptions[], source: Source): Promise<void> {
+  const all = [['transfer.source', source] as const, ...routes.map((route, i) => [`routes[${i}].source`, route.source ?? {}] as const)]
+  for (const [where, { ipv4, ipv6 }] of all) {
+    for (const [family, address] of Object.entries({ ipv4, ipv6 })) {
+      const problem = address === undefined ? null : await bindProblem(address)
+      if (problem !== null) throw new RouteError(`${where}.${family} ${address}: ${problem}`)
+    }
+  }
 }
 
 function loadTls(tls: NonNullable<RouteOptions['tls']>, key: string, where: string): HostTls {

@@ -12,7 +12,7 @@ export type Hosts = { kind: 'hosts'; hosts: string[] } | { kind: 'outcome'; outc
 const mostHosts = 20
 
 /** `self` is this MTA: its name among the MXs, and all that are no better, are left out, so that mail cannot loop. */
-export async function resolveHosts(hop: NextHop, dns: Dns, self: { hostname: string }): Promise<Hosts> {
+export async function resolveHosts(hop: Omit<NextHop, 'protocol'>, dns: Dns, self: { hostname: string }): Promise<Hosts> {
   if (hop.kind !== 'mx') return { kind: 'hosts', hosts: [hop.name] }
   const answer = await dns.mx(hop.name)
   if (answer.kind === 'failed') return outcome(onDns.failed(hop.name, answer.problem))

@@ -27,6 +27,6 @@ export function leadsToUs(address: string, port: number, listeners: { address: s
   return own.check(address, familyOf(address))
 }
 
-function familyOf(address: string): 'ipv4' | 'ipv6' {
+export function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 4 ? 'ipv4' : 'ipv6'
 }

@@ -176,7 +176,8 @@ test('what makes connections different keeps them apart', async () => {
     await send({ tls: async () => plainTls('none') })
     await send({ helo: 'other.test' })
     await send({ tls: async () => ({ ...plainTls('may'), id: '[relay]:587' }) })
-    assert.equal(peer.connections, 4)
+    await send({ source: { ipv4: '127.0.0.2' } })
+    assert.equal(peer.connections, 5)
   })
 })
 

@@ -2,9 +2,9 @@
 
 import type { Outcome, Phase } from '../mail/outcome.ts'
 import type { Reply } from '../mail/reply.ts'
-import { local, onLoss, onReply, type Peer } from '../mail/verdict.ts'
+import { local, onLoss, onReply, onSource, type Peer } from '../mail/verdict.ts'
 import { authenticate, type Credentials } from './auth.ts'
-import { CertificateRefused, type Connection, ConnectionLost, openConnection } from './connection.ts'
+import { CertificateRefused, type Connection, ConnectionLost, openConnection, SourceUnusable } from './connection.ts'
 import type { HostTls } from './tls.ts'
 
 /** Time limits in milliseconds (RFC 5321 section 4.5.3.2). */
@@ -23,6 +23,8 @@ export interface SessionRequest {
   host: string
   address: string
   port: number
+  /** The address of ours that it is made from; undefined: the machine's routing decides. */
+  from: string | undefined
   tls: HostTls
   auth: Credentials | null
   helo: string
@@ -46,7 +48,7 @@ export type Opened =
   | { kind: 'failed'; outcome: Outcome; phase: Phase; /** The host said no to TLS for good, or its certificate was not accepted. */ noTls: boolean }
 
 export async function openSession(request: SessionRequest): Promise<Opened> {
-  const { host, address, port, tls, timeouts, signal } = request
+  const { host, address, port, from, tls, timeouts, signal } = request
   const peer: Peer = { host, address, tls: null }
   let phase: Phase = 'connect'
   let connection: Connection | null = null
@@ -57,7 +59,7 @@ export async function openSession(request: SessionRequest): Promise<Opened> {
     return { kind: 'failed', outcome, phase, noTls: phase === 'tls' && outcome.reply!.code >= 500 }
   }
   try {
-    connection = await openConnection(address, port, timeouts.connect)
+    connection = await openConnection(address, port, timeouts.connect, from)
     if (signal.aborted) breakOff()
     const shakeHands = async () => {
       phase = 'tls'
@@ -91,7 +93,8 @@ export async function openSession(request: SessionRequest): Promise<Opened> {
   } catch (error) {
     connection?.close()
     if (!(error instanceof ConnectionLost)) throw error
-    return { kind: 'failed', outcome: onLoss(phase, error.message, peer), phase, noTls: error instanceof CertificateRefused }
+    const outcome = error instanceof SourceUnusable ? onSource(from!, error.message, peer) : onLoss(phase, error.message, peer)
+    return { kind: 'failed', outcome, phase, noTls: error instanceof CertificateRefused }
   } finally {
     signal.removeEventListener('abort', breakOff)
   }

@@ -2,6 +2,7 @@
 
 import { createServer, type Socket } from 'node:net'
 import { TLSSocket, type TLSSocketOptions } from 'node:tls'
+import { isSocketPath } from '../mail/route.ts'
 import type { TransferRequest } from './transfer.ts'
 import { plainTls } from './tls.ts'
 
@@ -41,6 +42,8 @@ export interface Script {
 export interface Peer {
   port: number
   connections: number
+  /** The address of each client, in the order of their coming. */
+  clients: string[]
   commands: string[]
   /** The octets between DATA and the dot, as they were on the wire, or of all BDAT chunks. */
   messages: string[]
@@ -54,20 +57,22 @@ export interface Peer {
   close(): Promise<void>
 }
 
+/** `address`: of an interface, or the path of a Unix socket. */
 export async function startPeer(script: Script = {}, address = '127.0.0.1', port = 0): Promise<Peer> {
   const sockets = new Map<Socket, (answer: Answer) => void>()
   const peer: Peer = {
-    port, connections: 0, commands: [], messages: [], taken: [], servername: null, clientName: null, close: async () => {},
+    port, connections: 0, clients: [], commands: [], messages: [], taken: [], servername: null, clientName: null, close: async () => {},
     each: (answer) => { for (const say of sockets.values()) say(answer) },
   }
   const server = createServer({ noDelay: true }, (socket) => {
     peer.connections++
+    peer.clients.push(socket.remoteAddress ?? '')
     socket.on('close', () => sockets.delete(socket))
     socket.on('error', () => {})
     sockets.set(socket, converse(socket, script, peer))
   })
-  await new Promise<void>((resolve) => server.listen(port, address, resolve))
-  peer.port = (server.address() as { port: number }).port
+  await new Promise<void>((resolve) => server.listen(isSocketPath(address) ? { path: address } : { port, host: address }, resolve))
+  peer.port = isSocketPath(address) ? 0 : (server.address() as { port: number }).port
   peer.close = () => {
     for (const socket of sockets.keys()) socket.destroy()
     return new Promise((resolve) => server.close(() => resolve()))
@@ -196,7 +201,7 @@ export const testBody = 'Subject: x\r\n\r\n.dot\r\n..two\r\nend\r\n'
 /** A request for a@x.test and b@x.test on 127.0.0.1, with short time limits. */
 export function testRequest(port: number, change: Partial<TransferRequest> = {}): TransferRequest {
   return {
-    protocol: 'smtp', hosts: ['127.0.0.1'], port, tls: async () => plainTls('may'), auth: null, helo: 'mx.example.test',
+    protocol: 'smtp', hosts: ['127.0.0.1'], port, tls: async () => plainTls('may'), auth: null, source: {}, addressFamilies: ['ipv4', 'ipv6'], helo: 'mx.example.test',
     envelope: { reversePath: 's@a.test', body: '7BIT', smtpUtf8: false, requireTls: false, ret: null, envid: null }, size: testBody.length,
     recipients: recipientsOf('a@x.test', 'b@x.test'), content: async function* () { yield Buffer.from(testBody) },
     timeouts: { connect: 500, greeting: 300, mail: 300, rcpt: 300, data: 300, block: 300, dot: 300 },

@@ -5,8 +5,10 @@ import type { AttemptResult, HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, onDns } from '../mail/verdict.ts'
 import type { Credentials } from './auth.ts'
 import type { Dns } from './dns.ts'
+import { addressesToTry, type Family } from './families.ts'
 import type { Pool } from './pool.ts'
 import type { Timeouts } from './session.ts'
+import type { Source } from './source.ts'
 import type { HostTls } from './tls.ts'
 import { visit, type Visit } from './visit.ts'
 
@@ -15,12 +17,17 @@ export interface TransferRequest {
   /** Names or addresses, in the order to try. */
   hosts: string[]
   port: number
+  /** The path of a Unix socket, in place of hosts and port. Of its own, since hosts are named by strangers, too. */
+  socket?: string
   /**
    * What TLS is asked of a host. Asked anew for each one, since a policy that DNS or HTTPS publishes for a host (DANE, RFC 7672; MTA-STS,
    * RFC 8461) may raise what the route asks for; it may never lower it.
    */
   tls: (host: string) => Promise<HostTls>
   auth: Credentials | null
+  source: Pick<Source, 'ipv4' | 'ipv6'>
+  /** In the order to try them. */
+  addressFamilies: Family[]
   /** Our name in EHLO. */
   helo: string
   envelope: { reversePath: string; body: BodyType; smtpUtf8: boolean; requireTls: boolean; ret: Ret | null; envid: string | null }
@@ -52,26 +59,28 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
   const tries: HostTry[] = []
   let remaining = request.recipients
 
-  for (const host of request.hosts) {
+  for (const host of request.socket ? ['localhost'] : request.hosts) {
     if (remaining.length === 0 || tries.length >= addressesInAttempt) break
-    const found = await dns.addresses(host)
+    const found = request.socket ? { kind: 'found' as const, records: [request.socket] } : await dns.addresses(host)
     if (found.kind !== 'found') {
-      const problem = found.kind === 'failed' ? onDns.failed(host, found.problem) : onDns.noAddresses(host)
-      // A host that was reached has the last word, unless it said that it cannot take the message and this one perhaps could.
-      for (const { n } of remaining) if (outcomes.get(n)?.status !== 'deferred') outcomes.set(n, problem)
-      passOver(host, null, problem)
+      outOfReach(host, found.kind === 'failed' ? onDns.failed(host, found.problem) : onDns.noAddresses(host))
       continue
     }
-    const addresses = found.records.filter((address) => !request.isOurs?.(address))
-    if (addresses.length === 0) {
+    const others = found.records.filter((address) => !request.isOurs?.(address))
+    if (others.length === 0) {
       // Another host may be there; who hears of none has mail that goes round in a circle.
       const loop = onDns.ourselves(host, found.records[0]!)
       for (const { n } of remaining) if (!outcomes.has(n)) outcomes.set(n, loop)
       passOver(host, found.records[0]!, loop)
       continue
     }
+    const addresses = addressesToTry(others, request.addressFamilies, addressesOfHost)
+    if (addresses.length === 0) {
+      outOfReach(host, onDns.otherFamily(host, others[0]!))
+      continue
+    }
     const asked = await request.tls(host)
-    for (const address of addresses.slice(0, addressesOfHost)) {
+    for (const address of addresses) {
       for (const level of asked.level === 'may' ? (['may', 'none'] as const) : [asked.level]) {
         if (request.signal.aborted) for (const { n } of remaining) note(n, brokenOff('broken off before the final dot'))
         if (request.signal.aborted || remaining.length === 0) return result()
@@ -83,6 +92,12 @@ export async function transfer(request: TransferRequest, { dns, pool }: { dns: D
     }
   }
   return result()
+
+  /** A host that was reached has the last word, unless it said that it cannot take the message and this one perhaps could. */
+  function outOfReach(host: string, problem: Outcome): void {
+    for (const { n } of remaining) if (outcomes.get(n)?.status !== 'deferred') outcomes.set(n, problem)
+    passOver(host, null, problem)
+  }
 
   function passOver(host: string, address: string | null, { text }: Outcome): void {
     tries.push({ host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'dns', dotSent: false, problem: text })

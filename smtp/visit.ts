@@ -6,6 +6,7 @@ import type { HostTry, Outcome } from '../mail/outcome.ts'
 import { brokenOff, local } from '../mail/verdict.ts'
 import { limitOf, type Pool, settle } from './pool.ts'
 import { leave, openSession, type Session } from './session.ts'
+import { sourceFor } from './source.ts'
 import { agreeTerms, type Terms, unsayable } from './terms.ts'
 import type { HostTls } from './tls.ts'
 import { runTransaction, type TransactionResult } from './transaction.ts'
@@ -28,9 +29,11 @@ const mostRecipients = 500
 export async function visit(request: TransferRequest, host: string, address: string, tls: HostTls, recipients: Recipient[], pool: Pool): Promise<Visit> {
   const begun = performance.now()
   const { context: _, ...tlsKey } = tls // its id stands for it
-  const key = JSON.stringify([request.protocol, host, address, request.port, request.helo, tlsKey, request.auth?.id ?? ''])
+  const from = sourceFor(request.source, address)
+  const key = JSON.stringify([request.protocol, host, address, request.port, from ?? '', request.helo, tlsKey, request.auth?.id ?? ''])
   const tried: HostTry = {
     host, address, port: request.port, at: new Date().toISOString(), took: 0, tls: null, phase: 'connect', dotSent: false, problem: null,
+    ...(from ? { from } : {}),
   }
   const outcomes = new Map<number, Outcome>()
   const elsewhere = new Set<number>()
@@ -43,7 +46,7 @@ export async function visit(request: TransferRequest, host: string, address: str
   try {
     for (;;) {
       if (!session) {
-        const opened = await openSession({ ...request, host, address, tls })
+        const opened = await openSession({ ...request, host, address, from, tls })
         if (opened.kind === 'failed') {
           const broken = request.signal.aborted
           const outcome = broken ? brokenOff('broken off before the final dot') : withoutTls(request, opened)

@@ -36,3 +36,36 @@ test('Dovecot takes one recipient by LMTP and refuses the other: each has its ow
     await dovecot.stop()
   }
 })
+
+test('Dovecot takes mail by its Unix socket: of a local domain, whose users it knows at RCPT, and of a domain that a route leads to it', { skip: needs('dovecot') }, async () => {
+  const dovecot = await startDovecot(['good@lmtp.test', 'far@routed.test'])
+  const nextHop = `lmtp:unix:${dovecot.socket}`
+  const everpost = await prepareEverpost({
+    localDomains: { 'lmtp.test': { deliver: 'lmtp', path: dovecot.socket, callout: true } },
+    relayDomains: { 'routed.test': {}, 'gone.test': {} },
+    routes: [{ domain: 'routed.test', nextHop }, { domain: 'gone.test', nextHop: 'lmtp:unix:/nonexistent/lmtp' }],
+  })
+  try {
+    await everpost.start()
+    await assert.rejects(everpost.send('nobody@lmtp.test'), /550 5\.1\.1/)
+    const id = await everpost.send(['good@lmtp.test', 'far@routed.test', 'nobody@routed.test', 'a@gone.test'], 'bob@example.test', 'Return-Path: <forged@a.test>\r\nSubject: x\r\n\r\n')
+    assert.deepEqual(await everpost.states(id, (states) => states.filter((state) => state !== 'queued').length === 3 && !states.includes('bouncing')), ['delivered', 'delivered', 'bounced', 'queued'])
+    for (const user of ['good', 'far']) assert.deepEqual(dovecot.inbox(user).map((mail) => mail.match(/^Return-Path:.*/gm)), [['Return-Path: <bob@example.test>']])
+
+    // One name for all that goes there, in records, listings and filters.
+    const attempts = await readAttempts(everpost.sql, id, 10)
+    assert.deepEqual(attempts.filter(({ outcomes }) => outcomes['0']).map((attempt) => [attempt.nextHop, Object.keys(attempt.outcomes).length]), [[nextHop, 3]])
+    const { stdout } = await everpost.command('show', id)
+    assert.match(stdout, new RegExp(`attempt \\d to ${nextHop}\n\\s+tried localhost\\[${dovecot.socket}\\], \\d+ ms`))
+    assert.match(stdout, /a@gone\.test: deferred 4\.4\.1 cannot connect to localhost\[\/nonexistent\/lmtp\]: there is no such socket \(ENOENT\)/)
+    assert.match((await everpost.command('destination', 'list')).stdout, /^lmtp:unix:\/nonexistent\/lmtp +ok +1 /m)
+    assert.match((await everpost.command('queue', '--next-hop', 'lmtp:unix:/nonexistent/lmtp')).stdout, new RegExp(id))
+
+    const rerouted = await everpost.command('reroute', id, '--to', nextHop)
+    assert.deepEqual([rerouted.code, rerouted.stderr], [0, ''])
+    assert.deepEqual((await everpost.states(id))[3], 'bounced')
+  } finally {
+    await everpost.end()
+    await dovecot.stop()
+  }
+})

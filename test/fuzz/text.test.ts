@@ -35,7 +35,9 @@ test('next hops: any text is one or a RangeError that says why', async () => {
   await fuzz(fc.property(text(60), (hop) => {
     try {
       const parsed = parseNextHop(hop)
-      assert.ok(parsed.port >= 1 && parsed.port <= 65535 && parsed.name !== '')
+      assert.ok(parsed.kind === 'socket' ? parsed.port === 0 : parsed.port >= 1 && parsed.port <= 65535)
+      assert.notEqual(parsed.name, '')
+      assert.deepEqual(parseNextHop(nextHopKey(parsed)), parsed)
     } catch (error) {
       assert.ok(error instanceof RangeError)
     }

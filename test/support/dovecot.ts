@@ -10,6 +10,8 @@ import { until } from './until.ts'
 
 export interface Dovecot {
   port: number
+  /** The path of its Unix socket. */
+  socket: string
   /** What lies in the inbox of a user. */
   inbox(localPart: string): string[]
   stop(): Promise<void>
@@ -31,13 +33,14 @@ export async function startDovecot(users: string[]): Promise<Dovecot> {
     'first_valid_uid = 1', `default_internal_user = ${me.uid === 0 ? 'dovecot' : me.username}`, `default_login_user = ${me.uid === 0 ? 'dovenull' : me.username}`,
     `passdb {\n driver = passwd-file\n args = ${at('users')}\n}`,
     `userdb {\n driver = passwd-file\n args = ${at('users')}\n}`,
-    `service lmtp {\n inet_listener lmtp {\n address = 127.0.0.1\n port = ${port}\n }\n}`, '',
+    `service lmtp {\n inet_listener lmtp {\n address = 127.0.0.1\n port = ${port}\n }\n unix_listener ${at('lmtp')} {\n mode = 0666\n }\n}`, '',
   ].join('\n'))
   const child = spawn('dovecot', ['-F', '-c', at('dovecot.conf')], { stdio: 'ignore' })
   const exited = new Promise((resolve) => child.once('exit', resolve))
   await until('Dovecot listens', () => answers(port), 20_000)
   return {
     port,
+    socket: at('lmtp'),
     inbox(localPart) {
       const box = join(folder, 'mail', localPart, 'new')
       return readdirSync(box).map((file) => readFileSync(join(box, file), 'latin1'))
