@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../test/support/until.ts'
 import { createDns } from './dns.ts'
 import { loadHopOptions, type RouteOptions } from './hop-options.ts'
-import { createPool, type PoolLimits } from './pool.ts'
+import { createPool, type Pool, type PoolLimits } from './pool.ts'
 import { type Answer, type Peer, recipientsOf, type Script, startPeer, testRequest } from './testing.ts'
 import { makeTestCa } from './testing-ca.ts'
 import { plainTls } from './tls.ts'
@@ -16,6 +16,7 @@ const dns = createDns({ servers: [], timeout: 1000 })
 
 interface Bench {
   peer: Peer
+  pool: Pool
   /** Sends one message; its outcomes in brief. */
   send(change?: Partial<TransferRequest>): Promise<string[]>
   verbs(): string[]
@@ -30,7 +31,7 @@ async function bench(script: Script, use: (bench: Bench) => Promise<void>, limit
     return Object.values(result.outcomes).map(({ status, phase, enhanced }) => `${status} ${phase} ${enhanced}`)
   }
   try {
-    await use({ peer, send, verbs: () => peer.commands.map((line) => line.split(' ')[0]!) })
+    await use({ peer, pool, send, verbs: () => peer.commands.map((line) => line.split(' ')[0]!) })
   } finally {
     pool.close()
     await peer.close()
@@ -61,6 +62,15 @@ for (const extensions of [[], ['PIPELINING']]) {
   })
 }
 
+test('where RSET is refused the connection ends', async () => {
+  await bench({ rcpt: { 'a@x.test': '550 5.1.1 no' }, rset: '502 5.5.1 what' }, async ({ peer, send, verbs }) => {
+    assert.deepEqual(await send(), ['bounced rcpt 5.1.1'])
+    await until('it is told so', () => verbs().includes('QUIT'))
+    assert.deepEqual(await send({ recipients: recipientsOf('b@x.test') }), delivered)
+    assert.equal(peer.connections, 2)
+  })
+})
+
 test('a host that took DATA without a recipient is hung up on: no octet of the next message becomes one of the last', async () => {
   await bench({ extensions: ['PIPELINING'], rcpt: { 'a@x.test': '550 5.1.1 no' } }, async ({ peer, send }) => {
     assert.deepEqual(await send(), ['bounced rcpt 5.1.1'])
@@ -87,6 +97,32 @@ test('limits: messages, age, idle time, number; and 0 keeps none', async () => {
   assert.equal(await connectionsWith({ age: 1 }, 10), 4)
   assert.equal(await connectionsWith({ connections: 0 }), 4)
   assert.equal(await connectionsWith({}, 0, { extensions: ['LIMITS RCPTMAX=100 MAILMAX=2'] }), 2)
+  assert.equal(await connectionsWith({}, 0, { extensions: ['LIMITS MAILMAX=0 XMAILMAX=1'] }), 1, 'what states no limit')
+})
+
+test('of more connections than may wait the longest waiting goes; a pool that is closed keeps none', async () => {
+  await bench({}, async ({ peer, pool, send }) => {
+    const connections = []
+    for (const helo of ['a', 'b', 'c', 'c', 'b', 'a']) {
+      assert.deepEqual(await send({ helo }), delivered)
+      connections.push(peer.connections)
+    }
+    assert.deepEqual(connections, [1, 2, 3, 3, 3, 4])
+    pool.close()
+    for (let i = 0; i < 2; i++) await send()
+    assert.equal(peer.connections, 6)
+  }, { connections: 2 })
+})
+
+test('the one that waited shortest is used first, so that what is not needed goes', async () => {
+  await bench({}, async ({ peer, send, verbs }) => {
+    await Promise.all([send(), send()])
+    await until('one of two has idled out', async () => {
+      await send()
+      return verbs().includes('QUIT')
+    })
+    assert.equal(peer.connections, 2)
+  }, { idle: 300 })
 })
 
 test('messages side by side never share a connection at one time', async () => {
@@ -113,12 +149,13 @@ for (const [name, kill] of deaths) {
   test(`dead while it waited (${name}): the message goes by a new connection, as if it had never been`, async () => {
     const mail: Answer[] = []
     const script = { get mail() { return mail.shift() ?? '250 2.1.0 ok' } }
-    await bench(script, async ({ peer, send }) => {
+    await bench(script, async ({ peer, send, verbs }) => {
       await send()
       kill(peer, mail)
+      const heard = mail.length === 0 // before anything is said on it again
       await sleep(20)
       assert.deepEqual(await send(), delivered)
-      assert.deepEqual([peer.connections, peer.messages.length], [2, 2])
+      assert.deepEqual([peer.connections, peer.messages.length, verbs().filter((verb) => verb === 'MAIL').length], [2, 2, heard ? 2 : 3])
     })
   })
 }
