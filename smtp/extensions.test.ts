@@ -111,6 +111,7 @@ test('SIZE (RFC 1870): stated, and a message that is too large is not sent', asy
   assert.match((await run({ extensions: ['SIZE'] }, {})).mail!, / SIZE=\d+$/)
   const refused = await run({ extensions: ['SIZE 10'] }, {})
   assert.deepEqual([refused.brief, refused.mail], [['bounced 5.3.4'], undefined])
+  assert.deepEqual([refused.result.tries[0]!.phase, refused.result.outcomes[0]!.host], ['mail', '127.0.0.1'])
   for (const most of ['0', String(testBody.length), 'x']) assert.deepEqual((await run({ extensions: [`SIZE ${most}`] }, {})).brief, ['delivered 2.0.0'], most)
 })
 
@@ -126,9 +127,10 @@ test('REQUIRETLS (RFC 8689): without STARTTLS nothing is sent, and it comes back
 })
 
 test('what one host cannot do another may: nothing bounces before all hosts that can be reached have said so', async () => {
-  const server = await startDnsServer({ 'seven.test/A': ['127.0.0.2'], 'eight.test/A': ['127.0.0.3'], 'down.test/A': ['127.0.0.4'] })
+  const server = await startDnsServer({ 'seven.test/A': ['127.0.0.2'], 'eight.test/A': ['127.0.0.3'], 'down.test/A': ['127.0.0.4'], 'never.test/A': ['127.0.0.5'] })
   const seven = await startPeer({}, '127.0.0.2')
-  const eight = await startPeer({ extensions: ['8BITMIME'] }, '127.0.0.3', seven.port)
+  const eight = await startPeer({ extensions: ['8BITMIME', 'SMTPUTF8'] }, '127.0.0.3', seven.port)
+  const never = await startPeer({ greeting: '521 5.3.2 no mail here' }, '127.0.0.5', seven.port)
   const change = { envelope: { ...envelope, body: '8BITMIME' as const }, content: text('Subject: x\r\n\r\nschön\r\n'), recipients: one }
   const statusBy = async (...hosts: string[]) =>
     (await transfer(testRequest(seven.port, { ...change, hosts }), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })).outcomes[0]!.status
@@ -137,8 +139,15 @@ test('what one host cannot do another may: nothing bounces before all hosts that
     assert.equal(await statusBy('down.test', 'seven.test'), 'deferred')
     assert.equal(await statusBy('seven.test', 'down.test'), 'deferred')
     assert.equal(await statusBy('seven.test'), 'bounced')
+    assert.deepEqual([await statusBy('never.test', 'eight.test'), await statusBy('never.test')], ['delivered', 'bounced'])
+    // The same where it is one of several recipients whose address a host cannot take.
+    const hosts = ['seven.test', 'eight.test']
+    const request = testRequest(seven.port, { hosts, envelope: { ...envelope, smtpUtf8: true }, recipients: recipientsOf('jörg@x.test', 'b@x.test') })
+    const { outcomes } = await transfer(request, { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
+    assert.deepEqual([0, 1].map((n) => [outcomes[n]!.status, outcomes[n]!.host]), [['delivered', 'eight.test'], ['delivered', 'seven.test']])
+    assert.deepEqual(seven.commands.filter((line) => line.startsWith('RCPT')), ['RCPT TO:<b@x.test>'])
   } finally {
-    await Promise.all([seven.close(), eight.close(), server.close()])
+    await Promise.all([seven.close(), eight.close(), never.close(), server.close()])
   }
 })
 

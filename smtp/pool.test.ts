@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { AttemptResult } from '../mail/outcome.ts'
 import { until } from '../test/support/until.ts'
 import { createDns } from './dns.ts'
 import { loadHopOptions, type RouteOptions } from './hop-options.ts'
@@ -19,6 +20,8 @@ interface Bench {
   pool: Pool
   /** Sends one message; its outcomes in brief. */
   send(change?: Partial<TransferRequest>): Promise<string[]>
+  /** What the last message sent came to. */
+  last(): AttemptResult
   verbs(): string[]
 }
 
@@ -26,12 +29,13 @@ interface Bench {
 async function bench(script: Script, use: (bench: Bench) => Promise<void>, limits: Partial<PoolLimits> = {}) {
   const pool = createPool({ idle: 10_000, age: 60_000, messages: 100, connections: 10, ...limits })
   const peer = await startPeer(script)
+  let result: AttemptResult
   const send = async (change: Partial<TransferRequest> = {}) => {
-    const result = await transfer(testRequest(peer.port, { recipients: recipientsOf('a@x.test'), ...change }), { dns, pool })
+    result = await transfer(testRequest(peer.port, { recipients: recipientsOf('a@x.test'), ...change }), { dns, pool })
     return Object.values(result.outcomes).map(({ status, phase, enhanced }) => `${status} ${phase} ${enhanced}`)
   }
   try {
-    await use({ peer, pool, send, verbs: () => peer.commands.map((line) => line.split(' ')[0]!) })
+    await use({ peer, pool, send, last: () => result, verbs: () => peer.commands.map((line) => line.split(' ')[0]!) })
   } finally {
     pool.close()
     await peer.close()
@@ -149,13 +153,15 @@ for (const [name, kill] of deaths) {
   test(`dead while it waited (${name}): the message goes by a new connection, as if it had never been`, async () => {
     const mail: Answer[] = []
     const script = { get mail() { return mail.shift() ?? '250 2.1.0 ok' } }
-    await bench(script, async ({ peer, send, verbs }) => {
+    await bench(script, async ({ peer, send, last, verbs }) => {
       await send()
       kill(peer, mail)
       const heard = mail.length === 0 // before anything is said on it again
       await sleep(20)
       assert.deepEqual(await send(), delivered)
       assert.deepEqual([peer.connections, peer.messages.length, verbs().filter((verb) => verb === 'MAIL').length], [2, 2, heard ? 2 : 3])
+      assert.equal(last().tries[0]!.reused, undefined)
+      if (name.startsWith('a refusal')) await until('the old one is closed', () => verbs().includes('QUIT'))
     })
   })
 }
@@ -213,7 +219,8 @@ test('what makes connections different keeps them apart', async () => {
     await send({ tls: async () => plainTls('none') })
     await send({ helo: 'other.test' })
     await send({ tls: async () => ({ ...plainTls('may'), id: '[relay]:587' }) })
-    assert.equal(peer.connections, 4)
+    await send({ protocol: 'lmtp' })
+    assert.equal(peer.connections, 5)
   })
 })
 
@@ -255,8 +262,9 @@ test('452 to the first recipient, or with another reason, puts off; a host that 
     assert.deepEqual(await send({ recipients: recipientsOf('a@x.test', 'b@x.test') }), [delivered[0], 'deferred rcpt 4.2.2'])
     assert.equal(peer.messages.length, 1)
   })
-  await bench({ rcptMost: 1, dot: '451 4.3.0 later' }, async ({ peer, send }) => {
-    assert.deepEqual(await send({ recipients: recipientsOf('a@x.test', 'b@x.test', 'c@x.test') }), ['deferred dot 4.3.0', 'deferred rcpt 4.5.3', 'deferred rcpt 4.5.3'])
+  await bench({ rcptMost: 1, dot: '451 4.3.0 later', rcpt: { 'no@x.test': '550 5.1.1 no' } }, async ({ peer, send }) => {
+    const four = recipientsOf('no@x.test', 'a@x.test', 'b@x.test', 'c@x.test')
+    assert.deepEqual(await send({ recipients: four }), ['bounced rcpt 5.1.1', 'deferred dot 4.3.0', 'deferred rcpt 4.5.3', 'deferred rcpt 4.5.3'])
     assert.equal(peer.messages.length, 1)
   })
 })
@@ -296,6 +304,27 @@ test('LIMITS (RFC 9422): RCPTMAX, RCPTDOMAINMAX and MAILMAX are kept to without 
   assert.deepEqual(await shape('RCPTMAX=2'), [1, 2, 2, 1])
   assert.deepEqual(await shape('RCPTDOMAINMAX=1'), [1, 2, 3])
   assert.deepEqual(await shape('RCPTMAX=2 MAILMAX=1'), [3, 2, 2, 1])
+})
+
+test('no transaction has more than 500 recipients, and one on a new connection goes by what that offers', async () => {
+  const many = Array.from({ length: 501 }, (_, i) => `r${i}@x.test`)
+  const script: Script = { extensions: ['DSN', 'LIMITS MAILMAX=1'] }
+  await bench(script, async ({ peer, send, last }) => {
+    const partly = async () => { delete script.extensions }
+    const outcomes = await send({ recipients: recipientsOf(...many), envelope: { ...testRequest(0).envelope, ret: 'HDRS' }, partly })
+    assert.deepEqual([new Set(outcomes), outcomes.length, peer.connections], [new Set(delivered), 501, 2])
+    const words = peer.commands.map((line) => line.slice(0, 4)).join(' ').split('MAIL').slice(1).map((each) => each.split('RCPT').length - 1)
+    assert.deepEqual([words, peer.commands.filter((line) => line.startsWith('MAIL'))], [[500, 1], ['MAIL FROM:<s@a.test> RET=HDRS', 'MAIL FROM:<s@a.test>']])
+    assert.deepEqual([last().outcomes[0]!.dsnPassedOn, last().outcomes[500]!.dsnPassedOn], [true, false])
+  })
+})
+
+test('that a dot was sent is not forgotten since the next transaction came to nothing', async () => {
+  const mail = ['250 2.1.0 ok', '451 4.3.0 later', '451 4.3.0 later']
+  await bench({ extensions: ['LIMITS RCPTMAX=1'], get mail() { return mail.shift()! } }, async ({ send, last }) => {
+    assert.deepEqual(await send({ recipients: recipientsOf('a@x.test', 'b@x.test') }), [delivered[0], 'deferred mail 4.3.0'])
+    assert.deepEqual([last().dotSent, last().tries.map(({ dotSent }) => dotSent)], [true, [true]])
+  })
 })
 
 test('whoever was not asked for is put off, whatever became of those before: never bounced with them, never delivered', async () => {
