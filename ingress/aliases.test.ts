@@ -16,7 +16,9 @@ const settings = settingsSchema.parse({ aliases: { 'Both@a.test': 'settings@a.te
 async function kept(of: Sql) {
   const warnings: string[] = []
   const log = pino({ level: 'warn' }, { write: (line: string) => void warnings.push(line) })
-  return { warnings, ...await keepAliases(settings, of, log) }
+  const aliases = await keepAliases(settings, of, log)
+  after(aliases.stop)
+  return { warnings, ...aliases }
 }
 
 test('the aliases of the settings win, and are there without a database, which is complained of once', async () => {
@@ -27,7 +29,6 @@ test('the aliases of the settings win, and are there without a database, which i
     const found = ['both@a.test', 'only@a.test', 'many@a.test', 'none@a.test'].map((address) => each.get(address)?.join())
     assert.deepEqual([found, each.complete()], [['settings@a.test', 'database@a.test', 'one@a.test,two@a.test', undefined], true])
   }
-  await aliases.stop()
 
   let reads = 0
   const away = openDatabase('postgres://x:x@127.0.0.1:1/x', 1)
@@ -38,9 +39,8 @@ test('the aliases of the settings win, and are there without a database, which i
   const alone = await kept(counting)
   assert.deepEqual([alone.get('both@a.test'), alone.get('only@a.test'), alone.complete()], [['settings@a.test'], undefined, false])
   await until('it looks again', () => reads > 2)
-  await alone.stop()
   assert.equal(alone.warnings.length, 1)
-  await away.end({ timeout: 0 })
+  after(() => away.end({ timeout: 0 }))
 })
 
 test('a change is seen though it was committed after a later one, and though the clock was set back; those known stay while they cannot be read', async () => {
@@ -65,5 +65,4 @@ test('a change is seen though it was committed after a later one, and though the
   assert.deepEqual(aliases.get('first@a.test'), ['newer@a.test'])
   await sql`alter table aliases rename column gone to targets`
   await until('what could not be read is read', () => aliases.get('first@a.test')?.[0] === 'newest@a.test')
-  await aliases.stop()
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { settingsSchema } from '../settings/schema.ts'
 import { createLimits } from './limits.ts'
-import { clientOf, plainAddress } from './networks.ts'
+import { clientOf, inNetworks, plainAddress } from './networks.ts'
 
 const { limits: settings } = settingsSchema.parse({ limits: { clientMessages: 10, userMessages: 2, clientConnections: 2 } })
 
@@ -59,6 +59,12 @@ test('an address has one spelling', () => {
   assert.deepEqual(['::ffff:0:1', '2001:DB8:0::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x'].map(plainAddress), [
     '0.0.0.1', '2001:db8::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x',
   ])
+})
+
+test('a network holds its addresses however they are written, and nothing that is none', () => {
+  const isIn = inNetworks(['192.0.2.0/24', '198.51.100.7', '2001:db8::/32'])
+  for (const address of ['192.0.2.255', '::ffff:192.0.2.1', '::ffff:c000:201', '198.51.100.7', '2001:DB8:1::1']) assert.ok(isIn(address), address)
+  for (const address of ['192.0.3.0', '198.51.100.8', '2001:db9::1', '', 'x', 'fe80::1%eth0']) assert.ok(!isIn(address), address)
 })
 
 test('many clients cost no memory once they are quiet', () => {
