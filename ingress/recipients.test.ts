@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { comparable } from '../mail/address.ts'
 import type { Recipient } from '../mail/envelope.ts'
@@ -205,7 +206,8 @@ test('aliases in Postgres: made, changed and removed, and seen within seconds; t
 })
 
 test('callout: the LMTP server is asked once, unless it cannot be asked', async () => {
-  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'postmaster@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later', 'brief@lmtp.test': '452 full', 'short@lmtp.test': '553 no' } })
+  const none = '550 5.1.1 no such mailbox'
+  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': none, 'postmaster@lmtp.test': none, 'busy@lmtp.test': '450 4.2.1 later', 'brief@lmtp.test': '452 full', 'short@lmtp.test': '553 no' } })
   const other = await startPeer({ mail: '450 4.7.1 not now', rcpt: { 'there@lmtp.test': '550 5.1.1 not here' } }, '127.0.0.1')
   after(() => Promise.all([peer.close(), other.close()]))
   const lmtp = { deliver: 'lmtp', host: '127.0.0.1', callout: true } as const
@@ -235,6 +237,21 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
   assert.deepEqual([answer!.code, other.commands.some((line) => line.startsWith('RCPT'))], [451, false], 'one that takes no mail now is not asked for a recipient')
   const both = createCallout('mx.example.test')
   for (const [port, code] of [[peer.port, undefined], [other.port, 451]] as const) assert.equal((await both({ host: '127.0.0.1', port }, 'there@lmtp.test'))?.code, code, 'each server for itself')
+})
+
+test('callout: a server that says nothing is waited for no longer than ten seconds', async () => {
+  const server = createServer((socket) => void socket.on('error', () => {}).resume()).unref()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    const answer = createCallout('mx.example.test')({ host: '127.0.0.1', port: (server.address() as { port: number }).port }, 'bob@lmtp.test')
+    await once(server, 'connection')
+    mock.timers.tick(10_000)
+    assert.equal((await answer)!.code, 451)
+  } finally {
+    mock.timers.reset()
+    server.close()
+  }
 })
 
 test('callout: what is no reply, or answers nothing, says no of nobody: it is 451, and asked again', async () => {

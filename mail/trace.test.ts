@@ -19,7 +19,8 @@ test('a hostile HELO cannot break the Received field', () => {
 })
 
 test('recipients do not learn of each other, and no address breaks the field, its lines or a host without SMTPUTF8', () => {
-  const origin = { protocol: 'ESMTPS', helo: 'c.test', clientAddress: '192.0.2.1', clientName: 'C.test', tls: { version: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', verified: false }, user: null } as const
+  const tls = { version: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', verified: false }
+  const origin = { protocol: 'ESMTPS', helo: 'c.test', clientAddress: '192.0.2.1', clientName: 'C.test', tls, user: null } as const
   const named = (...recipients: string[]) => / for <(.*)>/.exec(receivedField({ id: 'ID', origin, recipients, acceptedAt: new Date(0) }, 'mx.example.test').replaceAll('\r\n\t', ' '))?.[1]
   assert.deepEqual([named('r@b.test'), named('r@b\u00fccher.test'), named('r@b.test', 's@b.test'), named()], ['r@b.test', 'r@xn--bcher-kva.test', undefined, undefined])
   for (const broken of ['"r r"@b.test', '"r>"@b.test', 'r\r\nX: y@b.test', `${'r'.repeat(255)}@${'b'.repeat(60)}.test`]) assert.equal(named(broken), undefined, broken)

@@ -21,7 +21,8 @@ async function accepted(hours: number, recipients: string[], change: { from?: st
   return message.id
 }
 
-const found = async (address: string, page: Partial<Parameters<typeof traceAddress>[2]> = {}) => (await traceAddress(sql, address, { limit: 9, ...page })).map(({ id, forwardPath }) => [id, forwardPath])
+const found = async (address: string, page: Partial<Parameters<typeof traceAddress>[2]> = {}) =>
+  (await traceAddress(sql, address, { limit: 9, ...page })).map(({ id, forwardPath }) => [id, forwardPath])
 
 test('newest first, a row for each recipient that is the address and for each message from it, none of them twice', async () => {
   const one = await accepted(1, ['Ann@x.test', 'bob@x.test', 'ann@x.test'])
