@@ -145,6 +145,7 @@ test('what is internationalised goes in the global types, and in ASCII when ASCI
   assert.equal(found.groups[1]!['Original-Recipient'], 'utf-8; jürgen@bücher.test')
   assert.match(Buffer.from(found.returned, 'latin1').toString('utf8'), /Subject: Grüße/)
 
+  assert.equal(composeReport({ ...report, smtpUtf8: true, to: 'jürgen@a.test' }).smtpUtf8, true)
   const plain = read({ ...report, smtpUtf8: false, recipients })
   assert.equal(plain.groups[1]!['Final-Recipient'], 'utf-8; j\\x{FC}rgen@b\\x{FC}cher.test')
   assert.deepEqual(read({ ...report, smtpUtf8: true }).types[1], 'message/delivery-status')

@@ -70,6 +70,8 @@ test('filters of what failed: since, dead letters, null reverse-path, text as it
   const passedOver = [{ since: new Date('2001-01-01T00:00:01Z') }, { sender: 'sender@*' }, { reply: 'full%1' }, { reply: 'full 1' }, { domain: 'y.test' }]
   for (const filter of passedOver) assert.ok(!await finds(filter), JSON.stringify(filter))
   assert.ok((await findFailed(sql, { dead: true })).every((each) => each.id !== other))
+  await sql`update recipients set outcome = '{"phase": "queue"}' where message_id = ${other}`
+  assert.deepEqual([(await findFailed(sql, {})).some((each) => each.id === other), (await findFailed(sql, {}, { id: other })).length], [false, 1], 'what an operator bounced')
 })
 
 test('to another address: who has the message already stands for those that failed, and nobody else gets it for them', async () => {
