@@ -10,7 +10,8 @@ import { type ApiEnvironment, needs, tokenOf } from './auth.ts'
 import { answers } from './routes.ts'
 import { eventSchema, idSchema } from './schemas.ts'
 
-const cursor = z.string().regex(cursorPattern, 'the id of an event').refine((text) => {
+// Of what is no cursor the numbers are not read.
+const cursor = z.string().regex(cursorPattern, { error: 'the id of an event', abort: true }).refine((text) => {
   const [transaction, seq] = text.split('-').map(BigInt)
   return transaction! < 2n ** 64n && seq! < 2n ** 63n
 }, 'the id of an event')

@@ -97,7 +97,7 @@ export const messageSchema = z
   .openapi('Message')
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: keeping it out is the point
-const word = z.string().min(1).max(320).regex(/^[^\x00]*$/, 'text without NUL')
+const word = z.string().min(1).max(320).regex(/^[^\x00]*$/, 'text without NUL').refine((text) => text.isWellFormed(), 'text without half of a surrogate pair')
 
 /** As the options of the command line. */
 const choosing = {

@@ -143,6 +143,16 @@ test('who never begins TLS, behind a proxy or not, has no more connections than 
   }
 })
 
+test('a proxy that says nothing has no more connections than the listener, and those dropped are counted', async () => {
+  const small = await testIngress({ limits: { connections: 1 }, trustedProxies: ['127.0.0.1'], listeners: [{ kind: 'smtp', address: '127.0.0.1', port: 0, proxyProtocol: true }] })
+  const silent = [0, 1].map(() => connect(small.port('smtp') as number, '127.0.0.1').on('error', () => {}).resume())
+  await once(silent[1]!, 'close', { signal: AbortSignal.timeout(5000) })
+  const { connections, 'connections.refused': refused } = small.ingress.counters.all()
+  assert.deepEqual([connections, refused, silent[0]!.destroyed], [1, 1, false])
+  silent[0]!.destroy()
+  await small.end()
+})
+
 test('no more connections in all than the limit of a listener', async () => {
   const small = await testIngress({ limits: { connections: 1 } })
   const one = openClient(small.port('smtp'))

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { settingsSchema } from '../settings/schema.ts'
 import { createLimits } from './limits.ts'
-import { clientOf, plainAddress } from './networks.ts'
+import { clientOf, inNetworks, plainAddress } from './networks.ts'
 
 const { limits: settings } = settingsSchema.parse({ limits: { clientMessages: 10, userMessages: 2, clientConnections: 2 } })
 
@@ -23,12 +23,23 @@ test('a user is counted wherever they come from, and instead of the client', () 
   const limits = createLimits(settings, () => true, () => 0)
   assert.deepEqual([1, 2, 3].map((i) => limits.message(`192.0.2.${i}`, 'alice')), [true, true, false])
   for (let i = 0; i < 50; i++) assert.ok(limits.message('192.0.2.1', null), 'an exempt client is not counted')
+  for (let i = 0; i < 3; i++) assert.ok(limits.connected('192.0.2.1'), 'nor are its connections')
+})
+
+test('recipients are counted apart from messages, of clients and of users; 0 bounds nothing', () => {
+  const { limits: own } = settingsSchema.parse({ limits: { clientMessages: 1, clientRecipients: 2, userMessages: 3, userRecipients: 4, clientConnections: 0 } })
+  const limits = createLimits(own, () => false, () => 0)
+  const most = (take: () => boolean) => Array.from({ length: 9 }, take).filter((taken) => taken).length
+  assert.deepEqual([most(() => limits.message('192.0.2.1', null)), most(() => limits.recipient('192.0.2.1', null))], [1, 2])
+  assert.deepEqual([most(() => limits.message('192.0.2.1', 'u')), most(() => limits.recipient('192.0.2.1', 'u'))], [3, 4])
+  assert.equal(most(() => limits.connected('192.0.2.1')), 9)
 })
 
 test('failed AUTH is answered later each time, up to ten seconds, and is forgotten', () => {
   let now = 0
   const limits = createLimits(settings, () => false, () => now)
   assert.deepEqual(Array.from({ length: 8 }, () => limits.authFailed('192.0.2.1')), [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000])
+  assert.deepEqual([limits.authFailed('2001:db8::1'), limits.authFailed('2001:db8::2')], [250, 500], 'a /64 is one client')
   now = 3_000_000
   assert.equal(limits.authFailed('192.0.2.1'), 250)
 })
@@ -48,6 +59,12 @@ test('an address has one spelling', () => {
   assert.deepEqual(['::ffff:0:1', '2001:DB8:0::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x'].map(plainAddress), [
     '0.0.0.1', '2001:db8::1', '::1', '1:2:3:4:5:6:7:8', '::1:ffff:1:2', 'fe80::1%eth0', '192.0.2.1', 'x',
   ])
+})
+
+test('a network holds its addresses however they are written, and nothing that is none', () => {
+  const isIn = inNetworks(['192.0.2.0/24', '198.51.100.7', '2001:db8::/32'])
+  for (const address of ['192.0.2.255', '::ffff:192.0.2.1', '::ffff:c000:201', '198.51.100.7', '2001:DB8:1::1']) assert.ok(isIn(address), address)
+  for (const address of ['192.0.3.0', '198.51.100.8', '2001:db9::1', '', 'x', 'fe80::1%eth0']) assert.ok(!isIn(address), address)
 })
 
 test('many clients cost no memory once they are quiet', () => {

@@ -23,8 +23,8 @@ export function inNetworks(networks: string[]): (address: string) => boolean {
   return (address) => {
     const before = known.get(address)
     if (before !== undefined) return before
-    const plain = plainAddress(address)
-    const found = isIPv4(plain) ? list.check(plain, 'ipv4') : isIPv6(plain) && list.check(plain, 'ipv6')
+    // An IPv4 address in the clothes of IPv6 is looked up as what it is.
+    const found = isIPv4(address) ? list.check(address, 'ipv4') : isIPv6(address) && list.check(address, 'ipv6')
     if (known.size >= 1000) known.clear()
     known.set(address, found)
     return found

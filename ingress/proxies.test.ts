@@ -6,6 +6,7 @@ import { after, test } from 'node:test'
 import type { TLSSocket } from 'node:tls'
 import { ensureCertificate } from '../dev/certificate.ts'
 import { addUser } from '../store/users.ts'
+import { plainAddress } from './networks.ts'
 import { nobodysHash } from './password.ts'
 import { readProxyHeader } from './proxy-protocol.ts'
 import { openClient, type TestClient, testIngress } from './testing.ts'
@@ -93,10 +94,24 @@ test('PROXY: LOCAL and UNKNOWN leave the proxy as the client; what is no header 
 })
 
 test('PROXY: read octet by octet it is incomplete until it is whole', () => {
-  for (const [, header] of headers) {
+  for (const [, header, address] of headers) {
     for (let i = 0; i < header.length; i++) assert.equal(readProxyHeader(header.subarray(0, i)), 'incomplete')
-    assert.equal((readProxyHeader(Buffer.concat([header, Buffer.from('EHLO')])) as { length: number }).length, header.length)
+    const read = readProxyHeader(Buffer.concat([header, Buffer.from('EHLO')])) as { client: { address: string; port: number }; length: number }
+    assert.deepEqual([plainAddress(read.client.address), read.client.port, read.length], [address, 4660, header.length])
   }
+})
+
+test('PROXY: what is no header is told at once, whatever comes after it; a proxy that speaks of no address is itself', () => {
+  const extension = (length: number) => version2(0x11, Buffer.concat([ipv4, Buffer.alloc(length)]))
+  const wrong = [
+    'E', 'GET / HTTP/1.1', 'PROXY TCP4 192.0.2.7 ::1 1 2\r\n', 'PROXY TCP4 192.0.2.7 127.0.0.1 65536 2\r\n', 'PROXY TCP4 192.0.2.7 127.0.0.1 1\r\n',
+    `PROXY UNKNOWN ${'x'.repeat(92)}\r\n`, 'PROXY UNKNOWNS\r\n', version2(0x11, ipv4, 0x22), version2(0x11, ipv4, 0x11), extension(4096),
+  ]
+  for (const octets of wrong) assert.equal(readProxyHeader(Buffer.from(octets)), 'wrong', octets.toString())
+  for (const octets of [`PROXY UNKNOWN ${'x'.repeat(91)}\r\n`, version2(0x31, Buffer.alloc(216)), version2(0x00, Buffer.alloc(0)), version2(0x11, ipv4, 0x20)]) {
+    assert.deepEqual(readProxyHeader(Buffer.from(octets)), { client: null, length: octets.length })
+  }
+  assert.equal((readProxyHeader(extension(4068)) as { length: number }).length, 4096)
 })
 
 test('PROXY and XCLIENT are for trusted proxies: others are who they are', async () => {
@@ -156,6 +171,39 @@ test('XCLIENT: a LOGIN has the addresses of the user that it names, and no other
   const replies = await talk(proxy, 'XCLIENT ADDR=192.0.2.9 LOGIN=nobody', 'XCLIENT ADDR=192.0.2.9 LOGIN=[UNAVAILABLE]', 'EHLO c.test', 'MAIL FROM:<sales@example.test>')
   assert.deepEqual([replies[0], replies[1]!.slice(0, 3), replies[3]!.slice(0, 9)], ['550 5.7.8 LOGIN is no user of this server', '220', '530 5.7.0'])
   proxy.close()
+})
+
+test('XCLIENT: what cannot be is refused, what is not known is looked up, and what was said before is forgotten', async () => {
+  const client = openClient(edge.port('smtp'))
+  await client.reply()
+  const refused = await talk(client, 'EHLO proxy.test', 'MAIL FROM:<s@a.test>', 'XCLIENT ADDR=192.0.2.9', 'RSET', 'XCLIENT ADDR=192.0.2.256', 'XCLIENT PORT=65536', 'XCLIENT PORT=x', 'XCLIENT ADDR=')
+  assert.deepEqual(refused.map((reply) => reply.slice(0, 9)).slice(2), ['503 5.5.1', '250 2.0.0', '501 5.5.4', '501 5.5.4', '501 5.5.4', '501 5.5.4'])
+  const replies = await talk(client, 'XCLIENT NAME=[tempunavail] ADDR=192.0.2.7', 'MAIL FROM:<s@a.test>', 'EHLO c.test', ...relay.slice(1), 'DATA')
+  assert.match(replies[1]!, /^503 5\.5\.1 Say EHLO first/)
+  client.send('.\r\n')
+  const { origin } = (await edge.stored(await client.reply())).message
+  assert.deepEqual([origin.clientName, origin.helo], [null, 'c.test'])
+  client.close()
+  const broken = openClient(edge.port('smtp'))
+  await broken.reply()
+  await talk(broken, 'XCLIENT NAME=a+0D+0Ab ADDR=192.0.2.7', ...relay, 'DATA')
+  broken.send('.\r\n')
+  assert.equal((await edge.stored(await broken.reply())).message.origin.clientName, 'a??b')
+  broken.close()
+  const unnamed = openClient(edge.port('smtp'))
+  await unnamed.reply()
+  await talk(unnamed, 'XCLIENT ADDR=192.0.2.70', 'HELO c.test', ...relay.slice(1, 2), 'RCPT TO:<r@example.test>', 'DATA')
+  unnamed.send('.\r\n')
+  assert.equal((await edge.stored(await unnamed.reply())).message.origin.clientName, 'seventy.test')
+  unnamed.close()
+
+  const other = openClient(edge.port('smtp'))
+  await other.reply()
+  await edge.sql`alter table users rename to gone`
+  await talk(other, 'EHLO proxy.test')
+  assert.match((await talk(other, 'XCLIENT LOGIN=carol'))[0]!, /^454 4\.7\.0/)
+  await edge.sql`alter table gone rename to users`
+  other.close()
 })
 
 test('XCLIENT: an IPv4 address in the clothes of IPv6 is that IPv4 address', async () => {

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { comparable } from '../mail/address.ts'
+import type { Recipient } from '../mail/envelope.ts'
 import { startPeer } from '../smtp/testing.ts'
 import { type Settings, type SettingsFile, settingsSchema } from '../settings/schema.ts'
 import { removeAlias, setAlias } from '../store/aliases.ts'
 import { until } from '../test/support/until.ts'
 import { createCallout } from './callout.ts'
-import { createRecipients } from './recipients.ts'
+import { addRecipients, createRecipients } from './recipients.ts'
 import { reply } from './reply.ts'
 import { dialogue, testIngress } from './testing.ts'
 
@@ -60,6 +62,24 @@ test('aliases: one to many, here and elsewhere, of aliases, of themselves; loops
 test('while the aliases of Postgres are not known, nobody is unknown for good', async () => {
   const early = createRecipients(parsed, { get: () => undefined, complete: () => false }, async () => null)
   assert.equal((await early.find('eve@example.test', false) as { refused: { code: number } }).refused.code, 451)
+  const lmtp = settingsSchema.parse({ localDomains: { 'lmtp.test': { deliver: 'lmtp', host: '127.0.0.1', port: 24, callout: true } } })
+  const asking = createRecipients(lmtp, { get: () => undefined, complete: () => false }, async () => reply(550, '5.1.1', 'no such mailbox'))
+  assert.equal((await asking.find('eve@lmtp.test', false) as { refused: { code: number } }).refused.code, 451, 'whatever the LMTP server says')
+})
+
+test('of recipients of one message only those that are the same in all that was asked are one', () => {
+  const known: Recipient[] = []
+  const add = (path: string, addresses: string[], notify: Recipient['notify'] = [], orcpt: string | null = null) => addRecipients(known, path, addresses, { notify, orcpt })
+  add('ann@a.test', ['ann@a.test'])
+  add('ann@a.test', ['ann@a.test'])
+  add('ann@a.test', ['ann@a.test'], ['NEVER'])
+  add('ann@a.test', ['ann@a.test'], [], 'rfc822;x@a.test')
+  add('team@a.test', ['ann@a.test', 'bob@a.test'], ['SUCCESS'])
+  add('team@a.test', ['team@a.test'], ['SUCCESS'])
+  assert.deepEqual(known.map(({ n, forwardPath, notify, orcpt, expanded }) => [n, forwardPath, notify.join(), orcpt, expanded]), [
+    [0, 'ann@a.test', '', null, undefined], [1, 'ann@a.test', 'NEVER', null, undefined], [2, 'ann@a.test', '', 'rfc822;x@a.test', undefined],
+    [3, 'team@a.test', 'SUCCESS', null, 2], [4, 'ann@a.test', 'NEVER', 'rfc822;team@a.test', undefined], [5, 'bob@a.test', 'NEVER', 'rfc822;team@a.test', undefined],
+    [6, 'team@a.test', 'SUCCESS', null, undefined]])
 })
 
 test('aliases that grow without end are refused', async () => {
@@ -105,7 +125,9 @@ test('postmaster and the catch-all stand in where the LMTP server says that nobo
   assert.equal(await ask('eve@caught.test', {}, reply(550, '5.2.2', 'full')), '550 5.2.2', 'a full mailbox is there')
   assert.equal(await ask('postmaster@lmtp.test', {}), '550 5.1.1', 'to take it would be to return it')
   for (const path of ['eve@caught.test', 'postmaster@caught.test']) assert.equal(await ask(path, {}), 'all@lmtp.test', path)
-  assert.equal(await ask('postmaster@lmtp.test', postmaster, null), 'postmaster@lmtp.test', 'the mailbox that is there')
+  for (const path of ['postmaster', 'postmaster@lmtp.test']) assert.equal(await ask(path, postmaster, null), 'postmaster@lmtp.test', 'the mailbox that is there')
+  const aliases = { 'info@lmtp.test': 'bob@lmtp.test', 'both@lmtp.test': ['both@lmtp.test', 'bob@lmtp.test'] }
+  assert.deepEqual([await ask('info@lmtp.test', { aliases }), await ask('both@lmtp.test', { aliases })], ['bob@lmtp.test', 'both@lmtp.test,bob@lmtp.test'], 'where an alias leads is not asked')
   for (const path of ['postmaster@lmtp.test', 'eve@caught.test']) assert.equal(await ask(path, postmaster, reply(450, '4.2.1', 'later')), '450 4.2.1', path)
 })
 
@@ -118,6 +140,8 @@ test('a host that only relays has a postmaster, too', async () => {
   assert.equal(await ask('Postmaster', { postmaster: 'ops@elsewhere.test' }), 'ops@elsewhere.test')
   assert.equal(await ask('ops@elsewhere.test', { postmaster: 'ops@elsewhere.test' }), '550 5.7.1', 'by that name alone')
   assert.equal(await ask('postmaster', {}), '550 5.7.1', 'where nobody is named')
+  const settings = settingsSchema.parse({ hostname: 'mx.example.test' })
+  assert.deepEqual(await createRecipients(settings, aliasesOf(settings), async () => null).find('postmaster', true), { addresses: ['postmaster@mx.example.test'] })
 })
 
 test('relay domains are open to all, with their list; the rest of the world only to those who may relay', async () => {
@@ -182,8 +206,10 @@ test('aliases in Postgres: made, changed and removed, and seen within seconds; t
 })
 
 test('callout: the LMTP server is asked once, unless it cannot be asked', async () => {
-  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': '550 5.1.1 no such mailbox', 'postmaster@lmtp.test': '550 5.1.1 no such mailbox', 'busy@lmtp.test': '450 4.2.1 later' } })
-  after(() => peer.close())
+  const none = '550 5.1.1 no such mailbox'
+  const peer = await startPeer({ rcpt: { 'gone@lmtp.test': none, 'postmaster@lmtp.test': none, 'busy@lmtp.test': '450 4.2.1 later', 'brief@lmtp.test': '452 full', 'short@lmtp.test': '553 no' } })
+  const other = await startPeer({ mail: '450 4.7.1 not now', rcpt: { 'there@lmtp.test': '550 5.1.1 not here' } }, '127.0.0.1')
+  after(() => Promise.all([peer.close(), other.close()]))
   const lmtp = { deliver: 'lmtp', host: '127.0.0.1', callout: true } as const
   const free = createServer()
   await new Promise<void>((resolve) => free.listen(0, '127.0.0.1', resolve))
@@ -203,7 +229,29 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
     assert.match(await ask('x@away.test'), /^451 4\.4\.1/)
   }
   assert.equal(peer.connections, 5)
-  assert.ok(peer.commands.includes('MAIL FROM:<>'))
+  assert.ok(peer.commands.includes('MAIL FROM:<>') && !peer.commands.some((line) => line.includes('SMTPUTF8')))
+  assert.deepEqual([await ask('brief@lmtp.test'), await ask('short@lmtp.test')], ['450 4.2.0 full', '550 5.1.1 no'])
+  assert.equal(await ask('j\u00f6rg@lmtp.test'), 'taken')
+  assert.ok(peer.commands.includes('MAIL FROM:<> SMTPUTF8'))
+  const answer = await createCallout('mx.example.test')({ host: '127.0.0.1', port: other.port }, 'there@lmtp.test')
+  assert.deepEqual([answer!.code, other.commands.some((line) => line.startsWith('RCPT'))], [451, false], 'one that takes no mail now is not asked for a recipient')
+  const both = createCallout('mx.example.test')
+  for (const [port, code] of [[peer.port, undefined], [other.port, 451]] as const) assert.equal((await both({ host: '127.0.0.1', port }, 'there@lmtp.test'))?.code, code, 'each server for itself')
+})
+
+test('callout: a server that says nothing is waited for no longer than ten seconds', async () => {
+  const server = createServer((socket) => void socket.on('error', () => {}).resume()).unref()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    const answer = createCallout('mx.example.test')({ host: '127.0.0.1', port: (server.address() as { port: number }).port }, 'bob@lmtp.test')
+    await once(server, 'connection')
+    mock.timers.tick(10_000)
+    assert.equal((await answer)!.code, 451)
+  } finally {
+    mock.timers.reset()
+    server.close()
+  }
 })
 
 test('callout: what is no reply, or answers nothing, says no of nobody: it is 451, and asked again', async () => {

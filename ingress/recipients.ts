@@ -60,7 +60,7 @@ export function createRecipients(settings: Settings, aliases: Pick<Aliases, 'get
     const no = await callout(agent, path)
     if (no === null) return found
     // A server that cannot say it now, or whose mailbox is full, has not said that nobody is there.
-    if (no.code < 500 || !no.enhanced?.startsWith('5.1.')) return { refused: no }
+    if (!no.enhanced?.startsWith('5.1.')) return { refused: no }
     const behind = names.instead(path)
     return 'problem' in behind && behind.problem === 'unknown' ? early(no) : answer(behind)
   }

@@ -48,7 +48,7 @@ export async function testIngress(written: SettingsFile = {}): Promise<TestIngre
   const log = pino({ level: 'silent' })
   const aliases = await keepAliases(settings, sql, log)
   const ingress = await startIngress({
-    settings, sql, aliases, log, startMessage: async () => {}, dns: { reverse: async () => null },
+    settings, sql, aliases, log, startMessage: async () => {}, dns: { reverse: async (address) => (address === '192.0.2.70' ? 'seventy.test' : null) },
     outbox: { full: () => false, accepted: () => {}, stop: async () => {} },
   })
   return {

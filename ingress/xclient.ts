@@ -26,9 +26,8 @@ export async function xclient(session: Session, argument: string): Promise<Reply
   const user = told['LOGIN'] ? await vouchedFor(session, told['LOGIN']) : null
   if (user && 'code' in user) return user
   await forget(session)
-  // The connection was counted for the proxy, and stays so: it is one of its connections.
+  // The connection was counted for the proxy, and stays so: it is one of its connections. HELO needs no place here: an EHLO comes before MAIL.
   session.client = { address, port, name: 'NAME' in told ? Promise.resolve(told['NAME'] ?? null) : edge.reverse(address) }
-  session.helo = told['HELO'] ?? ''
   session.user = user
   session.told = 'ADDR' in told ? null : told
   return banner(session)

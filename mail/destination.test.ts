@@ -11,6 +11,11 @@ test('domains at one provider are one destination, others go by their MX set, wh
   assert.equal(name('a.test', ['mx2.host.test', 'mx1.host.test']), name('b.test', ['mx1.host.test', 'mx2.host.test']))
   assert.equal(name('a.test', ['aspmx.l.google.com', 'mx.a.test']), 'aspmx.l.google.com,mx.a.test')
   assert.equal(name('a.test:2525', ['mx.a.test']), 'mx.a.test:2525')
+  assert.equal(name('a.test:2525', ['aspmx.l.google.com']), 'google:2525')
   assert.equal(name('[127.0.0.1]:2626', ['127.0.0.1']), '[127.0.0.1]:2626')
   assert.equal(name('a.test', ['1', '2', '3', '4', '5', '6']), '1,2,3,4,+2')
+  assert.equal(name('a.test', ['4', '3', '2', '1']), '1,2,3,4')
+  const inOrder = ['mx2.host.test', 'mx1.host.test']
+  name('a.test', inOrder)
+  assert.deepEqual(inOrder, ['mx2.host.test', 'mx1.host.test'], 'they are tried in their own order')
 })

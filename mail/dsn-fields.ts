@@ -63,8 +63,8 @@ function character(hex: string): string {
 /** One field on lines of at most 78 columns where blanks allow, never above 998 octets; nothing in the value can end it. */
 function fieldWriter(global: boolean): (name: string, value: string) => string {
   return (name, value) => {
-    const plain = printable(value).replaceAll('\n', ' ').slice(0, 4000)
-    const safe = global ? plain.toWellFormed() : plain.replace(/[^\x20-\x7e]/g, '?')
+    const plain = printable(value).replaceAll('\n', ' ')
+    const safe = global ? plain : plain.replace(/[^\x20-\x7e]/g, '?')
     let line = `${name}:`
     const lines: string[] = []
     for (const piece of safe.split(' ').flatMap((word) => word.match(Buffer.byteLength(word) > 900 ? /.{1,225}/gu : /.+/g) ?? [])) {

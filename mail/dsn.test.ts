@@ -5,7 +5,6 @@ import { composeReport, type Report, type ReportRecipient } from './dsn.ts'
 import { withHeadersOnly } from './dsn-shorter.ts'
 import { makeReply } from './reply.ts'
 import { textsFor } from './report-texts.ts'
-import { receivedField } from './trace.ts'
 
 const parser = await bounceParser()
 const skip = typeof parser === 'string' ? parser : false
@@ -30,13 +29,14 @@ const recipient: ReportRecipient = {
 
 const report: Report = {
   event: 'failed', toPostmaster: false, id: 'ID1', dsnId: 'ID2', hostname: 'mx.example.test', to: 's@a.test', envid: 'a+2Bb', arrivedAt: new Date(0), at: new Date(1000),
-  triedUntil: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from('Message-ID: <m@a.test>\r\nSubject: x\r\n'),
+  triedUntil: new Date(432_000_000), receivedFrom: 'client.test', recipients: [recipient], original: Buffer.from('Message-ID:\r\n\t<m@a.test>\r\nSubject: x\r\n'),
   full: null, smtpUtf8: false, texts: textsFor('en', {}),
 }
 
 test('a failure report is a multipart/report that another reader understands, field by field', () => {
   const found = read(report)
-  assert.deepEqual([found.type, found.report, found.headers['Auto-Submitted'], found.headers['References']], ['multipart/report', 'delivery-status', 'auto-replied', '<m@a.test>'])
+  assert.deepEqual([found.type, found.report, found.headers['Auto-Submitted'], found.headers['To']], ['multipart/report', 'delivery-status', 'auto-replied', 's@a.test'])
+  assert.deepEqual([found.headers['In-Reply-To'], found.headers['References']], ['<m@a.test>', '<m@a.test>'])
   assert.deepEqual(found.types, ['text/plain', 'message/delivery-status', 'text/rfc822-headers'])
   const [message, group] = found.groups
   assert.deepEqual([message!['Reporting-MTA'], message!['Original-Envelope-Id'], message!['Received-From-MTA']], ['dns; mx.example.test', 'a+b', 'dns; client.test'])
@@ -72,11 +72,33 @@ test('flufl.bounce finds who failed for good, and who may not have', { skip }, (
 })
 
 test('8-bit headers of the original come back as they were', () => {
-  assert.equal(read({ ...report, original: Buffer.from('Subject: \xe9\r\n', 'latin1') }).returned, 'Subject: \xe9\r\n')
+  const original = Buffer.from('Subject: \xe9\r\n', 'latin1')
+  assert.equal(read({ ...report, original }).returned, 'Subject: \xe9\r\n')
+  // What is no UTF-8 has no place in message/global-headers.
+  const global = readReport(octetsOf({ ...report, smtpUtf8: true, original, recipients: [{ ...recipient, forwardPath: 'jürgen@b.test' }] }))
+  assert.deepEqual([global.types[1], global.types[2], global.returned], ['message/global-delivery-status', 'text/rfc822-headers', 'Subject: \xe9\r\n'])
+})
+
+test('nothing that a client or a host said adds a field to the report, or makes it fail', () => {
+  const hostile = {
+    ...recipient, forwardPath: 'a\u202eb@b.test', orcpt: 'utf-8;\\x{1F600}\\x{110000}\\x{D800}\\x{0D}\\x{0A}X:+0D+0AX:@b.test', remoteHost: 'mx\nX: y', reply: null, text: 'nö\nX: \u202ey',
+  }
+  for (const smtpUtf8 of [false, true]) {
+    const octets = octetsOf({ ...report, smtpUtf8, to: 'jürgen@a.test', envid: 'a+0AX:+20y+0D+0AX:', receivedFrom: 'c\nX: y', recipients: [hostile] })
+    assert.doesNotMatch(octets.toString(), /^X:|\r(?!\n)|(?<!\r)\n/m)
+    const { headers, groups, text } = readReport(octets)
+    assert.deepEqual([groups.length, headers['To']], [2, smtpUtf8 ? 'jürgen@a.test' : 'undisclosed-recipients:;'])
+    assert.equal(groups[1]!['Original-Recipient'], `utf-8; ${smtpUtf8 ? '\u{1f600}?\ufffd? ' : '\\x{1F600}\\x{110000}\\x{D800}\\x{0D}\\x{0A}'}X:? X:@b.test`)
+    assert.equal(groups[1]!['Diagnostic-Code'], smtpUtf8 ? 'X-Everpost; nö X: ?y' : 'X-Everpost; n? X: ?y')
+    assert.match(text, /<a\?b@b\.test>\r\n {4}nö X: \?y\r\n/)
+  }
+  for (const to of ['s@a.test>\r\nX: y', 's s@a.test', 'é\u0085@a.test']) {
+    for (const smtpUtf8 of [false, true]) assert.match(octetsOf({ ...report, smtpUtf8, to }).toString(), /\r\nTo: undisclosed-recipients:;\r\n/, to)
+  }
 })
 
 test('header fields that are no lines come back in base64, so that no octet of them can end the report on its way', () => {
-  for (const smuggled of ['X: y\n.\nMAIL FROM:<x@a.test>\r\n', 'X: y\r.\rQUIT\r\n', 'X: \0\r\n', 'X: y\n.\r\n', 'X: y\r\n.\n']) {
+  for (const smuggled of ['X: y\n.\nMAIL FROM:<x@a.test>\r\n', 'X: y\r.\rQUIT\r\n', 'X: \0\r\n', 'X: y\n.\r\n', 'X: y\r\n.\n', `X: ${'y'.repeat(996)}\r\n`]) {
     for (const [original, smtpUtf8] of [[smuggled, false], [`Subject: Grüße\r\n${smuggled}`, true]] as const) {
       const octets = octetsOf({ ...report, smtpUtf8, original: Buffer.from(original) })
       assert.doesNotMatch(octets.toString('latin1'), /\0|\r(?!\n)|(?<!\r)\n/, JSON.stringify(original))
@@ -92,13 +114,23 @@ test('each event says plainly what happened, and an expiry that it is no failure
   assert.match(text({ event: 'delayed' }, { action: 'delayed', status: '4.4.1' }), /has not been delivered .* You need not do anything: it is tried again until Tue, 06 Jan 1970/)
   const expired = text({ at: new Date(432_000_000) }, { expired: true, status: '4.4.7' })
   assert.match(expired, /tried for 5 d and not taken; the address may well be right\. The last answer was: said: no You may send it again later/)
+  assert.match(text({ at: new Date(86_399_000) }, { expired: true }), /tried for 1 d and/)
+  assert.match(text({ at: new Date(100) }, { expired: true }), /tried for 1 s and/)
+  assert.match(text({ toPostmaster: true }), /Nobody else is told\. <r@b\.test> said: no For help/)
   assert.match(text({ event: 'succeeded' }, { action: 'relayed', status: '2.0.0' }), /As you asked.* handed to a mail system that sends no delivery reports/)
   assert.match(text({}, { status: '5.2.2' }), /mailbox is full/)
   assert.match(text({}, { status: '5.1.10' }), /takes no mail at all/)
-  const german = read({ ...report, texts: textsFor('de', { help: 'Fragen: hilfe@a.test, {id}' }) })
+  assert.ok(read(report).text.split('\r\n').every((line) => line.length <= 72), 'lines as people read them')
+  const german = read({ ...report, texts: textsFor('de', { help: 'Fragen: hilfe@a.test, {id} {x}', advice: { '5.1': 'Anders.' } }) })
   assert.match(german.text, /nicht\s+zugestellt werden/)
-  assert.match(german.text, /Fragen: hilfe@a\.test, ID1/)
+  assert.match(german.text, /Anders\.[\s\S]*Fragen: hilfe@a\.test, ID1 \{x\}/)
   assert.equal(german.headers['Subject'], 'Unzustellbare Nachricht zurück an den Absender')
+  // RFC 2047 section 2: no line with an encoded word is longer than 76 characters, in any script.
+  for (const subjectFailed of ['ä'.repeat(50), '\u{1f600}'.repeat(50)]) {
+    const octets = octetsOf({ ...report, texts: textsFor('en', { subjectFailed }) })
+    assert.equal(readReport(octets).headers['Subject'], subjectFailed)
+    assert.deepEqual(octets.toString().split('\r\n').filter((line) => line.includes('=?') && line.length > 76), [])
+  }
 })
 
 test('what is internationalised goes in the global types, and in ASCII when ASCII will do', () => {
@@ -113,6 +145,7 @@ test('what is internationalised goes in the global types, and in ASCII when ASCI
   assert.equal(found.groups[1]!['Original-Recipient'], 'utf-8; jürgen@bücher.test')
   assert.match(Buffer.from(found.returned, 'latin1').toString('utf8'), /Subject: Grüße/)
 
+  assert.equal(composeReport({ ...report, smtpUtf8: true, to: 'jürgen@a.test' }).smtpUtf8, true)
   const plain = read({ ...report, smtpUtf8: false, recipients })
   assert.equal(plain.groups[1]!['Final-Recipient'], 'utf-8; j\\x{FC}rgen@b\\x{FC}cher.test')
   assert.deepEqual(read({ ...report, smtpUtf8: true }).types[1], 'message/delivery-status')
@@ -132,6 +165,7 @@ test('a report that returned the whole is made again with header fields alone, a
     ['Message-ID: <m@a.test>\r\nSubject: x\r\n', '\r\nHello ä.\r\n', {}],
     ['Subject: Grüße\r\n', '\r\nHello.\r\n', {}],
     ['Subject: Grüße\r\n', `\r\n${'x'.repeat(70)}\r\n`.repeat(2000), { smtpUtf8: true, recipients }],
+    [`Subject: x\r\n${'X: longer than a piece\r\n'.repeat(35)}`, '\r\nHello.\r\n', {}],
     ['Subject: without a body\r\n', '', {}],
     ['Subject: without a line end', '', {}],
   ] as const) {
@@ -146,19 +180,5 @@ test('a report that returned the whole is made again with header fields alone, a
       assert.equal(Buffer.from(shorter.head).toString(), Buffer.concat([never.head, never.tail]).toString())
       assert.equal(await withHeadersOnly((async function* () { yield shorter.head })(), report.dsnId, 1024), null)
     }
-  }
-})
-
-test('a hostile HELO cannot break the Received field', () => {
-  const origin = { protocol: 'ESMTP', helo: 'a) by evil;\r\nX: y', clientAddress: '::1', clientName: null, tls: null, user: 'u' } as const
-  const field = receivedField({ id: 'ID', origin, recipients: ['r@b.test'], acceptedAt: new Date(0) }, 'mx.example.test')
-  assert.equal(field, 'Received: from a??by?evil???X??y (unknown [IPv6:::1])\r\n\tby mx.example.test (Everpost) with ESMTP id ID\r\n\tfor <r@b.test>;\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n')
-  const names = {
-    "JOHN'S-PC": 'JOHN?S-PC', '(none)': '?none?', MÜLLER: 'M?LLER', '[IPv6:fe80::1%eth0]': '[IPv6:fe80::1?eth0]',
-    '[x] (by y)': '?x???by?y?', '[a]b]': '[a?b]', '::1': '??1', '': 'unknown',
-  }
-  for (const [helo, word] of Object.entries(names)) {
-    const named = receivedField({ id: 'ID', origin: { ...origin, helo }, recipients: [], acceptedAt: new Date(0) }, 'mx.example.test')
-    assert.ok(named.startsWith(`Received: from ${word} (unknown [IPv6:::1])\r\n`), named)
   }
 })

@@ -135,11 +135,11 @@ function utf8(octets: Uint8Array): string {
   return Buffer.from(octets.buffer, octets.byteOffset, octets.byteLength).toString('utf8')
 }
 
-/** RFC 2047: ASCII as it is, else one encoded word for each 12 characters, which is short enough in any script. */
+/** RFC 2047: ASCII as it is, else one encoded word for each 9 characters, whose line is short enough in any script. */
 function encodedWord(text: string): string {
   if (isAscii(text)) return text
   const pieces = [...text].reduce<string[]>((words, character, i) => {
-    if (i % 12 === 0) words.push('')
+    if (i % 9 === 0) words.push('')
     words[words.length - 1] += character
     return words
   }, [])

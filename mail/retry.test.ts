@@ -5,7 +5,7 @@ import type { Outcome } from './outcome.ts'
 import { makeReply } from './reply.ts'
 import { type Deferral, findRule, givesUpAt, nextAttemptAt, queueLifetime, type RetryRule, ruled } from './retry.ts'
 import { builtInRules } from './retry-rules.ts'
-import { onLoss, onReply } from './verdict.ts'
+import { local, onLoss, onReply } from './verdict.ts'
 
 const schedule = { minimalBackoffTime: 300_000, maximalBackoffTime: 14_400_000 }
 const deferral = (change: Partial<Deferral>): Deferral => ({ now: 0, attempts: 1, rule: undefined, times: 0, schedule, random: 0, ...change })
@@ -15,8 +15,9 @@ const said = (code: number, text: string, phase: Outcome['phase'] = 'rcpt', host
 const to = { domain: 'x.test', nextHop: 'x.test' }
 
 test('the pause doubles from the minimal to the maximal backoff time', () => {
-  const pauses = [1, 2, 3, 6, 7, 50].map((attempts) => nextAttemptAt(deferral({ attempts })) / 1000)
-  assert.deepEqual(pauses, [300, 600, 1200, 9600, 14_400, 14_400])
+  // None: it never came as far as the wire.
+  const pauses = [0, 1, 2, 3, 6, 7, 50].map((attempts) => nextAttemptAt(deferral({ attempts })) / 1000)
+  assert.deepEqual(pauses, [300, 300, 600, 1200, 9600, 14_400, 14_400])
 })
 
 test('jitter adds up to a tenth and never takes away', () => {
@@ -25,13 +26,19 @@ test('jitter adds up to a tenth and never takes away', () => {
 })
 
 test('a rule fits when all that it names fits', () => {
-  const match = { domain: ['*.y.test', 'x.test'], nextHop: ['mx.x.test'], phase: ['rcpt' as const], code: ['45x'], enhanced: ['4.7.x'], text: /later/i }
+  const match = { domain: ['*.y.test', 'X.test'], nextHop: ['mx.x.test'], phase: ['rcpt' as const], code: ['45x'], enhanced: ['4.7.x'], text: /later/i }
   const rule: RetryRule = { name: 'r', match, then: { action: 'retry' } }
   assert.equal(findRule(said(451, '4.7.1 try Later'), to, [rule]), rule)
   for (const other of [said(421, '4.7.1 later'), said(451, '4.2.1 later'), said(451, '4.7.1 no'), said(451, '4.7.1 later', 'mail'), said(451, '4.7.1 later', 'rcpt', 'mx.z.test')]) {
     assert.equal(findRule(other, to, [rule]), undefined)
   }
   assert.equal(findRule(said(451, '4.7.1 later'), { ...to, domain: 'y.test' }, [rule]), undefined)
+  assert.equal(findRule(said(451, '4.7.650 later', 'rcpt', 'mx.z.test'), { ...to, nextHop: 'MX.x.test' }, [rule]), rule, 'by the name of the next hop, too')
+  const byText = { ...rule, match: { text: /^(later|.*ECONNREFUSED)/ } }
+  assert.equal(findRule(said(451, '4.7.1 later'), to, [byText]), byText, 'the text is that of the reply alone')
+  assert.equal(findRule(onLoss('connect', 'ECONNREFUSED', peer('mx.x.test')), to, [byText]), byText, 'where there is one')
+  // What no host has said, such as a suspension, is no rule's to decide; neither is a delivery.
+  assert.equal(findRule(local('deferred', '4.4.2', 'suspended', 'policy'), to, [{ ...rule, match: {} }]), undefined)
   assert.equal(findRule(said(250, '2.0.0 later', 'dot'), to, [{ ...rule, match: {} }]), undefined)
 })
 
@@ -67,14 +74,16 @@ test('a rule has a schedule of its own, counted by its own decisions, and the la
 
 test('built-in rules: greylisting soon, what somebody must mend slowly, all bounded by the maximal backoff time', () => {
   const named = (outcome: Outcome) => findRule(outcome, to, builtInRules)
-  const first = (outcome: Outcome) => nextAttemptAt(deferral({ rule: named(outcome), times: 1 })) / 60_000
+  const pause = (outcome: Outcome, times: number) => nextAttemptAt(deferral({ rule: named(outcome), times })) / 60_000
+  const first = (outcome: Outcome) => pause(outcome, 1)
   assert.deepEqual([named(said(450, '4.2.0 Greylisted, see http://x'))?.name, first(said(450, 'You are greylisted'))], ['greylisted', 1])
-  assert.equal(first(said(452, '4.2.2 mailbox full')), 30)
+  assert.equal(pause(said(450, 'You are greylisted'), 2), 5)
+  for (const phase of ['rcpt', 'local'] as const) assert.equal(first(said(452, '4.2.2 mailbox full', phase)), 30)
   assert.equal(first(said(421, '4.7.0 too many connections from you', 'greeting')), 5)
-  assert.equal(first(onLoss('tls', 'wrong version', peer('mx.x.test'))), 15)
+  for (const phase of ['tls', 'auth'] as const) assert.equal(first(onLoss(phase, 'wrong version', peer('mx.x.test'))), 15)
   assert.equal(named(onLoss('connect', 'ECONNREFUSED', peer('mx.x.test'))), undefined)
   assert.equal(named(said(451, '4.7.1 not now')), undefined)
-  assert.equal(named(said(421, '4.7.28 unusual rate', 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
+  for (const code of ['4.7.28', '4.7.0']) assert.equal(named(said(421, `${code} unusual rate`, 'mail', 'alt1.gmail-smtp-in.l.google.com'))?.name, 'google rate limit')
   assert.equal(named(said(421, '4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred', 'mail', 'mta5.am0.yahoodns.net'))?.name, 'yahoo deferral')
   assert.equal(ruled(said(421, '[TSS09] permanently deferred', 'mail', 'mta5.am0.yahoodns.net'), named(said(421, '[TSS09] x', 'mail', 'mta5.am0.yahoodns.net')), none, 0).outcome.status, 'bounced')
   const short = { ...schedule, maximalBackoffTime: 3_600_000 } // some pause of theirs is longer
@@ -98,6 +107,6 @@ test('the queue lifetime goes by the sender: the first class that fits', () => {
     maximalQueueLifetime: 5, bounceQueueLifetime: 2,
     lifetimes: [{ users: ['robot'], lifetime: 1 }, { from: ['news@x.test'], lifetime: 3 }, { from: ['*.x.test', 'x.test'], lifetime: 4 }],
   }
-  const found = [['a@y.test', null], ['a@y.test', 'robot'], ['news@x.test', null], ['a@x.test', null], ['a@sub.x.test', 'u'], ['', 'robot']] as const
-  assert.deepEqual(found.map(([from, user]) => queueLifetime(from, user, retry)), [5, 1, 3, 4, 4, 2])
+  const found = [['a@y.test', null], ['a@y.test', 'robot'], ['news@x.test', null], ['a@x.test', null], ['a@sub.x.test', 'u'], ['"b@y"@x.test', null], ['', 'robot']] as const
+  assert.deepEqual(found.map(([from, user]) => queueLifetime(from, user, retry)), [5, 1, 3, 4, 4, 4, 2])
 })

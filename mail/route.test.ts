@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { localNextHop, nextHopKey, nextHopOf, parseNextHop } from './route.ts'
 
 const rules = [
-  { domain: 'partner.test', nextHop: '[127.0.0.1]:2626' },
+  { domain: 'Partner.test.', nextHop: '[127.0.0.1]:2626' },
   { domain: '*.internal.test', nextHop: 'relay.internal.test:2525' },
   { domain: '*.deep.internal.test', nextHop: '[deep.test]' },
 ]
@@ -14,6 +14,10 @@ test('the exact rule wins, then the longest wildcard, then the domain itself', (
   assert.deepEqual(nextHopOf('a.deep.internal.test', rules), { protocol: 'smtp', name: 'deep.test', kind: 'host', port: 25 })
   assert.equal(nextHopOf('internal.test', rules).name, 'internal.test')
   assert.equal(nextHopOf('x.test', [...rules, { domain: '*', nextHop: '[hub.test]' }]).name, 'hub.test')
+  const grown = [...rules]
+  assert.equal(nextHopOf('x.test', grown).name, 'x.test')
+  grown.push({ domain: 'x.test', nextHop: ' [hub.test] ' })
+  assert.equal(nextHopOf('x.test', grown).name, 'hub.test', 'as dev mode adds its own at start')
 })
 
 test('an address literal goes to its address', () => {
@@ -22,7 +26,7 @@ test('an address literal goes to its address', () => {
 
 test('keys tell next hops apart', () => {
   assert.equal(nextHopKey(parseNextHop('relay.test')), 'relay.test')
-  assert.equal(nextHopKey(parseNextHop('[relay.test]:587')), '[relay.test]:587')
+  assert.equal(nextHopKey(parseNextHop('[Relay.test.]:587')), '[relay.test]:587')
 })
 
 test('by LMTP: to a host and port, or to a Unix socket, whose name stays as it is written', () => {
@@ -35,5 +39,5 @@ test('by LMTP: to a host and port, or to a Unix socket, whose name stays as it i
 
 test('what is no next hop is refused', () => {
   const lmtp = ['lmtp:', 'lmtp:a.test', 'lmtp:a.test:24', 'lmtp:[a.test]', 'lmtp:lmtp:[a]:24', 'lmtp:unix:run', 'lmtp:unix:/a b', `lmtp:unix:/${'a'.repeat(107)}`, 'unix:/run/a']
-  for (const text of ['[a', 'a:b', 'a b', '', 'a:70000', ...lmtp]) assert.throws(() => parseNextHop(text), RangeError, text)
+  for (const text of ['[a', 'a:b', 'a b', '', '.', '[.]', 'a:0', 'a:70000', ...lmtp]) assert.throws(() => parseNextHop(text), RangeError, text)
 })

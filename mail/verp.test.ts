@@ -10,6 +10,7 @@ test('the recipient stands between the owner and the origin, quoted where it mus
     ['owner-news@lists.test', 'a+b@partner.test', '-=', 'owner-news-a+b=partner.test@lists.test'],
     ['owner@lists.test', '"a b"@partner.test', '+=', '"owner+a b=partner.test"@lists.test'],
     ['"o\\"wner"@lists.test', 'x@[127.0.0.1]', '+=', '"o\\"wner+x=[127.0.0.1]"@lists.test'],
+    ['owner@lists.test', '"a\\\\b"@partner.test', '+=', '"owner+a\\\\b=partner.test"@lists.test'],
     ['owner@lists.test', 'jürgen@bücher.test', '+=', 'owner+jürgen=bücher.test@lists.test'],
   ] as const) {
     assert.equal(verpPath(from, to, delimiters), path)
@@ -26,7 +27,7 @@ const paths = (change: Partial<Envelope>, senders: string[] = []) => withVerp(en
 
 test('by the word of the client or of the settings, with the address that the sender knows; never for the null reverse-path', () => {
   assert.deepEqual(paths({}), [undefined, undefined])
-  assert.deepEqual(paths({ verp: '-=' }), ['owner-team+a=home.test@lists.test', 'owner-x=partner.test@lists.test'])
+  assert.deepEqual(paths({ verp: '-=' }, ['*']), ['owner-team+a=home.test@lists.test', 'owner-x=partner.test@lists.test'])
   for (const pattern of ['owner@lists.test', 'lists.test', '*']) assert.equal(paths({}, [pattern])[1], 'owner+x=partner.test@lists.test', pattern)
   for (const pattern of ['other@lists.test', '*.lists.test', 'partner.test']) assert.equal(paths({}, [pattern])[1], undefined, pattern)
   assert.deepEqual(paths({ reversePath: '', verp: '+=' }, ['*']), [undefined, undefined])

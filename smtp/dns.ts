@@ -38,8 +38,9 @@ export function createDns({ servers, timeout }: { servers: string[]; timeout: nu
     async mx(domain) {
       const found = await sure(await answer(resolver.resolveMx(domain)), domain, 'MX')
       if (found.kind !== 'found') return found
-      // A label may hold any octets, but no host is called so: to look for it, or to write it into a log, would serve nobody.
-      const records = found.records.filter(({ exchange }) => /^[\x21-\x7e]*$/.test(exchange)).map(({ exchange, priority }) => ({ exchange, preference: priority }))
+      // A label may hold any octets, of which the resolver writes some as a backslash and digits, but no host is called so: to look for it,
+      // or to write it into a log, would serve nobody.
+      const records = found.records.filter(({ exchange }) => /^[!-[\]-~]*$/.test(exchange)).map(({ exchange, priority }) => ({ exchange, preference: priority }))
       return records.length > 0 ? { kind: 'found', records } : { kind: 'failed', problem: 'no MX that could be a host name' }
     },
     async reverse(address) {

@@ -45,6 +45,8 @@ test('DSN (RFC 3461): each recipient has its own NOTIFY and ORCPT, the message i
     'RCPT TO:<c@x.test> ORCPT=utf-8;\\x{FC}@a.test',
   ])
   assert.equal(offered.result.outcomes[0]?.dsnPassedOn, true)
+  const utf8 = await run({ extensions: ['DSN', 'SMTPUTF8'] }, { ...change, envelope: { ...envelope, smtpUtf8: true } })
+  assert.equal(Buffer.from(utf8.peer.commands[4]!, 'latin1').toString(), 'RCPT TO:<c@x.test> ORCPT=utf-8;ü@a.test')
   const not = await run({}, change)
   assert.deepEqual(not.peer.commands.slice(1, 3), ['MAIL FROM:<s@a.test>', 'RCPT TO:<a@x.test>'])
   assert.equal(not.result.outcomes[0]?.dsnPassedOn, false)
@@ -57,11 +59,11 @@ test('8BITMIME (RFC 6152): declared where offered; without it only what is 7-bit
   assert.deepEqual([seven.brief, seven.mail], [['delivered 2.0.0'], 'MAIL FROM:<s@a.test>'])
   const refused = await run({}, { ...eight, content: text('Subject: x\r\n\r\nschön\r\n') })
   assert.deepEqual([refused.brief, refused.mail, refused.result.dotSent], [['bounced 5.6.3'], undefined, false])
-  const undeclared = { envelope: { ...envelope, body: '8BIT' as const }, content: text('Subject: x\r\n\r\nschön\r\n') }
+  const undeclared = { envelope: { ...envelope, body: '8BIT' as const }, content: text('Subject: größer\r\n\r\nschön\r\n') }
   assert.equal((await run({ extensions: ['8BITMIME'] }, undeclared)).mail, 'MAIL FROM:<s@a.test> BODY=8BITMIME')
   for (const script of [{}, { ehlo: '500 5.5.1 what' }]) {
     const { brief, mail, peer } = await run(script, undeclared)
-    assert.deepEqual([brief, mail, peer.messages], [['delivered 2.0.0'], 'MAIL FROM:<s@a.test>', [Buffer.from('Subject: x\r\n\r\nschön\r\n').toString('latin1')]])
+    assert.deepEqual([brief, mail, peer.messages], [['delivered 2.0.0'], 'MAIL FROM:<s@a.test>', [Buffer.from('Subject: größer\r\n\r\nschön\r\n').toString('latin1')]])
   }
 })
 
@@ -109,6 +111,8 @@ test('SIZE (RFC 1870): stated, and a message that is too large is not sent', asy
   assert.match((await run({ extensions: ['SIZE'] }, {})).mail!, / SIZE=\d+$/)
   const refused = await run({ extensions: ['SIZE 10'] }, {})
   assert.deepEqual([refused.brief, refused.mail], [['bounced 5.3.4'], undefined])
+  assert.deepEqual([refused.result.tries[0]!.phase, refused.result.outcomes[0]!.host], ['mail', '127.0.0.1'])
+  for (const most of ['0', String(testBody.length), 'x']) assert.deepEqual((await run({ extensions: [`SIZE ${most}`] }, {})).brief, ['delivered 2.0.0'], most)
 })
 
 test('REQUIRETLS (RFC 8689): without STARTTLS nothing is sent, and it comes back with 5.7.30', async () => {
@@ -117,12 +121,16 @@ test('REQUIRETLS (RFC 8689): without STARTTLS nothing is sent, and it comes back
   assert.deepEqual([clear.brief, clear.mail], [['bounced 5.7.30'], undefined])
   const lost = await run({ starttls: 'close' }, change)
   assert.deepEqual(lost.brief, ['deferred 4.7.5'])
+  // By LMTP, whose way the operator chose, it needs nothing, and is passed on where it is offered.
+  const lmtp = { ...change, protocol: 'lmtp', tls: async () => plainTls('none') } as const
+  assert.deepEqual([(await run({}, lmtp)).mail, (await run({ extensions: ['REQUIRETLS'] }, lmtp)).mail], ['MAIL FROM:<s@a.test>', 'MAIL FROM:<s@a.test> REQUIRETLS'])
 })
 
 test('what one host cannot do another may: nothing bounces before all hosts that can be reached have said so', async () => {
-  const server = await startDnsServer({ 'seven.test/A': ['127.0.0.2'], 'eight.test/A': ['127.0.0.3'], 'down.test/A': ['127.0.0.4'] })
+  const server = await startDnsServer({ 'seven.test/A': ['127.0.0.2'], 'eight.test/A': ['127.0.0.3'], 'down.test/A': ['127.0.0.4'], 'never.test/A': ['127.0.0.5'] })
   const seven = await startPeer({}, '127.0.0.2')
-  const eight = await startPeer({ extensions: ['8BITMIME'] }, '127.0.0.3', seven.port)
+  const eight = await startPeer({ extensions: ['8BITMIME', 'SMTPUTF8'] }, '127.0.0.3', seven.port)
+  const never = await startPeer({ greeting: '521 5.3.2 no mail here' }, '127.0.0.5', seven.port)
   const change = { envelope: { ...envelope, body: '8BITMIME' as const }, content: text('Subject: x\r\n\r\nschön\r\n'), recipients: one }
   const statusBy = async (...hosts: string[]) =>
     (await transfer(testRequest(seven.port, { ...change, hosts }), { dns: createDns({ servers: [server.server], timeout: 500 }), pool })).outcomes[0]!.status
@@ -131,8 +139,15 @@ test('what one host cannot do another may: nothing bounces before all hosts that
     assert.equal(await statusBy('down.test', 'seven.test'), 'deferred')
     assert.equal(await statusBy('seven.test', 'down.test'), 'deferred')
     assert.equal(await statusBy('seven.test'), 'bounced')
+    assert.deepEqual([await statusBy('never.test', 'eight.test'), await statusBy('never.test')], ['delivered', 'bounced'])
+    // The same where it is one of several recipients whose address a host cannot take.
+    const hosts = ['seven.test', 'eight.test']
+    const request = testRequest(seven.port, { hosts, envelope: { ...envelope, smtpUtf8: true }, recipients: recipientsOf('jörg@x.test', 'b@x.test') })
+    const { outcomes } = await transfer(request, { dns: createDns({ servers: [server.server], timeout: 500 }), pool })
+    assert.deepEqual([0, 1].map((n) => [outcomes[n]!.status, outcomes[n]!.host]), [['delivered', 'eight.test'], ['delivered', 'seven.test']])
+    assert.deepEqual(seven.commands.filter((line) => line.startsWith('RCPT')), ['RCPT TO:<b@x.test>'])
   } finally {
-    await Promise.all([seven.close(), eight.close(), server.close()])
+    await Promise.all([seven.close(), eight.close(), never.close(), server.close()])
   }
 })
 
@@ -144,6 +159,8 @@ test('no control character reaches a command line', async () => {
     ],
     envelope: { ...envelope, envid: 'x\r\nQUIT' },
   })
+  const sender = await run({}, { envelope: { ...envelope, reversePath: 's@a.test>\r\nRCPT TO:<evil@x.test' } })
+  assert.deepEqual([sender.brief, sender.mail], [['bounced 5.1.7'], undefined])
   assert.deepEqual(brief, ['bounced 5.1.3', 'delivered 2.0.0'])
   assert.deepEqual(peer.commands.slice(1, 4), ['MAIL FROM:<s@a.test>', 'RCPT TO:<b@x.test>', 'DATA'])
 })

@@ -8,6 +8,7 @@ const reached = (listener: string, ...addresses: string[]) => addresses.filter((
 test('a listener on one address is reached by that address alone, however it is written, by the address of no host, and one on localhost by both of its', () => {
   const all = ['127.0.0.1', '127.0.0.2', '::ffff:127.0.0.1', '::ffff:7f00:1', '0.0.0.0', '::', '::1', '192.0.2.1']
   assert.deepEqual(reached('127.0.0.1', ...all), ['127.0.0.1', '::ffff:127.0.0.1', '::ffff:7f00:1', '0.0.0.0', '::', '::1'])
+  assert.deepEqual(reached('::1', ...all), ['127.0.0.1', '::ffff:127.0.0.1', '::ffff:7f00:1', '0.0.0.0', '::', '::1'])
   assert.deepEqual(reached('2001:db8::1', '2001:DB8:0:0:0:0:0:1', '2001:db8::2'), ['2001:DB8:0:0:0:0:0:1'])
 })
 

@@ -107,6 +107,8 @@ test('a client certificate is shown; an older version than asked for is refused'
   const pair = { cert: file('client.pem', client.cert), key: file('client.key', client.key) }
   const shown = await run({ tls: tlsOf(pair), script: { tls: { ...relay, ca: ca.cert } } })
   assert.deepEqual([shown.brief, shown.peer.clientName], ['delivered dot 2.0.0', 'mx.example.test'])
+  const alone = await run({ tls: tlsOf({ ...pair, level: 'encrypt', ca: undefined }), script: { tls: { ...relay, ca: ca.cert } } })
+  assert.deepEqual([alone.brief, alone.peer.clientName], ['delivered dot 2.0.0', 'mx.example.test'])
   const old = await run({ tls: tlsOf({ minVersion: 'TLSv1.3' }), script: { tls: { ...relay, maxVersion: 'TLSv1.2' } } as Script })
   assert.deepEqual([old.brief, old.peer.messages], ['deferred tls 4.7.5', []])
 })
@@ -127,6 +129,9 @@ test('REQUIRETLS (RFC 8689): a verified certificate and the extension after STAR
   assert.deepEqual([not.brief, not.peer.messages], ['bounced mail 5.7.30', []])
   const untrusted = await run({ tls: { ...tlsOf({}), ca: undefined }, script: { secureExtensions: ['REQUIRETLS'] }, change: { envelope } })
   assert.deepEqual([untrusted.brief, untrusted.peer.messages], ['bounced tls 5.7.30', []])
+  // By LMTP, whose way the operator chose, it is a failure like any other.
+  const lmtp = await run({ tls: { ...tlsOf({}), ca: undefined }, change: { envelope, protocol: 'lmtp' } })
+  assert.deepEqual([lmtp.brief, lmtp.peer.messages], ['deferred tls 4.7.5', []])
   // RFC 3207 section 4: 454 says that TLS is not to be had now.
   const later = await run({ tls: tlsOf({}), script: { starttls: '454 4.7.0 TLS not available due to a temporary reason' }, change: { envelope } })
   assert.deepEqual([later.brief, later.peer.messages], ['deferred tls 4.7.0', []])
@@ -139,6 +144,8 @@ const base64 = (text: string) => Buffer.from(text).toString('base64')
 test('AUTH PLAIN and LOGIN, as the host offers, after STARTTLS only', async () => {
   const plain = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions: ['AUTH LOGIN PLAIN'] } })
   assert.deepEqual([plain.brief, plain.peer.commands[3]], ['delivered dot 2.0.0', `AUTH PLAIN ${base64(`\0u@relay.test\0${secret}`)}`])
+  const blanks = await run({ tls: tlsOf({}), auth: auth({ passwordFile: file('blanks', ' p \r\n') }), script: { secureExtensions: ['AUTH PLAIN'] } })
+  assert.equal(blanks.peer.commands[3], `AUTH PLAIN ${base64('\0u@relay.test\0 p ')}`, 'but for its line end')
   const login = await run({ tls: tlsOf({}), auth: auth(), script: { secureExtensions: ['AUTH LOGIN'], auth: ['334 VXNlcm5hbWU6', '334 UGFzc3dvcmQ6', '235 2.7.0 ok'] } })
   assert.deepEqual([login.brief, login.peer.commands.slice(3, 6)], ['delivered dot 2.0.0', ['AUTH LOGIN', base64('u@relay.test'), base64(secret)]])
   for (const secureExtensions of [['AUTH LOGIN PLAIN', 'AUTH=LOGIN'], ['AUTH=PLAIN', 'AUTH LOGIN'], ['AUTH PLAIN', 'AUTH LOGIN']]) {
@@ -219,4 +226,11 @@ test('files that a route names are read at start, and the fault says which and w
   refused({ auth: { user: 'u', passwordFile: '/nonexistent/p', clearText: false } }, /the secret in \/nonexistent\/p cannot be read \(ENOENT\)/)
   refused({ auth: { user: 'u', passwordFile: file('two', 'a\nb\n'), clearText: false } }, /must hold one line/)
   refused({ auth: { user: 'u', passwordEnv: 'NOT_THERE', clearText: false } }, /the environment has no NOT_THERE/)
+  assert.throws(() => loadHopOptions([{ domain: 'a', nextHop: '[r]', auth: { user: 'u', passwordEnv: 'EMPTY', clearText: false } }], {}, { EMPTY: '' }), /the environment has no EMPTY/)
+})
+
+test('routes with files of their own have connections of their own', () => {
+  const files = { ca: caFile }
+  const options = loadHopOptions([{ domain: 'a', nextHop: '[r]', tls: tlsOf(files) }, { domain: 'b', nextHop: 'r', tls: tlsOf(files) }, { domain: 'c', nextHop: 'c', tls: tlsOf({ ca: undefined }) }])
+  assert.deepEqual(['[r]', 'r', 'c', 'other'].map((nextHop) => options(nextHop).tls.id), ['[r]', 'r', '', ''])
 })

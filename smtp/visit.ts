@@ -48,12 +48,11 @@ export async function visit(request: TransferRequest, host: string, address: str
       if (!session) {
         const opened = await openSession({ ...request, host, address, from, tls })
         if (opened.kind === 'failed') {
-          const broken = request.signal.aborted
-          const outcome = broken ? brokenOff('broken off before the final dot') : withoutTls(request, opened)
+          const outcome = request.signal.aborted ? brokenOff('broken off before the final dot') : withoutTls(request, opened)
           tried.tls = outcome.tls
           tried.phase = opened.phase
           if (outcome.status === 'bounced') leaveToOthers(left)
-          return end(outcome, opened.phase === 'tls' && mayGoInClear(request, tls) && !broken)
+          return end(outcome, opened.phase === 'tls' && mayGoInClear(request, tls))
         }
         session = opened.session
       }
@@ -132,12 +131,12 @@ function impatient(request: TransferRequest): TransferRequest {
   return { ...request, timeouts: { ...request.timeouts, mail: Math.min(request.timeouts.mail, 30_000) } }
 }
 
-/** As many as go into one transaction (RFC 9422: RCPTMAX, RCPTDOMAINMAX), in their order. */
+/** As many as go into one transaction (RFC 9422: RCPTMAX, RCPTDOMAINMAX), in their order; at least one, since no limit is 0. */
 function batchOf(left: Recipient[], { extensions }: Session): Recipient[] {
   const domains = new Set<string>()
   const mostDomains = limitOf(extensions, 'RCPTDOMAINMAX')
   const end = left.findIndex(({ forwardPath }, i) => i >= Math.min(mostRecipients, limitOf(extensions, 'RCPTMAX')) || domains.add(domainOf(forwardPath)).size > mostDomains)
-  return end < 0 ? left : left.slice(0, Math.max(1, end))
+  return end < 0 ? left : left.slice(0, end)
 }
 
 /** What becomes of recipients whose turn did not come: what ended the transaction before, if it speaks of them too; never a delivery. */

@@ -12,9 +12,9 @@ export async function listAliases(sql: Sql): Promise<AliasRow[]> {
   return await sql<AliasRow[]>`select address, targets from aliases order by address`
 }
 
-/** A text that differs once any alias was set or removed. */
+/** A text that differs once any alias was set or removed, whatever the clock said then, and in whatever order they were committed. */
 export async function aliasesVersion(sql: Sql): Promise<string> {
-  const [row] = await sql<{ version: string }[]>`select count(*) || ' ' || coalesce(max(changed_at)::text, '') as version from aliases`
+  const [row] = await sql<{ version: string }[]>`select count(*) || ' ' || coalesce(sum(extract(epoch from changed_at)), 0) as version from aliases`
   return row!.version
 }
 

@@ -6,7 +6,7 @@ import { until } from '../test/support/until.ts'
 import { acceptMessage } from './accept.ts'
 import { controlMessage } from './control.ts'
 import type { Sql } from './database.ts'
-import { discardEvents, endStream, presentCursor, readEvents, renewStream } from './events.ts'
+import { discardEvents, endStream, isAhead, presentCursor, readEvents, renewStream } from './events.ts'
 import { replayMessage } from './replay.ts'
 import { settleReports } from './reports.ts'
 
@@ -76,6 +76,39 @@ test('a stream that reads on misses nothing that an older transaction commits la
     return seen.length >= 2
   })
   assert.deepEqual(seen, [early.id, late])
+})
+
+test('nor what a transaction that began first says last: events come by their transactions', async () => {
+  let cursor = await presentCursor(sql)
+  const [slow, quick] = [newMessage(['a@x.test']), newMessage(['b@x.test'])]
+  await sql.begin(async (tx) => {
+    await tx`select pg_current_xact_id()`
+    await acceptMessage(sql, quick)
+    const [row] = await sql<{ cursor: string }[]>`select transaction::text || '-' || seq as cursor from events where message_id = ${quick.id}`
+    assert.equal(await isAhead(sql, row!.cursor), false, 'one that another transaction still holds back')
+    await acceptMessage(tx as unknown as Sql, slow)
+  })
+  const seen: string[] = []
+  await until('both are read, one by one', async () => {
+    const [event] = await readEvents(sql, cursor, 1)
+    if (event) seen.push(event.messageId)
+    cursor = event?.cursor ?? cursor
+    return seen.length >= 2
+  })
+  assert.deepEqual(seen, [slow.id, quick.id])
+  assert.equal(await isAhead(sql, `${BigInt(cursor.split('-')[0]!) + 1_000_000n}-0`), true)
+})
+
+test('a stream lasts as long as it is renewed, and one that ended without a word is forgotten', async () => {
+  const left = async (name: string) => (await sql<{ seconds: number }[]>`select extract(epoch from until - now())::float8 as seconds from subscribers where name = ${name}`)[0]?.seconds
+  await renewStream(sql, 'short', 5)
+  await renewStream(sql, 'short', 100)
+  await renewStream(sql, 'lapsed', -1)
+  await discardEvents(sql, 86_400_000, 1000, null)
+  assert.ok((await left('short'))! > 50)
+  assert.equal(await left('lapsed'), undefined)
+  await endStream(sql, 'short')
+  assert.equal(await left('short'), undefined)
 })
 
 test('without a subscriber nothing is written, and what is old goes', async () => {

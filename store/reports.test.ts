@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { UnknownMessage } from '../mail/unknown-message.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
@@ -40,7 +41,7 @@ test('settling commits the report in the same transaction', async () => {
   await sql`update recipients set state = 'bouncing' where message_id = ${id} and n = 0`
   const dsn = report({ parent: id })
   const settled = await settleReports(sql, request(id, { make: () => [dsn] }))
-  assert.deepEqual(settled.reports, [{ event: 'failed', recipients: 1, dsn: dsn.message.id }])
+  assert.deepEqual([settled.reports, settled.settled], [[{ event: 'failed', recipients: 1, dsn: dsn.message.id }], []])
   assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.deadLetter]), [['bounced', false], ['queued', false]])
   assert.equal((await readMessage(sql, dsn.message.id))?.parent, id)
 })
@@ -73,6 +74,29 @@ test('a released body cannot be replayed', async () => {
   assert.equal((await findFailed(sql, {}, { id }))[0]?.released, true)
   assert.deepEqual(await replayMessage(sql, { id, who: 'test', why: '', lifetime: 1000, retention }), [])
   await assert.rejects(readBody(sql, id, 24).next(), /ends after 0 of 24 octets/)
+})
+
+test('what expires is not delayed as well; what was delivered keeps its time; who is spoken of comes in the order of the envelope', async () => {
+  const id = await accepted('a@x.test', 'b@x.test', 'c@x.test')
+  await sql`update recipients set state = 'notifying', settled_at = '2001-01-01' where message_id = ${id} and n = 2`
+  for (const n of [1, 0]) await sql`update recipients set waits = 'x' where message_id = ${id} and n = ${n}`
+  const told: [string, number[]][] = []
+  await settleReports(sql, request(id, { expire: true, delayed: true, make: (event, rows) => {
+    told.push([event, rows.map(({ n }) => n)])
+    return []
+  } }))
+  assert.deepEqual(told, [['failed', [0, 1]], ['succeeded', [2]]])
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => [r.state, r.settledAt!.getFullYear() === 2001]), [['expired', false], ['expired', false], ['delivered', true]])
+  assert.equal((await readMessage(sql, id))!.delayReportedAt, null)
+  await assert.rejects(settleReports(sql, request('000000000000000000')), UnknownMessage)
+})
+
+test('a lifetime that is over by the clock of Postgres is over, whatever the workflow thinks; an attempt under way is waited for', async () => {
+  const id = await accepted('a@x.test', 'b@x.test')
+  await sql`update messages set expires_at = now() - interval '1 second' where id = ${id}`
+  await sql`update recipients set leased_until = now() + interval '1 minute' where message_id = ${id} and n = 0`
+  await settleReports(sql, request(id, { expire: true, at: new Date(0) }))
+  assert.deepEqual((await readRecipients(sql, id, 9)).map((r) => r.state), ['queued', 'expired'])
 })
 
 test('one report for each event; the delay report is made once; successes become deliveries with their report', async () => {
