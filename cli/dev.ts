@@ -12,7 +12,7 @@ import { searchAttributes } from '../mail/search.ts'
 import { loadSettings, merge } from '../settings/load.ts'
 import type { Settings, SettingsFile } from '../settings/schema.ts'
 import { CommandError } from './errors.ts'
-import { createLog, installTemporalRuntime } from './log.ts'
+import { createLog } from './log.ts'
 import { startParts } from './parts.ts'
 import { untilSignal } from './signals.ts'
 import { type DevNote, lockState, removeDevNote, unlockState, writeDevNote } from './state.ts'
@@ -69,7 +69,6 @@ async function start(settings: Settings, base: SettingsFile, stops: Stops, progr
   const routes = ['sink.test', '*.sink.test'].map((domain) => ({ domain, nextHop: `[127.0.0.1]:${sink.port}` }))
   settings.routes.push(...routes)
   const log = createLog(settings)
-  installTemporalRuntime(log)
   const running = await startParts('serve', settings, log)
   stops.push(() => running.stop())
   progress('Worker: polling Temporal for the first time')

@@ -1,7 +1,5 @@
-// The log: JSON lines for machines, lines for people on a terminal. Temporal's own runtime writes to the same.
+// The log: JSON lines for machines, lines for people on a terminal.
 
-import { availableParallelism } from 'node:os'
-import { DefaultLogger, Runtime } from '@temporalio/worker'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Settings } from '../settings/schema.ts'
@@ -18,22 +16,4 @@ export function createLog(settings: Settings): Logger {
 /** One that was closed fails each line; what else it means, its signal says. */
 function terminal() {
   return pino.destination({ fd: 1, sync: true }).on('error', () => {})
-}
-
-/**
- * To be called once, before anything of Temporal's. Its native part gets threads for half of the cores, the others are for the thread that
- * runs us. Signals stay ours: the parts of a process stop in our order.
- */
-export function installTemporalRuntime(log: Logger): void {
-  const logger = new DefaultLogger('WARN', ({ level, message, meta }) => {
-    log[level === 'ERROR' ? 'error' : 'warn']({ temporal: meta && 'error' in meta ? { ...meta, error: inWords(meta['error']) } : meta }, message)
-  })
-  process.env['TOKIO_WORKER_THREADS'] ??= String(Math.ceil(availableParallelism() / 2))
-  Runtime.install({ logger, shutdownSignals: [], telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' }, forward: {} } } })
-}
-
-/** As JSON an error would be `{}`. Those of a workflow are of its own realm: no instances of our Error. */
-function inWords(error: unknown): unknown {
-  const { message, stack, cause } = (error ?? {}) as Partial<Error>
-  return message === undefined ? error : { message, stack, ...(cause === undefined ? {} : { cause: inWords(cause) }) }
 }

@@ -25,7 +25,7 @@ import { checkDurability, looking, openDatabase, placeOf, type Sql, whenThere } 
 import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { startJanitor } from '../worker/janitor.ts'
-import { type KeptWorker, keepWorker } from '../worker/keep.ts'
+import type { KeptWorker } from '../worker/keep.ts'
 import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
@@ -91,7 +91,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const counters = createCounters()
     const metrics = createMetrics(watched, counters.all)
     const justAccepted = createJustAccepted()
-    const worker = destinations ? keepWorker({ justAccepted, attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace }) : null
+    const worker = destinations ? (await loadWorker(log)).keepWorker({
+      justAccepted, attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace,
+    }) : null
     const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
@@ -126,6 +128,13 @@ async function prepareDatabase(sql: Sql, log: Logger): Promise<void> {
   await whenThere(() => checkDurability(sql), (seen) => log.warn(`waiting up to 30 s for Postgres at ${placeOf(sql)}: ${seen}`))
   const applied = await migrate(sql)
   if (applied.length > 0) log.info({ applied }, 'schema migrated')
+}
+
+/** Temporal's native part is loaded where there is a worker: ingress does without, and is up sooner. */
+async function loadWorker(log: Logger) {
+  const [{ installRuntime }, worker] = await Promise.all([import('../worker/runtime.ts'), import('../worker/keep.ts')])
+  installRuntime(log)
+  return worker
 }
 
 /** For a process without a worker: workflows start the ordinary way. The connection is made when it is first needed. */

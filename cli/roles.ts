@@ -1,14 +1,13 @@
 // everpost serve, ingress, worker: the roles of production.
 
 import { loadContext } from './context.ts'
-import { createLog, installTemporalRuntime } from './log.ts'
+import { createLog } from './log.ts'
 import { type Role, startParts } from './parts.ts'
 import { untilSignal } from './signals.ts'
 
 export async function runRole(role: Role, file: string | undefined): Promise<void> {
   const { settings } = loadContext(file)
   const log = createLog(settings)
-  installTemporalRuntime(log)
   const stopping = untilSignal()
   // While it starts nothing is under way that would not stand a kill: it may be waiting for Postgres.
   let started = false
