@@ -11,6 +11,13 @@ export const looking = { plan_cache_mode: 'force_custom_plan' }
 /** Seconds. */
 const connectTime = 10
 
+/**
+ * Who vanishes (its machine lost, the line cut) says no goodbye, and what its sessions have locked stays so until Postgres notices: after two
+ * hours, if it was left to itself. Within 20 s it asks in vain often enough, and within 30 s ends a transaction that does nothing, as that of a
+ * process which was stopped; both are sooner than another attempt may be made (worker.lease).
+ */
+const noticed = { tcp_keepalives_idle: 10, tcp_keepalives_interval: 5, tcp_keepalives_count: 2, tcp_user_timeout: 20_000, idle_in_transaction_session_timeout: 30_000 }
+
 /** Opens a pool. `connections` bounds it; nothing is connected before the first statement. `session`: settings of Postgres for its connections. */
 export function openDatabase(url: string, connections: number, application = 'everpost', session: Record<string, string> = {}): Sql {
   return postgres(url, {
@@ -18,7 +25,7 @@ export function openDatabase(url: string, connections: number, application = 'ev
     connect_timeout: connectTime,
     idle_timeout: 0,
     onnotice: () => {},
-    connection: { application_name: application, ...session },
+    connection: { application_name: application, ...noticed, ...session },
     types: { bigint: { to: 20, from: [20], parse: Number, serialize: String } },
   })
 }
