@@ -131,7 +131,7 @@ for (const [name, kill] of deaths) {
       assert.deepEqual(await send(), delivered)
       assert.deepEqual([peer.connections, peer.messages.length, verbs().filter((verb) => verb === 'MAIL').length], [2, 2, heard ? 2 : 3])
       assert.equal(last().tries[0]!.reused, undefined)
-      if (name.startsWith('a refusal')) await until('the old one is closed', () => verbs().includes('QUIT'))
+      if (name.startsWith('a refusal')) await until('the old one is closed', () => verbs().includes('QUIT'), 5000)
     })
   })
 }
