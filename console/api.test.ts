@@ -175,7 +175,8 @@ test('replays: at a rate, whose workflows are woken when they are due; what an o
 })
 
 test('a stream of events begins where it is asked to, ends when there is no more if that is asked for, and when the process stops', async () => {
-  const listen = (query = '', headers = {}) => fetch(`http://127.0.0.1:${server.port}/v1/events${query}`, { headers: { authorization: `Bearer ${token}`, ...headers } })
+  const listen = (query = '', headers = {}) =>
+    fetch(`http://127.0.0.1:${server.port}/v1/events${query}`, { headers: { authorization: `Bearer ${token}`, ...headers }, signal: AbortSignal.timeout(20_000) })
   for (const cursor of [`${2n ** 64n}-0`, `0-${2n ** 63n}`, '1', 'x-1']) assert.equal((await listen('', { 'last-event-id': cursor })).status, 422, cursor)
   await sql`insert into events (message_id, event, detail) select id, 'action', '{}' from unnest(array['01KAV5X4T89H2M3N4P', '01KAV5X4T89H2M3N4Q']) id`
   const told = async (query: string) => [...(await (await listen(query, { 'last-event-id': '0-0' })).text()).matchAll(/"messageId":"(\w+)"/g)].map((match) => match[1])

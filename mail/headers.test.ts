@@ -33,7 +33,7 @@ test('a line that is longer than any field passes in pieces, or is dropped in pi
     assert.equal(await joined(withoutField('Return-Path', cut(`${before}${long}\r\n ${long}\r\n${after}`, cuts))), before + after)
   }
   let read = 0
-  const endless = (async function* () { for (; ; read++) yield Buffer.alloc(1024, 120) })()
+  const endless = (async function* () { for (; read < 1000; read++) yield Buffer.alloc(1024, 120) })()
   await withoutField('Return-Path', endless).next()
   assert.ok(read < 100, `${read} KiB`)
 })

@@ -113,13 +113,13 @@ test('what is not the reply is passed over, and one of several servers that can 
     ]
     for (const reply of [Buffer.from('nonsense'), ...replies.map((each) => dnsPacket.encode(each))]) socket.send(reply, from.port, from.address)
   })
+  after(() => socket.close())
   await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
   const forged = `127.0.0.1:${socket.address().port}`
   Object.assign(server.zone, { 'none.test/TXT': [], 'silent.test/MX': 'SILENT', 'down.test/MX': 'SERVFAIL' })
   assert.equal(await confirmNoData([forged], 500, 'none.test', 'MX'), null)
   for (const name of ['silent.test', 'down.test']) assert.equal(await confirmNoData([server.server, forged], 200, name, 'MX'), null, name)
   assert.equal(await confirmNoData([], 200, 'none.test', 'MX'), 'no server')
-  socket.close()
 })
 
 test('an answer with any other response code, or to another question, is no empty answer: it defers', async () => {
