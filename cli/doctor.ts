@@ -4,6 +4,8 @@
 import { Connection } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
 import { openDatabase } from '../store/database.ts'
+import { connectionOptions } from '../worker/connection.ts'
+import { whyUnreachable } from '../worker/unreachable.ts'
 import { loadContext, requireDatabaseUrl } from './context.ts'
 import { checkDatabase, checkDisks, checkQueue } from './doctor-database.ts'
 import { checkTemporal } from './doctor-temporal.ts'
@@ -51,9 +53,8 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     await checkDisks(settings, examination)
     const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
-      await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch((error: Error & { details?: string }) => {
-        const todo = 'Look at the log of Temporal itself.'
-        examination.findings.push({ check: 'temporal', what: `Temporal refused to say how its workflows are: ${error.details ?? error.message}`, todo })
+      await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch(async (error: unknown) => {
+        examination.findings.push({ check: 'temporal', ...(await whyUnreachable(settings, error)) })
       })
     }
   } finally {
@@ -63,13 +64,14 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
 }
 
 async function connect(settings: Settings, { findings }: Examination): Promise<Connection | null> {
+  if (!settings.temporal.address) {
+    findings.push({ check: 'temporal', what: 'no Temporal is set', todo: 'Set TEMPORAL_ADDRESS (host:port).' })
+    return null
+  }
   try {
-    return await Connection.connect({ address: settings.temporal.address, connectTimeout: 5000 })
+    return await Connection.connect({ ...connectionOptions(settings), connectTimeout: 5000 })
   } catch (error) {
-    findings.push({
-      check: 'temporal', what: `Temporal does not answer at ${settings.temporal.address || '(no address)'}: ${(error as Error).message}`,
-      todo: 'Start it, or correct TEMPORAL_ADDRESS. Mail is accepted meanwhile, and starts when it is back.',
-    })
+    findings.push({ check: 'temporal', ...(await whyUnreachable(settings, error)) })
     return null
   }
 }

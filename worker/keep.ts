@@ -4,8 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from '@temporalio/client'
 import { NativeConnection } from '@temporalio/worker'
 import { searchAttributes } from '../mail/search.ts'
-import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
+import { connectionOptions, watchConnection } from './connection.ts'
 import { type StartMessage, workflowStarter } from './starter.ts'
+import { whyUnreachable } from './unreachable.ts'
+import { type RunningWorker, startWorker, type WorkerDeps } from './worker.ts'
 
 export interface KeptWorker {
   /** Before this nothing is polled. */
@@ -16,12 +18,15 @@ export interface KeptWorker {
   startMessage: StartMessage
   /** Whether Temporal is connected and the worker polls. */
   polling(): boolean
+  /** Reads certificates and key for Temporal again, where their files have changed; then the worker ends, and another one begins with them. */
+  reload(): void
   stop(): Promise<void>
 }
 
 /** Milliseconds between attempts to reach Temporal. */
 const pause = 2000
 
+/** Throws a SettingsError when certificates or key for Temporal are no good. */
 export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' | 'searchable'>): KeptWorker {
   const { settings, log } = deps
   const stopped = new AbortController()
@@ -32,13 +37,19 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     becameReady = resolve
   })
 
+  const watch = watchConnection(settings, log, () => {
+    // No workflow is to start on a worker that ends.
+    starter = null
+    void running?.stop()
+  })
+
   const startMessage: StartMessage = async (id, overdue) => {
     if (!starter || stopped.signal.aborted) throw new Error('this worker does not poll')
     return await starter(id, overdue)
   }
 
   async function runOnce(): Promise<void> {
-    const connection = await NativeConnection.connect({ address: settings.temporal.address })
+    const connection = await NativeConnection.connect(connectionOptions(settings))
     try {
       const searchable = await hasSearchAttributes(connection, settings.temporal.namespace)
       running = await startWorker({ ...deps, connection, startMessage, searchable })
@@ -55,15 +66,17 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
   }
 
   async function keep(): Promise<void> {
-    let told = false
+    let told = ''
     while (!stopped.signal.aborted) {
       try {
         await runOnce()
-        told = false
+        told = ''
       } catch (error) {
-        // Once for each outage: the next line is the one that says it is over.
-        if (!told) log.warn({ address: settings.temporal.address, error: String(error) }, 'Temporal is away; mail is accepted and waits')
-        told = true
+        if (stopped.signal.aborted) break
+        const { what, todo } = await whyUnreachable(settings, error)
+        // Once for each outage and cause: the next line is the one that says it is over.
+        if (told !== what) log.warn({ address: settings.temporal.address, error: what, todo }, 'Temporal is away; mail is accepted and waits')
+        told = what
         await sleep(pause, undefined, { signal: stopped.signal }).catch(() => {})
       }
     }
@@ -77,7 +90,9 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     ready,
     startMessage,
     polling: () => running !== null,
+    reload: watch.look,
     async stop() {
+      watch.stop()
       stopped.abort()
       await running?.stop()
       await kept
