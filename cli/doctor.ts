@@ -1,5 +1,5 @@
-// everpost doctor: looks for what would lose or stall mail, and says what to do. Changes nothing but a workflow of its own that shows
-// Temporal's clock. Exit code 1 when something is wrong.
+// everpost doctor: looks for what would lose or stall mail, and says what to do. Changes nothing, and leaves nothing behind: a workflow of its own
+// that shows Temporal's clock is deleted. Exit code 1 when something is wrong.
 
 import { Connection } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
@@ -7,11 +7,12 @@ import { openDatabase } from '../store/database.ts'
 import { connectionOptions } from '../worker/connection.ts'
 import { whyUnreachable } from '../worker/unreachable.ts'
 import { loadContext, requireDatabaseUrl } from './context.ts'
+import { checkCertificates } from './doctor-certificates.ts'
 import { checkDatabase, checkDisks, checkQueue } from './doctor-database.ts'
 import { checkTemporal } from './doctor-temporal.ts'
 
 export interface Finding {
-  /** Which check: outbox, workflow, task, lost, worker, clock, postgres, disk, backlog, temporal. */
+  /** Which check: outbox, workflow, task, lost, worker, clock, postgres, disk, certificate, backlog, temporal. */
   check: string
   what: string
   todo: string
@@ -51,6 +52,7 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     })
     connection = await connect(settings, examination)
     await checkDisks(settings, examination)
+    checkCertificates(settings, examination)
     const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
       await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch(async (error: unknown) => {

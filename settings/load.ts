@@ -98,14 +98,14 @@ function absolute(settings: Settings, folder: string): Settings {
   const names = Object.fromEntries(Object.entries(settings.tls?.names ?? {}).map(([name, each]) => [name, pair(each)]))
   const tls = settings.tls && { ...pair(settings.tls), names }
   const listeners = settings.listeners.map((listener) => (listener.path === undefined ? listener : { ...listener, path: from(listener.path) }))
-  const temporal = paths({ ...settings.temporal, tls: paths(settings.temporal.tls, ['ca', 'cert', 'key'], from) }, ['apiKeyFile'], from)
+  const { tls: towards } = settings.temporal
+  const temporal = paths({ ...settings.temporal, ...(isMapping(towards) && { tls: paths(towards, ['ca', 'cert', 'key'], from) }) }, ['apiKeyFile'], from)
   return { ...settings, state: from(settings.state), tls, listeners, localDomains, temporal, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
 }
 
 /** The same with absolute paths under these names; one that is not given stays so. */
-function paths<T>(of: T, names: string[], from: (path: string) => string): T {
-  if (!isMapping(of)) return of
-  return { ...of, ...Object.fromEntries(names.filter((name) => of[name] !== undefined).map((name) => [name, from(of[name] as string)])) }
+function paths<T extends object>(of: T, names: string[], from: (path: string) => string): T {
+  return { ...of, ...Object.fromEntries(Object.entries(of).filter(([name, path]) => names.includes(name) && path !== undefined).map(([name, path]) => [name, from(path as string)])) }
 }
 
 function absoluteRoute({ tls, auth, ...route }: Settings['routes'][number], from: (path: string) => string): Settings['routes'][number] {

@@ -9,7 +9,8 @@ One YAML file, \`./everpost.yaml\` unless \`--config\` names another. Every sett
 
 Paths count from the folder of the file. Durations have units (\`500ms\`, \`30s\`, \`5m\`, \`4h\`, \`5d\`), sizes too (\`64KiB\`, \`50MiB\`).
 From the environment, over the file: \`DATABASE_URL\`, \`TEMPORAL_ADDRESS\`, \`TEMPORAL_NAMESPACE\`, \`TEMPORAL_API_KEY\`.
-Settings are read at the start of a process: after a change restart it. Only the certificates of \`tls\` and \`temporal.tls\`, password files, token files and the file of the API key are read again while it runs.
+Settings are read at the start of a process: after a change restart it. Only the certificates of \`tls\` and \`temporal.tls\`, and files of passwords, tokens and the API key,
+are read again while it runs.
 \`everpost config\` checks the file and prints what differs from the defaults; \`everpost config --all\` prints everything that is set or has a default.
 
 This page is generated from the schema (\`npm run generate\`).

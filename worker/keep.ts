@@ -25,6 +25,8 @@ export interface KeptWorker {
 
 /** Milliseconds between attempts to reach Temporal. */
 const pause = 2000
+/** Milliseconds between two questions whether it still lets us in: the SDK polls on in silence when it does not; and for an answer. */
+const [asked, patience] = [15_000, 10_000]
 
 /** Throws a SettingsError when certificates or key for Temporal are no good. */
 export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' | 'searchable'>): KeptWorker {
@@ -48,17 +50,43 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     return await starter(id, overdue)
   }
 
+  /** Why Temporal is away; empty: it is not. */
+  let away = ''
+
+  /** Once for each outage and cause. */
+  async function tell(error: unknown): Promise<void> {
+    const { what, todo } = await whyUnreachable(settings, error)
+    if (away !== what) log.warn({ address: settings.temporal.address, error: what, todo }, 'Temporal is away; mail is accepted and waits')
+    away = what
+  }
+
+  function tellOfPolls(): void {
+    log.info({ address: settings.temporal.address }, 'worker polls Temporal')
+    away = ''
+  }
+
+  async function ask(connection: NativeConnection): Promise<void> {
+    try {
+      await connection.withDeadline(Date.now() + patience, () => connection.workflowService.describeNamespace({ namespace: settings.temporal.namespace }))
+      if (away !== '' && running) tellOfPolls()
+    } catch (error) {
+      if (running) await tell(error)
+    }
+  }
+
   async function runOnce(): Promise<void> {
     const connection = await NativeConnection.connect(connectionOptions(settings))
+    const asking = setInterval(() => { void ask(connection) }, asked)
     try {
       const searchable = await hasSearchAttributes(connection, settings.temporal.namespace)
       running = await startWorker({ ...deps, connection, startMessage, searchable })
       starter = workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, true)
-      log.info({ address: settings.temporal.address }, 'worker polls Temporal')
+      tellOfPolls()
       becameReady()
       if (stopped.signal.aborted) await running.stop()
       await running.ended
     } finally {
+      clearInterval(asking)
       starter = null
       running = null
       await connection.close().catch(() => {})
@@ -66,17 +94,12 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
   }
 
   async function keep(): Promise<void> {
-    let told = ''
     while (!stopped.signal.aborted) {
       try {
         await runOnce()
-        told = ''
       } catch (error) {
         if (stopped.signal.aborted) break
-        const { what, todo } = await whyUnreachable(settings, error)
-        // Once for each outage and cause: the next line is the one that says it is over.
-        if (told !== what) log.warn({ address: settings.temporal.address, error: what, todo }, 'Temporal is away; mail is accepted and waits')
-        told = what
+        await tell(error)
         await sleep(pause, undefined, { signal: stopped.signal }).catch(() => {})
       }
     }
@@ -89,7 +112,7 @@ export function keepWorker(deps: Omit<WorkerDeps, 'connection' | 'startMessage' 
     },
     ready,
     startMessage,
-    polling: () => running !== null,
+    polling: () => running !== null && away === '',
     reload: watch.look,
     async stop() {
       watch.stop()

@@ -1,5 +1,5 @@
-// Why Temporal cannot be spoken to, in words for people, and what to do. The SDKs say little more than that they did not get through, so the way there is
-// tried once more by hand.
+// Why Temporal cannot be spoken to, in words for people, and what to do. The SDKs say little more than that they did not get through, so the
+// way there is tried once more by hand.
 
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions as TlsOptions } from 'node:tls'
@@ -24,26 +24,32 @@ export async function whyUnreachable(settings: Settings, error: unknown): Promis
   let options: ConnectionOptions
   try {
     options = connectionOptions(settings)
-  } catch (fault) {
-    if (fault instanceof SettingsError) return { what: fault.message, todo: mailWaits }
-    throw fault
+  } catch (unread) {
+    if (unread instanceof SettingsError) return fault(unread.message, mailWaits)
+    throw unread
   }
-  return refusal(error, options) ?? (await onTheWay(options)) ?? { what: `Temporal answers at ${options.address}, but not as it should: ${textOf(error)}`, todo: 'Look at the log of Temporal itself.' }
+  return refusal(error, options) ?? (await onTheWay(options)) ?? fault(`Temporal answers at ${options.address}, but not as it should: ${textOf(error)}`, 'Look at the log of Temporal itself.')
 }
 
 const mailWaits = 'Mail is accepted meanwhile, and starts when Temporal is reached.'
 
-/** Whether the server has refused us, rather than this one call. The worker's SDK tells it in words alone. */
+const fault = (what: string, todo: string): Fault => ({ what, todo })
+
+/** Codes of gRPC, and the words in which the worker's SDK tells them. */
+const refusals: [code: number, name: string, words: RegExp][] = [
+  [16, 'UNAUTHENTICATED', /valid authentication credentials|Unauthenticated/], [7, 'PERMISSION_DENIED', /does not have permission|PermissionDenied/],
+]
+
+/** Whether the server has refused us, rather than this one call. */
 function refusal(error: unknown, { address, apiKey, tls }: ConnectionOptions): Fault | null {
-  const text = textOf(error)
-  const code = codeOf(error)
-  const name = code === 16 || /valid authentication credentials|Unauthenticated/.test(text) ? 'UNAUTHENTICATED' : code === 7 || /does not have permission|PermissionDenied/.test(text) ? 'PERMISSION_DENIED' : null
+  const [code, text] = [codeOf(error), textOf(error)]
+  const [, name] = refusals.find(([number, , words]) => number === code || words.test(text)) ?? []
   if (!name) return null
   if (apiKey !== undefined) {
-    return { what: `Temporal at ${address} refuses our API key (${name})`, todo: `Set TEMPORAL_API_KEY, or temporal.apiKeyFile, to a key that has not expired and may use the namespace. ${mailWaits}` }
+    return fault(`Temporal at ${address} refuses our API key (${name})`, `Set TEMPORAL_API_KEY, or temporal.apiKeyFile, to a key that has not expired and may use the namespace. ${mailWaits}`)
   }
-  const who = tls?.clientCertPair ? 'our client certificate for this namespace' : 'us: no API key is set'
-  return { what: `Temporal at ${address} refuses ${who} (${name})`, todo: `Set TEMPORAL_API_KEY or temporal.apiKeyFile; or temporal.tls.cert and key, and the namespace that they are for. ${mailWaits}` }
+  const whom = tls?.clientCertPair ? 'our client certificate for this namespace' : 'us: no API key is set'
+  return fault(`Temporal at ${address} refuses ${whom} (${name})`, `Set TEMPORAL_API_KEY or temporal.apiKeyFile; or temporal.tls.cert and key, and the namespace that they are for. ${mailWaits}`)
 }
 
 /** The code of gRPC, which the client's SDK wraps. */
@@ -63,25 +69,28 @@ async function onTheWay(options: ConnectionOptions): Promise<Fault | null> {
   const { code = '', message, first, secured } = await greeted(options)
   if (first !== undefined && (tls || first !== alert)) return null
   if (!tls && (first === alert || code === 'ECONNRESET' || code === '')) {
-    return { what: `what listens at ${address} hangs up on us, who speak no TLS`, todo: 'It may ask for TLS: set temporal.tls (true, or a mapping with ca, cert and key) or an API key. Otherwise correct TEMPORAL_ADDRESS.' }
+    const todo = 'It may ask for TLS: set temporal.tls (true, or a mapping with ca, cert and key) or an API key. Otherwise correct TEMPORAL_ADDRESS.'
+    return fault(`what listens at ${address} hangs up on us, who speak no TLS`, todo)
   }
-  if (/WRONG_VERSION_NUMBER|wrong version number|packet length too long/.test(`${code} ${message}`)) {
-    return { what: `what listens at ${address} speaks no TLS`, todo: 'Take temporal.tls out of the settings, or set it to false where there is an API key; or give Temporal a certificate.' }
+  if (/wrong.version.number|packet length too long/i.test(`${code} ${message}`)) {
+    return fault(`what listens at ${address} speaks no TLS`, 'Take temporal.tls out of the settings, or set it to false where there is an API key; or give Temporal a certificate.')
   }
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    return { what: `the certificate of Temporal at ${address} is for another name: ${message}`, todo: 'Set temporal.tls.servername to a name that it is for, or correct TEMPORAL_ADDRESS.' }
+    return fault(`the certificate of Temporal at ${address} is for another name: ${message}`, 'Set temporal.tls.servername to a name that it is for, or correct TEMPORAL_ADDRESS.')
   }
-  if (code === 'CERT_HAS_EXPIRED') return { what: `the certificate of Temporal at ${address} has expired`, todo: `Renew it there. ${mailWaits}` }
-  if (/SELF_SIGNED|UNABLE_TO|CERT_|INVALID_CA/.test(code) && !code.startsWith('ERR_')) {
-    return { what: `the certificate of Temporal at ${address} is of a CA that is not trusted here (${code})`, todo: 'Name the certificates of its CA in temporal.tls.ca.' }
+  if (code === 'CERT_HAS_EXPIRED') return fault(`the certificate of Temporal at ${address} has expired`, `Renew it there. ${mailWaits}`)
+  if (/^(?!ERR_).*(SELF_SIGNED|UNABLE_TO|CERT_|INVALID_CA)/.test(code)) {
+    return fault(`the certificate of Temporal at ${address} is of a CA that is not trusted here (${code})`, 'Name the certificates of its CA in temporal.tls.ca.')
   }
-  if (tls && (secured || /ALERT/.test(code))) {
-    const told = code === '' ? 'it hangs up' : code
-    return tls.clientCertPair
-      ? { what: `Temporal at ${address} does not take our client certificate (${told})`, todo: 'Give temporal.tls.cert and key that are of a CA that Temporal knows (its clientCaFiles), and have not expired.' }
-      : { what: `Temporal at ${address} asks for a client certificate, and we have none (${told})`, todo: 'Set temporal.tls.cert and temporal.tls.key.' }
-  }
-  return { what: `Temporal does not answer at ${address}: ${message || 'it hangs up'}`, todo: `Start it, or correct TEMPORAL_ADDRESS. ${mailWaits}` }
+  if (tls && (secured || code.includes('ALERT'))) return ofClient(options, code || 'it hangs up')
+  return fault(`Temporal does not answer at ${address}: ${message || 'it hangs up'}`, `Start it, or correct TEMPORAL_ADDRESS. ${mailWaits}`)
+}
+
+/** Our certificate, or that we have none, was no good. */
+function ofClient({ address, tls }: ConnectionOptions, told: string): Fault {
+  if (!tls?.clientCertPair) return fault(`Temporal at ${address} asks for a client certificate, and we have none (${told})`, 'Set temporal.tls.cert and temporal.tls.key.')
+  const todo = 'Give temporal.tls.cert and key that are of a CA that Temporal knows (its clientCaFiles), and have not expired.'
+  return fault(`Temporal at ${address} does not take our client certificate (${told})`, todo)
 }
 
 interface Greeting {
