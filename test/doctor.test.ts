@@ -166,8 +166,11 @@ test('mail that a database does not know that was taken back: its workflows end 
       await assert.rejects(workflow.getHandle(id!).result(), ({ cause }) => /the database does not know this message/.test(String(cause)))
     }
     assert.equal((await workflow.getHandle(waits!).query(statusQuery)).recipients[0]!.forwardPath, 'x@slow.test', 'Temporal still knows whose it was')
-    const failures = log.split('\n').filter((line) => line.includes('"Activity failed"')).map((line) => JSON.parse(line).temporal.error)
-    assert.ok(failures.length > 0 && failures.every((error) => error.message === 'the database does not know this message'), log)
+    const failures = await until('the log tells of it', () => {
+      const lines = log.split('\n').slice(0, -1).filter((line) => line.includes('"Activity failed"'))
+      return lines.length > 0 && lines.map((line) => JSON.parse(line).temporal.error)
+    })
+    assert.ok(failures.every((error) => error.message === 'the database does not know this message'), log)
     assert.ok(failures.some(({ stack }) => stack.includes('readProgress')), log)
     assert.ok(!log.includes('"isLocal":false'), 'it is not tried again')
 
