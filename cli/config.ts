@@ -7,6 +7,7 @@ import { defaultSettings, differing } from '../settings/defaults.ts'
 import type { Settings } from '../settings/schema.ts'
 import { masked } from '../settings/secrets.ts'
 import { loadHopOptions } from '../smtp/hop-options.ts'
+import { connectionOptions } from '../worker/connection.ts'
 import { loadContext } from './context.ts'
 
 export function printConfig(file: string | undefined, options: { all?: boolean; json?: boolean }): void {
@@ -30,4 +31,5 @@ function warn(settings: Settings): void {
   }
   unusable('worker', () => loadHopOptions(settings.routes))
   unusable('listener', () => readCertificates(settings))
+  unusable('worker or ingress', () => connectionOptions(settings))
 }

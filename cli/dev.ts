@@ -74,7 +74,7 @@ async function start(settings: Settings, base: SettingsFile, stops: Stops, progr
   progress('Worker: polling Temporal for the first time')
   await running.ready
   const note: DevNote = {
-    base: merge(base, { database: { url: settings.database.url }, temporal: { address: settings.temporal.address } }),
+    base: merge(base, { database: { url: settings.database.url }, temporal: { address: settings.temporal.address, ...(ui === null ? {} : { tls: false }) } }),
     routes,
     listeners: settings.listeners.map((listener, i) => (listener.path === undefined ? { ...listener, port: running.listeners[i]!.port } : listener)),
     http: { address: settings.http.address, port: running.http },
@@ -104,7 +104,8 @@ async function startServers(settings: Settings, progress: (line: string) => void
   if (settings.temporal.address) return null
   const { temporalPort: port, temporalUiPort: uiPort, temporalInMemory: inMemory } = settings.dev
   const temporal = await startTemporal({ folder: join(settings.state, 'temporal'), port, uiPort, inMemory, progress, searchAttributes })
-  settings.temporal.address = temporal.address
+  // Ours speaks no TLS, though there may be a key for another one in the environment.
+  Object.assign(settings.temporal, { address: temporal.address, tls: false })
   progress(`Temporal: ${temporal.address}, by ${temporal.path} (${temporal.route})`)
   return temporal.ui
 }

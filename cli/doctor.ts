@@ -1,15 +1,18 @@
-// everpost doctor: looks for what would lose or stall mail, and says what to do. Changes nothing but a workflow of its own that shows
-// Temporal's clock. Exit code 1 when something is wrong.
+// everpost doctor: looks for what would lose or stall mail, and says what to do. Changes nothing, and leaves nothing behind: a workflow of its own
+// that shows Temporal's clock is deleted. Exit code 1 when something is wrong.
 
 import { Connection } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
 import { openDatabase } from '../store/database.ts'
+import { connectionOptions } from '../worker/connection.ts'
+import { whyUnreachable } from '../worker/unreachable.ts'
 import { loadContext, requireDatabaseUrl } from './context.ts'
+import { checkCertificates } from './doctor-certificates.ts'
 import { checkDatabase, checkDisks, checkQueue } from './doctor-database.ts'
 import { checkTemporal } from './doctor-temporal.ts'
 
 export interface Finding {
-  /** Which check: outbox, workflow, task, lost, worker, clock, postgres, disk, backlog, temporal. */
+  /** Which check: outbox, workflow, task, lost, worker, clock, postgres, disk, certificate, backlog, temporal. */
   check: string
   what: string
   todo: string
@@ -49,11 +52,11 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
     })
     connection = await connect(settings, examination)
     await checkDisks(settings, examination)
+    checkCertificates(settings, examination)
     const started = hasQueue ? await checkQueue(sql, settings, examination) : []
     if (connection) {
-      await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch((error: Error & { details?: string }) => {
-        const todo = 'Look at the log of Temporal itself.'
-        examination.findings.push({ check: 'temporal', what: `Temporal refused to say how its workflows are: ${error.details ?? error.message}`, todo })
+      await checkTemporal(connection, settings, hasQueue ? sql : null, started, examination).catch(async (error: unknown) => {
+        examination.findings.push({ check: 'temporal', ...(await whyUnreachable(settings, error)) })
       })
     }
   } finally {
@@ -63,13 +66,14 @@ async function examine(settings: Settings, examination: Examination): Promise<vo
 }
 
 async function connect(settings: Settings, { findings }: Examination): Promise<Connection | null> {
+  if (!settings.temporal.address) {
+    findings.push({ check: 'temporal', what: 'no Temporal is set', todo: 'Set TEMPORAL_ADDRESS (host:port).' })
+    return null
+  }
   try {
-    return await Connection.connect({ address: settings.temporal.address, connectTimeout: 5000 })
+    return await Connection.connect({ ...connectionOptions(settings), connectTimeout: 5000 })
   } catch (error) {
-    findings.push({
-      check: 'temporal', what: `Temporal does not answer at ${settings.temporal.address || '(no address)'}: ${(error as Error).message}`,
-      todo: 'Start it, or correct TEMPORAL_ADDRESS. Mail is accepted meanwhile, and starts when it is back.',
-    })
+    findings.push({ check: 'temporal', ...(await whyUnreachable(settings, error)) })
     return null
   }
 }

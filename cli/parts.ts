@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Client } from '@temporalio/client'
 import type { Logger } from 'pino'
 import { createMetrics } from '../console/metrics.ts'
 import { startConsole } from '../console/server.ts'
@@ -26,12 +25,11 @@ import { createJustAccepted } from '../store/just-accepted.ts'
 import { migrate } from '../store/migrate.ts'
 import { startJanitor } from '../worker/janitor.ts'
 import type { KeptWorker } from '../worker/keep.ts'
-import { type StartMessage, workflowStarter } from '../worker/starter.ts'
 import { startWebhooks } from '../worker/webhooks.ts'
 import { consoleApi } from './api.ts'
 import { requireDatabaseUrl } from './context.ts'
 import { CommandError } from './errors.ts'
-import { lasting } from './temporal.ts'
+import { lastingStarter } from './temporal.ts'
 
 export type Role = 'serve' | 'ingress' | 'worker'
 
@@ -40,7 +38,7 @@ export interface Running {
   http: number
   /** Settles when the worker, if there is one, polls. */
   ready: Promise<void>
-  /** Reads certificates again, where their files have changed. */
+  /** Reads certificates, and the API key for Temporal, again, where their files have changed. */
   reload(): void
   /** Takes at most nine seconds. */
   stop(): Promise<void>
@@ -94,7 +92,9 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
     const worker = destinations ? (await loadWorker(log)).keepWorker({
       justAccepted, attempted: metrics.attempted, settings, sql, dns, names, pool, hopOptions, log, gate: destinations.gate, worker: name, grace,
     }) : null
-    const startMessage = worker ? worker.startMessage : await plainStarter(settings, stops)
+    const starter = worker ?? lastingStarter(settings, log)
+    if ('close' in starter) stops.push(starter.close)
+    const { startMessage } = starter
     const outbox = await startOutbox({ sql, startMessage, limit: settings.limits.outbox, log })
     stops.push(outbox.stop)
     const ingress = role === 'worker' ? null : await startIngress({ settings, sql, accepting, aliases, startMessage, dns, log, outbox, counters, ...(worker ? { justAccepted } : {}) })
@@ -114,9 +114,13 @@ export async function startParts(role: Role, settings: Settings, log: Logger): P
       sql: asked, watched, address, port, parts: () => parts(role, worker), metrics: { text: metrics.text, open: settings.http.metrics === 'open' }, api,
     })
     together.push(console)
+    const reload = () => {
+      ingress?.reload()
+      starter.reload()
+    }
     // Last, so that a process which cannot have its ports has begun nothing. What came in meanwhile is committed, and the outbox knows it.
     worker?.start()
-    return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload: () => ingress?.reload(), stop }
+    return { listeners: ingress?.addresses ?? [], http: console.port, ready: worker?.ready ?? Promise.resolve(), reload, stop }
   } catch (error) {
     await stop()
     throw error
@@ -135,13 +139,6 @@ async function loadWorker(log: Logger) {
   const [{ installRuntime }, worker] = await Promise.all([import('../worker/runtime.ts'), import('../worker/keep.ts')])
   installRuntime(log)
   return worker
-}
-
-/** For a process without a worker: workflows start the ordinary way. The connection is made when it is first needed. */
-async function plainStarter(settings: Settings, stops: (() => Promise<unknown>)[]): Promise<StartMessage> {
-  const connection = lasting(settings.temporal)
-  stops.push(() => connection.close())
-  return workflowStarter(new Client({ connection, namespace: settings.temporal.namespace }), settings, false)
 }
 
 function workerName(): string {

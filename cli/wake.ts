@@ -2,7 +2,9 @@
 
 import { Client, Connection } from '@temporalio/client'
 import type { Settings } from '../settings/schema.ts'
+import { connectionOptions } from '../worker/connection.ts'
 import { workflowStarter } from '../worker/starter.ts'
+import { whyUnreachable } from '../worker/unreachable.ts'
 import { wakeSignal } from '../workflows/interface.ts'
 
 const sideBySide = 40
@@ -15,9 +17,9 @@ export async function wakeMessages(settings: Settings, ids: string[], later: str
   if (!settings.temporal.address || ids.length + later.length === 0) return
   let connection: Connection
   try {
-    connection = await Connection.connect({ address: settings.temporal.address, connectTimeout: 2000 })
-  } catch {
-    console.error('Temporal does not answer; their workflows hear of it when it does.')
+    connection = await Connection.connect({ ...connectionOptions(settings), connectTimeout: 2000 })
+  } catch (error) {
+    console.error(`${(await whyUnreachable(settings, error)).what}. Their workflows hear of it later.`)
     return
   }
   try {

@@ -154,7 +154,7 @@ const actionParts = {
   action,
   why,
   nextHop: word.nullable().optional().openapi({ description: 'For reroute: as in the settings; null goes back to settings and DNS.' }),
-  lifetime: z.int().min(60_000).max(year).optional().openapi({ description: 'For set-lifetime: milliseconds from the acceptance.' }),
+  lifetime: z.int().min(60_000).max(year).optional().openapi({ description: 'For set-lifetime: milliseconds from the acceptance, or from `sendAt`.' }),
 }
 export const actionSchema = z
   .strictObject({ ...actionParts, recipients: z.array(z.int().min(0).max(1_000_000)).min(1).max(1000).optional().openapi({ description: 'Positions in the envelope; left out: all.' }) })

@@ -6,12 +6,12 @@ import { parseNextHop } from './route.ts'
 export const controlWords = {
   hold: 'stop attempts: neither tried nor expired until released',
   release: 'end a hold: tried at once; the time on hold does not count as queue lifetime',
-  retry: 'try now what is deferred',
+  retry: 'try now what is deferred; what its sender has put off keeps its time',
   reroute: 'send to another next hop, whatever the settings and DNS say',
   expire: 'return to the sender as expired, without another attempt',
   bounce: 'return to the sender as failed; the reason is told in the report',
   drop: 'give up in silence: no report is sent',
-  'set-lifetime': 'change the queue lifetime, counted from the acceptance',
+  'set-lifetime': 'change the queue lifetime, counted from the acceptance, or from the time that the sender has put it off to',
 } as const
 
 export type ControlAction = keyof typeof controlWords
@@ -26,7 +26,7 @@ export interface ControlRequest {
   recipients?: number[] | null | undefined
   /** For reroute: as in the settings' routes; null goes back to what the settings and DNS say. */
   nextHop?: string | null | undefined
-  /** For set-lifetime: milliseconds, counted from the acceptance. */
+  /** For set-lifetime: milliseconds, counted from the acceptance, or from the time that the sender has put it off to. */
   lifetime?: number | undefined
 }
 
@@ -71,12 +71,16 @@ export function refusalOf(request: ControlRequest): string | null {
   return null
 }
 
-/** Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. */
-export function faultOf({ state, held }: { state: string; held: boolean }, action: ControlAction): string | null {
+/**
+ * Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. `putOff`: its sender has asked for a later time (RFC 4865
+ * section 4), which is not for an operator in a hurry to break.
+ */
+export function faultOf({ state, held, putOff }: { state: string; held: boolean; putOff: boolean }, action: ControlAction): string | null {
   if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
   if (action === 'hold' && held) return 'it is on hold already'
   if (action === 'release' && !held) return 'it is not on hold'
   if (action === 'retry' && held) return 'it is on hold; release it, then it is tried at once'
+  if (action === 'retry' && putOff) return 'its sender has put it off (sendAt, FUTURERELEASE): it is tried when its time has come'
   return null
 }
 

@@ -60,6 +60,21 @@ test('the environment goes over the file', () => {
   })
 })
 
+test('how Temporal is spoken to: paths count from the file, the key of the environment goes over it, and what makes no sense is refused', () => {
+  withFile('temporal: { address: "h:1", tls: { ca: ca.pem, cert: c.pem, key: /k.pem, servername: t.test }, apiKey: old, apiKeyFile: key }\n', (file, folder) => {
+    const { temporal } = loadSettings({ file, environment: { TEMPORAL_API_KEY: 'new' } }).settings
+    assert.deepEqual(temporal, {
+      address: 'h:1', namespace: 'default', taskQueue: 'everpost', apiKey: 'new', apiKeyFile: join(folder, 'key'),
+      tls: { ca: join(folder, 'ca.pem'), cert: join(folder, 'c.pem'), key: '/k.pem', servername: 't.test' },
+    })
+  })
+  const refused = (text: string, told: RegExp) => withFile(`temporal: ${text}\n`, (file) => assert.throws(() => loadSettings({ file, environment: {} }), told))
+  refused('{ address: "h:1", tls: { cert: c.pem } }', /temporal\.tls is .*; allowed: cert and key together/)
+  refused('{ tls: true }', /temporal\.address is .*; allowed: an address, where there is tls/)
+  refused('{ address: "h:1", tls: yes please }', /temporal\.tls is "yes please"; allowed: true, false, or a mapping with ca, cert, key, servername/)
+  refused('{ address: "h:1", apiKey: "hid den" }', /temporal\.apiKey is "\*\*\*"; allowed: a key, without blanks/)
+})
+
 test('what is allowed is told in words, for names of domains too', () => {
   const told = (text: string) => {
     try {

@@ -85,11 +85,9 @@ function over(base: Record<string, unknown>, file: Record<string, unknown>, whol
 }
 
 function withEnvironment(written: SettingsFile, environment: NodeJS.ProcessEnv): SettingsFile {
-  const { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace } = environment
-  return merge(written, {
-    ...(url ? { database: { url } } : {}),
-    ...(address || namespace ? { temporal: { ...(address ? { address } : {}), ...(namespace ? { namespace } : {}) } } : {}),
-  })
+  const { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace, TEMPORAL_API_KEY: apiKey } = environment
+  const temporal = Object.fromEntries(Object.entries({ address, namespace, apiKey }).filter(([, value]) => value))
+  return merge(written, { ...(url ? { database: { url } } : {}), ...(Object.keys(temporal).length > 0 ? { temporal } : {}) })
 }
 
 function absolute(settings: Settings, folder: string): Settings {
@@ -103,16 +101,16 @@ function absolute(settings: Settings, folder: string): Settings {
   const names = Object.fromEntries(Object.entries(settings.tls?.names ?? {}).map(([name, each]) => [name, pair(each)]))
   const tls = settings.tls && { ...pair(settings.tls), names }
   const listeners = settings.listeners.map((listener) => (listener.path === undefined ? listener : { ...listener, path: from(listener.path) }))
-  return { ...settings, state: from(settings.state), tls, listeners, localDomains, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
+  const { tls: towards } = settings.temporal
+  const temporal = paths({ ...settings.temporal, ...(isMapping(towards) && { tls: paths(towards, ['ca', 'cert', 'key'], from) }) }, ['apiKeyFile'], from)
+  return { ...settings, state: from(settings.state), tls, listeners, localDomains, temporal, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
 }
 
-/** A path that is not given stays so. */
+/** The same with absolute paths under these names; one that is not given stays so. */
+function paths<T extends object>(of: T, names: string[], from: (path: string) => string): T {
+  return { ...of, ...Object.fromEntries(Object.entries(of).filter(([name, path]) => names.includes(name) && path !== undefined).map(([name, path]) => [name, from(path as string)])) }
+}
+
 function absoluteRoute({ tls, auth, ...route }: Settings['routes'][number], from: (path: string) => string): Settings['routes'][number] {
-  const paths = <T extends object>(of: T, names: (keyof T)[]): T =>
-    ({ ...of, ...Object.fromEntries(names.filter((name) => of[name] !== undefined).map((name) => [name, from(of[name] as string)])) })
-  return {
-    ...route,
-    ...(tls && { tls: paths<NonNullable<typeof tls>>(tls, ['ca', 'cert', 'key'] as never[]) }),
-    ...(auth && { auth: paths(auth, ['passwordFile', 'tokenFile']) }),
-  }
+  return { ...route, ...(tls && { tls: paths(tls, ['ca', 'cert', 'key'], from) }), ...(auth && { auth: paths(auth, ['passwordFile', 'tokenFile'], from) }) }
 }

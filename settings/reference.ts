@@ -8,8 +8,9 @@ One YAML file, \`./everpost.yaml\` unless \`--config\` names another. Every sett
 \`database.url\` and \`temporal.address\`; an ingress also needs \`tls\`, as long as \`listeners\` has one for submissions. [setting-up.md](setting-up.md) has examples.
 
 Paths count from the folder of the file. Durations have units (\`500ms\`, \`30s\`, \`5m\`, \`4h\`, \`5d\`), sizes too (\`64KiB\`, \`50MiB\`).
-From the environment, over the file: \`DATABASE_URL\`, \`TEMPORAL_ADDRESS\`, \`TEMPORAL_NAMESPACE\`.
-Settings are read at the start of a process: after a change restart it. Only the certificates of \`tls\`, password files and token files are read again while it runs.
+From the environment, over the file: \`DATABASE_URL\`, \`TEMPORAL_ADDRESS\`, \`TEMPORAL_NAMESPACE\`, \`TEMPORAL_API_KEY\`.
+Settings are read at the start of a process: after a change restart it. Only the certificates of \`tls\` and \`temporal.tls\`, and files of passwords, tokens and the API key,
+are read again while it runs.
 \`everpost config\` checks the file and prints what differs from the defaults; \`everpost config --all\` prints everything that is set or has a default.
 
 This page is generated from the schema (\`npm run generate\`).

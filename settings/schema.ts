@@ -4,9 +4,10 @@ import { z } from 'zod'
 import { canonicalDomain } from '../mail/address.ts'
 import { eventKinds } from '../mail/event-kinds.ts'
 import { reportTexts, reportTextsAbout } from '../mail/report-texts.ts'
-import { bound, count, distinct, duration, grpcAddress, postgresUrl, rate, section, size } from './forms.ts'
+import { bound, count, distinct, duration, postgresUrl, rate, section, size } from './forms.ts'
 import { retry } from './retry.ts'
 import { addressFamilies, domain, hostname, routes, source } from './routes.ts'
+import { temporal } from './temporal.ts'
 
 const port = z.int({ error: 'a port from 1 to 65535' }).min(1, 'a port from 1 to 65535').max(65535, 'a port from 1 to 65535')
 const anyPort = z.int({ error: 'a port, or 0 for a free one' }).min(0, 'a port, or 0 for a free one').max(65535, 'a port, or 0 for a free one')
@@ -274,11 +275,7 @@ export const settingsSchema = z.strictObject({
     connections: count(10).describe('Connections of one process for mail. '
       + 'Beside them it has up to seven for HTTP, three that accept where mail comes in, and one that listens where a worker runs.'),
   }).describe('Postgres.'),
-  temporal: section({
-    address: grpcAddress.default('').describe('host:port, spoken to without TLS. From the environment: TEMPORAL_ADDRESS.'),
-    namespace: z.string().default('default').describe('From the environment: TEMPORAL_NAMESPACE.'),
-    taskQueue: z.string().default('everpost').describe('One for each installation that shares a namespace.'),
-  }).describe('Temporal.'),
+  temporal,
   dev: section({
     postgresPort: anyPort.default(0).describe('Port of the Postgres that dev mode runs.'),
     temporalPort: anyPort.default(0).describe('Port of the Temporal that dev mode runs.'),

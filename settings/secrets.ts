@@ -8,7 +8,7 @@ export function masked(value: unknown, key?: PropertyKey): unknown {
   if (isMapping(value)) return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, masked(each, name)]))
   if (value === '' || value === null || value === undefined) return value
   // By the name, and by the value as well: who is at fault may have put a secret under another name.
-  if (/pass|secret|token/i.test(String(key)) && !/(Hash|File|Env)$/.test(String(key))) return '***'
+  if (/pass|secret|token|apikey/i.test(String(key)) && !/(Hash|File|Env)$/.test(String(key))) return '***'
   if (key === 'passwordHash') return String(value).startsWith('scrypt$') ? 'scrypt$***' : '***'
   if (typeof value !== 'string') return value
   return key === 'url' || value.includes('://') ? maskedUrl(value) : value.replace(/scrypt\$.*/, 'scrypt$***')

@@ -9,8 +9,8 @@ export interface Pair {
 
 export interface TestCa {
   cert: string
-  /** A certificate for a DNS name. */
-  issue(name: string): Promise<Pair>
+  /** A certificate for a DNS name; `ends`: when it does. */
+  issue(name: string, ends?: Date): Promise<Pair>
 }
 
 export async function makeTestCa(): Promise<TestCa> {
@@ -19,9 +19,10 @@ export async function makeTestCa(): Promise<TestCa> {
   })
   return {
     cert: ca.cert,
-    async issue(name) {
+    async issue(name, ends) {
       const made = await generate([{ name: 'commonName', value: name }], {
         keyType: 'ec', algorithm: 'sha256', ca: { key: ca.private, cert: ca.cert }, extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: name }] }],
+        ...(ends ? { notBeforeDate: new Date(ends.getTime() - 90 * 86_400_000), notAfterDate: ends } : {}),
       })
       return { cert: made.cert, key: made.private }
     },

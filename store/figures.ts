@@ -5,7 +5,7 @@ import type { Sql } from './database.ts'
 export interface Figures {
   queued: number
   held: number
-  /** When the oldest message that is queued and not on hold was accepted; null: there is none. */
+  /** Since when the oldest message that is queued and not on hold might have gone out: its acceptance, or the time that its sender has put it off to. null: there is none. */
   oldest: Date | null
   /** Messages whose workflow has never run. */
   outbox: number
@@ -23,7 +23,8 @@ export async function readFigures(sql: Sql, limit: number): Promise<Figures> {
     tx`select set_config('statement_timeout', ${String(limit)}, true)`,
     tx<Omit<Figures, 'webhooks'>[]>`
       select (select count(*) from messages where state = 'queued') as queued, (select count(*) from messages where held_at is not null) as held,
-             (select min(accepted_at) from messages where state = 'queued' and held_at is null) as oldest,
+             least((select min(accepted_at) from messages where state = 'queued' and held_at is null and send_at is null),
+                   (select min(greatest(accepted_at, send_at)) from messages where state = 'queued' and held_at is null and send_at <= now())) as oldest,
              (select count(*) from messages where started_at is null) as outbox,
              (select count(*) from destinations where suspended_until > now()) as suspended,
              (select count(*) from destinations where circuit_until is not null) as circuits,

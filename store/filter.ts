@@ -26,6 +26,8 @@ export interface QueueFilter {
   before?: Date | undefined
   status?: QueueStatus | undefined
   held?: boolean | undefined
+  /** false: without those whose sender has put them off to a time that has not come. */
+  putOff?: false | undefined
   /** Text that the last outcome holds, such as `451`, `4.7.1` or `greylisted`; case does not count. */
   reply?: string | undefined
   /** true: a delivery is still owed; false: the recipient's fate is decided, and its report, or its end in silence, is to come. */
@@ -38,8 +40,8 @@ export function choosesRecipients({ recipient, domain, nextHop, reply, status }:
 }
 
 /** Whether the filter says something of the message as a whole, beyond that it is queued. */
-export function choosesMessages({ ids, sender, user, client, before, held, status }: QueueFilter): boolean {
-  return [ids, sender, user, client, before, held].some((value) => value !== undefined) || status === 'held' || status === 'deferred'
+export function choosesMessages({ ids, sender, user, client, before, held, putOff, status }: QueueFilter): boolean {
+  return [ids, sender, user, client, before, held, putOff].some((value) => value !== undefined) || status === 'held' || status === 'deferred'
 }
 
 export function isEmpty(filter: QueueFilter): boolean {
@@ -54,7 +56,7 @@ export function matching(sql: Sql, filter: QueueFilter) {
 }
 
 /** What the filter says of the message `m` as a whole. */
-export function matchingMessage(sql: Sql, { ids, sender, user, client, before, status, held }: QueueFilter) {
+export function matchingMessage(sql: Sql, { ids, sender, user, client, before, status, held, putOff }: QueueFilter) {
   return sql`
     m.state = 'queued'
     ${ids ? sql`and m.id = any(${ids})` : sql``}
@@ -63,7 +65,8 @@ export function matchingMessage(sql: Sql, { ids, sender, user, client, before, s
     ${client === undefined ? sql`` : sql`and ${like(sql, sql`((m.origin ->> 'clientAddress') collate "C")`, client)}`}
     ${before ? sql`and m.accepted_at < ${before}` : sql``}
     ${status === 'held' || held === true ? sql`and m.held_at is not null` : sql``}
-    ${status === 'deferred' || held === false ? sql`and m.held_at is null` : sql``}`
+    ${status === 'deferred' || held === false ? sql`and m.held_at is null` : sql``}
+    ${putOff === false ? sql`and (m.send_at is null or m.send_at <= now())` : sql``}`
 }
 
 /** What it says of a recipient `r`; that alone, when nothing: it is not settled. */
@@ -105,7 +108,7 @@ export function escaped(text: string): string {
 export function concerning(filter: QueueFilter, action: ControlAction): QueueFilter {
   if (filter.ids || isEmpty(filter)) return filter
   const held = action === 'release' ? true : action === 'hold' || action === 'retry' ? false : undefined
-  return { ...filter, held, owed: byRecipient(action) ? true : undefined }
+  return { ...filter, held, owed: byRecipient(action) ? true : undefined, putOff: action === 'retry' ? false : undefined }
 }
 
 export interface Chosen {

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { after, test } from 'node:test'
+import { makeQueueId } from '../mail/queue-id.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import { acceptMessage } from './accept.ts'
@@ -22,9 +24,25 @@ test('a recipient is in every listing until its report is sent, of failure or of
   for (const order of queueOrders) assert.deepEqual((await listQueue(sql, { limit: 9, order, filter: { domain: 'owed.test' } })).map(({ forwardPath }) => forwardPath), ['x@owed.test'])
 })
 
+test('qshape: what its sender has put off is as old as that time is past', async () => {
+  const now = Date.now()
+  for (const [acceptedAgo, sendIn] of [[3000, 60], [3000, -30], [3000, null], [1, -500]] as const) {
+    const at = now - acceptedAgo * 60_000
+    const message = newMessage(['x@later.test'], { id: makeQueueId(at, randomBytes(8)) })
+    message.envelope.reversePath = 's@later.test'
+    await acceptMessage(sql, message)
+    await sql`update messages set accepted_at = ${new Date(at)}, send_at = ${sendIn === null ? null : new Date(now + sendIn * 60_000)} where id = ${message.id}`
+  }
+  for (const by of ['recipient', 'sender'] as const) {
+    const row = (await readShape(sql, by, 99, now)).find(({ domain }) => domain === 'later.test')!
+    assert.deepEqual(row.ages, [2, 0, 0, 1, 0, 0, 0, 0, 0, 1], by)
+  }
+  await sql`delete from messages where reverse_path = 's@later.test'`
+})
+
 test('each filter finds what it names, in every order, counted and chosen alike', async () => {
   const ids = new Map<string, string>()
-  for (const name of ['plain', 'held', 'rare', 'active', 'routed', 'dropped', 'Under_score', '']) {
+  for (const name of ['plain', 'held', 'rare', 'active', 'routed', 'dropped', 'put-off', 'Under_score', '']) {
     const message = newMessage([`${name || 'null'}@f.test`, 'second@f.test'])
     message.envelope.reversePath = name && `${name}@sender.test`
     if (name === 'Under_score') Object.assign(message.origin, { user: 'Mallory', clientAddress: '192.0.2.7' })
@@ -41,16 +59,19 @@ test('each filter finds what it names, in every order, counted and chosen alike'
   await sql`update messages set held_at = now() where id = ${ids.get('held')!}`
   await sql`update recipients set state = 'bouncing', dropped = true where message_id = ${ids.get('dropped')!}`
   await sql`update recipients set state = 'notifying' where message_id = ${ids.get('plain')!} and n = 1`
+  await sql`update messages set send_at = now() + interval '1 hour' where id = ${ids.get('put-off')!}`
   const found: [QueueFilter, string[]][] = [
     [concerning({ sender: 'dropped@*' }, 'drop'), []], [concerning({ recipient: 'dropped@*' }, 'expire'), []], [concerning({ sender: 'dropped@*' }, 'hold'), ['dropped']],
-    [concerning({ domain: 'f.test' }, 'bounce'), ['plain', 'held', 'rare', 'active', 'routed', 'Under_score', '']], [{ domain: 'f.test', owed: false }, ['plain', 'dropped']],
+    [concerning({ domain: 'f.test' }, 'bounce'), ['plain', 'held', 'rare', 'active', 'routed', 'put-off', 'Under_score', '']], [{ domain: 'f.test', owed: false }, ['plain', 'dropped']],
     [{ domain: 'f.test', reply: 'MAILBOX full' }, ['rare']], [{ domain: 'f.test', reply: 'full%1' }, []], [{ domain: 'f.test', status: 'active' }, ['active']],
     [{ sender: '*@Sender.test', status: 'held' }, ['held']], [{ sender: 'rare@*', status: 'deferred' }, ['rare']], [{ recipient: 'pl*@f.test' }, ['plain']],
-    [{ nextHop: { name: 'mx.test', domains: [] } }, ['routed']], [{ domain: 'f.test', held: false, status: 'new' }, ['plain', 'rare', 'active', 'routed', 'dropped', 'Under_score', '']],
+    [{ nextHop: { name: 'mx.test', domains: [] } }, ['routed']], [{ domain: 'f.test', held: false, status: 'new' }, ['plain', 'rare', 'active', 'routed', 'dropped', 'put-off', 'Under_score', '']],
     [{ domain: 'f.test', status: 'deferred' }, ['plain', 'rare']], [{ sender: '<>' }, ['']], [{ sender: 'under_SCORE@sender.test' }, ['Under_score']],
     [{ sender: '*r_s*' }, ['Under_score']], [{ sender: 'u*d_r*' }, []], [{ user: 'mallory' }, ['Under_score']], [{ user: 'MAL*' }, ['Under_score']], [{ client: '192.0.2.*' }, ['Under_score']],
     [{ nextHop: { name: 'other.test', domains: ['f.test'] }, recipient: 'routed@f.test' }, []], [{ domain: 'f.test', before: new Date(Date.now() + 86_400_000), status: 'held' }, ['held']],
     [concerning({ sender: 'held@*' }, 'retry'), []], [concerning({ sender: 'held@*' }, 'bounce'), ['held']], [concerning({ ids: [ids.get('held')!] }, 'retry'), ['held']],
+    [concerning({ domain: 'f.test' }, 'retry'), ['plain', 'rare', 'active', 'routed', 'Under_score', '']],
+    [concerning({ domain: 'f.test', sender: '*@sender.test' }, 'release'), ['held']], [concerning({ sender: 'put-off@*' }, 'retry'), []], [concerning({ sender: 'put-off@*' }, 'hold'), ['put-off']],
     [concerning({ sender: '*', status: 'held' }, 'hold'), []], [concerning({ sender: '*', status: 'deferred' }, 'release'), []], [concerning({ sender: 'held@*' }, 'release'), ['held']],
     [{ ids: [ids.get('plain')!], domain: 'other.test' }, []], [{ domain: 'f.test', before: new Date(0) }, []],
   ]

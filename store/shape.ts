@@ -1,5 +1,6 @@
 // The shape of the queue: what waits, by domain and age, as Postfix' qshape shows it. Read from the ids alone, which begin
-// with the time of acceptance, so that a million messages are counted in less than a second.
+// with the time of acceptance, so that a million messages are counted in less than a second. What its sender has put off, which
+// is little, is as old as that time is past.
 
 import { makeQueueId } from '../mail/queue-id.ts'
 import { isOpen } from './conditions.ts'
@@ -18,12 +19,17 @@ export interface ShapeRow {
 /** The largest `limit` domains, and all of them in sum first, as `TOTAL`. `sender`: domains of the reverse-paths, counting messages. */
 export async function readShape(sql: Sql, by: 'recipient' | 'sender', limit: number, now = Date.now()): Promise<ShapeRow[]> {
   // Ascending, as width_bucket wants them: the oldest edge first.
-  const edges = shapeMinutes.map((minutes) => makeQueueId(Math.max(0, now - minutes * 60_000), new Uint8Array(8))).reverse()
+  const moments = shapeMinutes.map((minutes) => Math.max(0, now - minutes * 60_000)).reverse()
+  const edges = moments.map((at) => makeQueueId(at, new Uint8Array(8)))
+  const times = moments.map((at) => new Date(at).toISOString())
   const waiting = by === 'recipient'
     ? sql`select domain collate "C" as domain, message_id collate "C" as id from recipients where ${isOpen(sql)}`
     : sql`select lower(split_part(reverse_path collate "C", '@', -1)) as domain, id collate "C" as id from messages where state = 'queued'`
   const rows = await sql<{ domain: string; age: number; count: number }[]>`
-    select domain, ${shapeMinutes.length} - width_bucket(id, ${edges}::text[]) as age, count(*) from (${waiting}) w group by 1, 2`
+    select domain, ${shapeMinutes.length} - coalesce(width_bucket(p.since, ${times}::timestamptz[]), width_bucket(w.id, ${edges}::text[])) as age, count(*)
+    from (${waiting}) w left join (
+      select id, greatest(accepted_at, send_at) as since from messages where state = 'queued' and send_at is not null
+    ) p on p.id collate "C" = w.id group by 1, 2`
   const shape = new Map<string, ShapeRow>()
   const total: ShapeRow = { domain: 'TOTAL', total: 0, ages: Array.from({ length: edges.length + 1 }, () => 0) }
   for (const { domain, age, count } of rows) {

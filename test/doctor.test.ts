@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { randomBytes } from 'node:crypto'
@@ -8,6 +10,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { freePort } from '../dev/ports.ts'
 import { makeQueueId } from '../mail/queue-id.ts'
 import { startPeer } from '../smtp/testing.ts'
+import { makeTestCa } from '../smtp/testing-ca.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { diagnose, of } from './support/doctor.ts'
@@ -30,6 +33,10 @@ test('the doctor finds nothing while all is well, and by name what is not: the o
     const well = await diagnose(everpost)
     assert.deepEqual([well.code, well.findings], [0, []])
     assert.ok(well.notes.some((note) => note.startsWith('The clock of Temporal')) && well.notes.some((note) => note.startsWith('The clock of Postgres')))
+    await until('nothing is left of how it read the clock', async () => {
+      for await (const _ of client.workflow.list({ query: "WorkflowType = 'doctorClock'" })) return false
+      return true
+    })
     await everpost.stop(running)
 
     // A message that was accepted, and whose workflow nothing starts; one whose workflow is gone; one whose workflow fails.
@@ -159,8 +166,11 @@ test('mail that a database does not know that was taken back: its workflows end 
       await assert.rejects(workflow.getHandle(id!).result(), ({ cause }) => /the database does not know this message/.test(String(cause)))
     }
     assert.equal((await workflow.getHandle(waits!).query(statusQuery)).recipients[0]!.forwardPath, 'x@slow.test', 'Temporal still knows whose it was')
-    const failures = log.split('\n').filter((line) => line.includes('"Activity failed"')).map((line) => JSON.parse(line).temporal.error)
-    assert.ok(failures.length > 0 && failures.every((error) => error.message === 'the database does not know this message'), log)
+    const failures = await until('the log tells of it', () => {
+      const lines = log.split('\n').slice(0, -1).filter((line) => line.includes('"Activity failed"'))
+      return lines.length > 0 && lines.map((line) => JSON.parse(line).temporal.error)
+    })
+    assert.ok(failures.every((error) => error.message === 'the database does not know this message'), log)
     assert.ok(failures.some(({ stack }) => stack.includes('readProgress')), log)
     assert.ok(!log.includes('"isLocal":false'), 'it is not tried again')
 
@@ -173,5 +183,38 @@ test('mail that a database does not know that was taken back: its workflows end 
     await connection.close()
     await everpost.end()
     await peer.close()
+  }
+})
+
+test('the doctor names certificates that have expired, or will within two weeks: of listeners, by name too, and of ours as a client', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'everpost-ends-'))
+  const ca = await makeTestCa()
+  const pair = async (name: string, days: number) => {
+    const { cert, key } = await ca.issue(name, new Date(Date.now() + days * 86_400_000 + 3_600_000))
+    const paths = { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) }
+    // The chain with it: what ends first counts.
+    writeFileSync(paths.cert, cert + ca.cert)
+    writeFileSync(paths.key, key)
+    return paths
+  }
+  const everpost = await prepareEverpost({
+    tls: { ...(await pair('mx.test', 13)), names: { 'old.test': await pair('old.test', -3), 'good.test': await pair('good.test', 15), 'gone.test': { cert: join(folder, 'none.pem'), key: 'x' } } },
+    routes: [{ domain: 'relay.test', nextHop: '[relay.test]:25', tls: { level: 'verify', ...(await pair('client.test', 0)) } }],
+  })
+  try {
+    const found = await diagnose(everpost)
+    const told = of(found, 'certificate')
+    assert.deepEqual(told.map(({ what }) => what.replace(/, at .*/, '').replace(/ \d+[hms]\b/g, '')), [
+      `the certificate of the listeners, ${folder}/mx.test.pem, expires in 13d`,
+      `the certificate of the listeners for old.test, ${folder}/old.test.pem, has expired 2d ago`,
+      `the certificate of this client of [relay.test]:25, ${folder}/client.test.pem, expires in`,
+    ])
+    const again = 'They are read again within a minute, or at SIGHUP.'
+    assert.deepEqual(told.map(({ todo }) => todo.split('files. ')[1]), [again, again, 'Then restart the workers.'])
+    assert.ok(found.notes.some((note) => note.startsWith('The certificate of the listeners for good.test is valid until ')))
+    assert.ok(found.notes.some((note) => note.includes('none.pem, cannot be read from here (ENOENT)')))
+  } finally {
+    await everpost.end()
+    rmSync(folder, { recursive: true })
   }
 })

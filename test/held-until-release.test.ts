@@ -6,10 +6,12 @@ import { test } from 'node:test'
 import { ensureCertificate } from '../dev/certificate.ts'
 import { hashPassword } from '../ingress/password.ts'
 import { readAttempts } from '../store/attempts.ts'
+import { readMessage } from '../store/messages.ts'
+import { readRecipients } from '../store/recipients.ts'
 import { prepareEverpost } from './support/everpost.ts'
 import { submitLater } from './support/submit-later.ts'
 
-test('a message submitted with HOLDFOR is delivered when its time has come, through a restart', async () => {
+test('a message submitted with HOLDFOR is delivered when its time has come, through a restart, and no sooner by the word of an operator who flushes the queue', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'everpost-held-'))
   const everpost = await prepareEverpost({
     listeners: [{ kind: 'submission', address: '127.0.0.1', port: 0 }],
@@ -27,6 +29,14 @@ test('a message submitted with HOLDFOR is delivered when its time has come, thro
     const [row] = await everpost.sql<{ acceptedAt: Date }[]>`select accepted_at as "acceptedAt" from messages where id = ${id}`
     assert.ok(attempt!.begunAt.getTime() - row!.acceptedAt.getTime() >= 7900)
     assert.match(everpost.maildir('bob')[0]!, /Subject: later/)
+
+    // The time is the client's, to whom it was promised; whoever flushes the queue means what is late.
+    const far = await submitLater(everpost, 'carol@example.test', 3600)
+    const named = await everpost.command('retry', far)
+    assert.deepEqual([named.code, named.stderr], [1, `${far}: retry refused: its sender has put it off (sendAt, FUTURERELEASE): it is tried when its time has come\n`])
+    assert.match((await everpost.command('retry', '--sender', '*', '--yes')).stderr, /nothing that is queued matches/)
+    const [recipient] = await readRecipients(everpost.sql, far, 1)
+    assert.deepEqual(recipient!.nextAttemptAt, (await readMessage(everpost.sql, far))!.sendAt)
   } finally {
     await everpost.end()
     rmSync(folder, { recursive: true, force: true })
