@@ -25,7 +25,8 @@ export async function destinationName(sql: Sql, naming: Naming, given: string): 
   const set = inSettings(naming, given)
   if (set !== undefined) return { name: set, known: true }
   const name = parseDestination(given)
-  return name === found.name ? found : await canonicalName(sql, name)
+  const again = name === found.name ? found : await canonicalName(sql, name)
+  return again.known ? again : { name, known: false } // not in lower case: a path may not be
 }
 
 function inSettings({ routes, localDomains, destinations: { providers, limits } }: Naming, given: string): string | undefined {

@@ -5,7 +5,7 @@ import { hostsNamed, nameOfHosts } from './destination.ts'
 import { localNextHop, type NextHop, nextHopKey, parseNextHop } from './route.ts'
 
 const looks = 'A name is a domain or a next hop (partner.test, relay.test:587, [relay.test]:587, [10.0.0.1]), the hosts of its MX (mx1.partner.test,mx2.partner.test), '
-  + 'a provider (google) or a delivery agent (maildir:example.test, lmtp:[127.0.0.1]:24)'
+  + 'a provider (google) or a delivery agent (maildir:example.test, lmtp:[127.0.0.1]:24, lmtp:unix:/run/lmtp)'
 
 /**
  * The name of a destination, or of a next hop, in the form that `destinationOf`, `nextHopKey` and `localNextHop` give. Throws RangeError
@@ -17,13 +17,13 @@ export function parseDestination(text: string): string {
   return name
 }
 
-/** A delivery agent: `maildir:example.test`, `lmtp:[host]:24`. */
+/** A delivery agent: `maildir:example.test`, `lmtp:[host]:24`, `lmtp:unix:/path`. */
 function agentName(text: string): string | null {
   const [, agent = '', rest = ''] = /^(maildir|pipe|lmtp):(.+)$/i.exec(text) ?? []
   const deliver = agent.toLowerCase()
   if (deliver === 'lmtp') {
-    const hop = /^\[.*\]:\d+$/.test(rest) ? readHop(rest) : null
-    return hop && localNextHop('', { deliver, host: hop.name, port: hop.port })
+    const hop = readHop(`lmtp:${rest}`)
+    return hop && nextHopKey(hop)
   }
   const domain = canonicalDomain(rest)
   return isDomain(domain) ? localNextHop(domain, { deliver }) : null
@@ -46,7 +46,7 @@ function hopName(text: string): string | null {
 function readHop(text: string): NextHop | null {
   try {
     const hop = parseNextHop(text)
-    return hop.kind === 'address' || isDomain(hop.name) ? hop : null
+    return ['address', 'socket'].includes(hop.kind) || isDomain(hop.name) ? hop : null
   } catch {
     return null
   }

@@ -28,6 +28,29 @@ const changes = {
       return reconnect()`, `    if (initial && hostIndex > 0)
       return reconnect()
     initial && (queryError(initial, Errors.connection('CONNECT_CLOSED', options)), initial = null)`],
+    // Nor is who closes at once called again without a pause, as by those that listen for notices: half a second, not growing.
+    [`    hadError && options.shared.retries++
+`, `    hadError ? options.shared.retries++ : connection.queue === queues.connecting && (options.shared.retries = Math.max(options.shared.retries, 4))
+`],
+    // A round begins with the host that worked last, not in the midst of the list, where it would end before that one; and it is over with the
+    // connection: a loss under its first statement left that hanging, as one on the way to the next host.
+    [`    socket.connect(port[hostIndex], host[hostIndex])
+    socket.host = host[hostIndex]
+    socket.port = port[hostIndex]
+`, `    const at = (firstHost + hostIndex) % port.length
+    socket.connect(port[at], host[at])
+    socket.host = host[at]
+    socket.port = port[at]
+`],
+    [`      options.shared.retries = retries = 0
+      initial = null`, `      options.shared.retries = retries = 0
+      firstHost = (firstHost + hostIndex + port.length - 1) % port.length
+      hostIndex = 0
+      initial = null`],
+    [`    , hostIndex = 0
+`, `    , hostIndex = 0
+    , firstHost = 0
+`],
     // A connection lost while it is being made fails nothing, since it is made anew; but the rejection was nobody's, and ended the process.
     [`        return fetchArrayTypes()`, `        return fetchArrayTypes().catch(() => {})`],
   ],

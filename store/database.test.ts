@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { testDatabase } from '../test/support/database.ts'
@@ -80,6 +82,58 @@ test('a connection that ends under a statement leaves it open whether it was don
   for (const code of ['57P01', '57P02', '08006', '08P01']) assert.equal(leavesOpen({ code, severity: 'FATAL' }), true, code)
   for (const code of ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'CONNECT_TIMEOUT', 'CONNECT_CLOSED', 'UNDEFINED_VALUE', 'ERR_INVALID_ARG_TYPE']) assert.equal(leavesOpen({ code }), false, code)
   for (const code of ['57P03', '53100', '23505']) assert.equal(leavesOpen({ code, severity: 'ERROR' }), false, code)
+})
+
+test('of several servers the one that worked last is called first: a connection that was lost is made anew without a failure', async () => {
+  const { url, drop: dropOwn } = await testDatabase({ empty: true })
+  const silent = createServer().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  const { port } = silent.address() as AddressInfo
+  await new Promise((resolve) => silent.close(resolve)) // nobody answers there
+  const { host } = new URL(url)
+  const hosts = [[host, `127.0.0.1:${port}`], [`127.0.0.1:${port}`, host], [host, `127.0.0.1:${port}`, `127.0.0.1:${port}`]]
+  try {
+    for (const several of hosts) {
+      const through = openDatabase(url.replace(host, several.join(',')), 1)
+      try {
+        for (let i = 0; i < 5; i++) {
+          const [row] = await through<[{ pid: number }]>`select pg_backend_pid() as pid`
+          await sql`select pg_terminate_backend(${row.pid})`
+          await sleep(50)
+        }
+        const slow = through`select pg_sleep(20)`.execute()
+        slow.catch(() => {})
+        await until('the first statement of a new connection runs', async () => (await sql`
+          select pg_terminate_backend(pid) from pg_stat_activity where datname = ${new URL(url).pathname.slice(1)} and query = 'select pg_sleep(20)'`).length > 0)
+        await Promise.race([assert.rejects(slow), sleep(5000).then(() => assert.fail('it hangs'))])
+      } finally {
+        await through.end({ timeout: 1 })
+      }
+    }
+  } finally {
+    await dropOwn()
+  }
+})
+
+test('a port that takes connections and closes them is asked again with pauses, by who listens for notices, too', async () => {
+  let connections = 0
+  const proxy = createServer((socket) => {
+    connections++
+    socket.on('error', () => {}).once('data', () => socket.destroy())
+  }).listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  const through = openDatabase(`postgres://nobody@127.0.0.1:${(proxy.address() as AddressInfo).port}/none`, 2)
+  try {
+    await Promise.all(['one', 'two'].map((channel) => assert.rejects(through.listen(channel, () => {}), { code: 'CONNECT_CLOSED' })))
+    await sleep(2000)
+    assert.ok(connections > 2 && connections < 30, `${connections} connections`)
+    const begun = performance.now()
+    await assert.rejects(through`select 1`, { code: 'CONNECT_CLOSED' })
+    assert.ok(performance.now() - begun < 5000)
+  } finally {
+    await through.end({ timeout: 1 })
+    proxy.close()
+  }
 })
 
 test('what is seen of a Postgres that is away is told for a name with several addresses, too', async () => {
