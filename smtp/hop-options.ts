@@ -49,20 +49,25 @@ export function loadHopOptions(
   routes: RouteOptions[], all: Partial<Pick<HopOptions, 'source' | 'addressFamilies'>> = {}, environment: NodeJS.ProcessEnv = process.env,
 ): (nextHop: string) => HopOptions {
   const others: HopOptions = { tls: plainTls('may'), auth: null, source: all.source ?? {}, addressFamilies: all.addressFamilies ?? bothFamilies }
-  const known = new Map<string, HopOptions>()
-  for (const [i, route] of routes.entries()) {
-    const key = nextHopKey(parseNextHop(route.nextHop))
-    const where = `routes[${i}] (to ${route.nextHop})`
-    // A password is not given to whoever answers: without a word about TLS the host must prove its name.
-    const tls = route.tls ? loadTls(route.tls, key, where) : plainTls(route.auth ? 'verify' : 'may')
-    const auth = route.auth ? loadCredentials(route.auth, key, where, environment) : null
-    known.set(key, { tls, auth, source: route.source ?? (key.startsWith('lmtp:') ? {} : others.source), addressFamilies: route.addressFamilies ?? others.addressFamilies })
-  }
   // Final delivery within the house has no use for the address that the world knows us by.
   const atHome: HopOptions = { ...others, source: {} }
   // What stays on this machine needs no TLS, and no certificate could be good for a path.
   const overSocket: HopOptions = { ...atHome, tls: plainTls('none') }
-  return (nextHop) => nextHop.startsWith('lmtp:unix:') ? overSocket : (known.get(nextHop) ?? (nextHop.startsWith('lmtp:') ? atHome : others))
+  const byKind = (nextHop: string) => (nextHop.startsWith('lmtp:unix:') ? overSocket : nextHop.startsWith('lmtp:') ? atHome : others)
+  const known = new Map<string, HopOptions>()
+  for (const [i, route] of routes.entries()) {
+    const key = nextHopKey(parseNextHop(route.nextHop))
+    const where = `routes[${i}] (to ${route.nextHop})`
+    const { tls, auth, source, addressFamilies } = byKind(key)
+    known.set(key, {
+      // A password is not given to whoever answers: without a word about TLS the host must prove its name.
+      tls: route.tls ? loadTls(route.tls, key, where) : route.auth ? plainTls('verify') : tls,
+      auth: route.auth ? loadCredentials(route.auth, key, where, environment) : auth,
+      source: route.source ?? source,
+      addressFamilies: route.addressFamilies ?? addressFamilies,
+    })
+  }
+  return (nextHop) => known.get(nextHop) ?? byKind(nextHop)
 }
 
 /** Whether this machine has each source address. Throws RouteError. */
