@@ -42,9 +42,9 @@ export interface HopOptions {
 }
 
 /** A file, variable or source address that the settings name cannot be used: one line that says which and why. */
-export class RouteError extends Error {}
+export class UnusableSetting extends Error {}
 
-/** The options of each next hop, by its key (mail/route.ts, nextHopKey); those of `all` where no route has others. Throws RouteError. */
+/** The options of each next hop, by its key (mail/route.ts, nextHopKey); those of `all` where no route has others. Throws UnusableSetting. */
 export function loadHopOptions(
   routes: RouteOptions[], all: Partial<Pick<HopOptions, 'source' | 'addressFamilies'>> = {}, environment: NodeJS.ProcessEnv = process.env,
 ): (nextHop: string) => HopOptions {
@@ -70,13 +70,13 @@ export function loadHopOptions(
   return (nextHop) => known.get(nextHop) ?? byKind(nextHop)
 }
 
-/** Whether this machine has each source address. Throws RouteError. */
+/** Whether this machine has each source address. Throws UnusableSetting. */
 export async function checkSources(routes: RouteOptions[], source: Source): Promise<void> {
   const all = [['transfer.source', source] as const, ...routes.map((route, i) => [`routes[${i}].source`, route.source ?? {}] as const)]
   for (const [where, { ipv4, ipv6 }] of all) {
     for (const [family, address] of Object.entries({ ipv4, ipv6 })) {
       const problem = address === undefined ? null : await bindProblem(address)
-      if (problem !== null) throw new RouteError(`${where}.${family} ${address}: ${problem}`)
+      if (problem !== null) throw new UnusableSetting(`${where}.${family} ${address}: ${problem}`)
     }
   }
 }
@@ -93,30 +93,30 @@ function secureContext({ ca, cert, key, minVersion }: NonNullable<RouteOptions['
     try {
       return readFileSync(path)
     } catch (error) {
-      throw new RouteError(`${where}: tls.${name} ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+      throw new UnusableSetting(`${where}: tls.${name} ${path} cannot be read (${(error as NodeJS.ErrnoException).code})`)
     }
   }
   try {
     const parts = { cert: read('cert', cert), key: read('key', key), ca: read('ca', ca) }
-    if (parts.ca && !parts.ca.includes('-----BEGIN CERTIFICATE-----')) throw new RouteError(`${where}: tls.ca ${ca} holds no certificate in PEM form`)
+    if (parts.ca && !parts.ca.includes('-----BEGIN CERTIFICATE-----')) throw new UnusableSetting(`${where}: tls.ca ${ca} holds no certificate in PEM form`)
     return createSecureContext({ minVersion, ...parts })
   } catch (error) {
-    if (error instanceof RouteError) throw error
-    throw new RouteError(`${where}: tls.cert and tls.key cannot be used: ${(error as Error).message}`)
+    if (error instanceof UnusableSetting) throw error
+    throw new UnusableSetting(`${where}: tls.cert and tls.key cannot be used: ${(error as Error).message}`)
   }
 }
 
 function loadCredentials(auth: NonNullable<RouteOptions['auth']>, key: string, where: string, environment: NodeJS.ProcessEnv): Credentials {
   const file = auth.tokenFile ?? auth.passwordFile
   const fixed = auth.passwordEnv === undefined ? undefined : environment[auth.passwordEnv]
-  if (auth.passwordEnv !== undefined && !fixed) throw new RouteError(`${where}: the environment has no ${auth.passwordEnv}, which auth.passwordEnv names`)
+  if (auth.passwordEnv !== undefined && !fixed) throw new UnusableSetting(`${where}: the environment has no ${auth.passwordEnv}, which auth.passwordEnv names`)
   const check = (text: string) => {
     const secret = text.replace(/\r?\n$/, '')
-    if (secret === '' || /[\r\n\0]/.test(secret)) throw new RouteError(`${where}: ${file} must hold one line, the secret`)
+    if (secret === '' || /[\r\n\0]/.test(secret)) throw new UnusableSetting(`${where}: ${file} must hold one line, the secret`)
     return secret
   }
   const unreadable = (error: unknown) =>
-    error instanceof RouteError ? error : new RouteError(`${where}: the secret in ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`)
+    error instanceof UnusableSetting ? error : new UnusableSetting(`${where}: the secret in ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`)
   try {
     if (file !== undefined) check(readFileSync(file, 'utf8'))
   } catch (error) {
