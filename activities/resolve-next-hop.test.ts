@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
+import { settingsSchema } from '../settings/schema.ts'
 import { acceptMessage } from '../store/accept.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { newMessage } from '../test/support/messages.ts'
 import type { ActivityDeps } from './index.ts'
-import { resolveNextHop } from './resolve-next-hop.ts'
+import { planFor, resolveNextHop } from './resolve-next-hop.ts'
 
 const { sql, drop } = await testDatabase()
 after(drop)
@@ -23,4 +24,22 @@ test('a lease that runs still has as long to run by the clock of a workflow that
   assert.ok(together > 3000 && together <= 5100, `${together} ms`)
   assert.ok(ahead > 3000 && ahead <= 5100, `${ahead} ms`)
   assert.ok(behind > 60_000, `${behind} ms`)
+})
+
+test('one LMTP server that wants Return-Path for one domain and not for another gets two transactions', async () => {
+  const server = { deliver: 'lmtp', path: '/run/lmtp' }
+  const settings = settingsSchema.parse({
+    localDomains: { 'with.test': { ...server, returnPath: true }, 'without.test': server },
+    routes: [{ domain: 'routed.test', nextHop: 'lmtp:unix:/run/lmtp' }],
+  })
+  const deps = { settings, gate: { look: async () => null } } as unknown as ActivityDeps
+  const due = ['with.test', 'without.test', 'routed.test', 'with.test'].map((domain, n) => ({ n, domain, route: null }))
+  for (const order of [due, [...due].reverse()]) {
+    const { groups } = await planFor(deps, { id: 'x', clock: Date.now() }, order, null)
+    const wanted = groups.map(({ nextHop, hosts, returnPath, recipients }) => ({ nextHop, hosts, returnPath, recipients: [...recipients].sort() }))
+    const where = { nextHop: 'lmtp:unix:/run/lmtp', hosts: ['/run/lmtp'] }
+    assert.deepEqual(wanted.sort((a, b) => Number(b.returnPath) - Number(a.returnPath)), [
+      { ...where, returnPath: true, recipients: [0, 3] }, { ...where, returnPath: false, recipients: [1, 2] },
+    ])
+  }
 })

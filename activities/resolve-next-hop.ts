@@ -50,8 +50,8 @@ export async function planFor(deps: ActivityDeps, { id, clock }: MessageArgument
   const ways = new Map<string, { route: Route; recipients: number[] }>()
   let more = due.length === recipientsInPlan
   for (const { n, domain, route: override } of due) {
-    const route = override === null ? routeFor(deps, domain) : { ...smtpRoute(deps, parseNextHop(override), 'reroute it anew'), route: override }
-    const way = override === null ? `by the routes: ${route.nextHop}` : `by an operator: ${override}`
+    const route = override === null ? routeFor(deps, domain) : { ...wireRoute(deps, parseNextHop(override), 'reroute it anew'), route: override }
+    const way = override === null ? `by the routes: ${route.nextHop}${route.returnPath ? ', with Return-Path' : ''}` : `by an operator: ${override}`
     const known = ways.get(way)
     if (known) {
       known.recipients.push(n)
@@ -84,11 +84,11 @@ function routeFor(deps: ActivityDeps, domain: string): Route {
   const local = Object.hasOwn(deps.settings.localDomains, domain) ? deps.settings.localDomains[domain] : undefined
   if (local) return localRoute(domain, local)
   const rule = routeOf(domain, deps.settings.routes)
-  return smtpRoute(deps, nextHopOf(domain, deps.settings.routes), rule ? `mend the route for ${rule.domain} in the settings` : null)
+  return wireRoute(deps, nextHopOf(domain, deps.settings.routes), rule ? `mend the route for ${rule.domain} in the settings` : null)
 }
 
 /** `cure`: what an operator does if there is no such next hop; null when it is no operator's word. */
-function smtpRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route {
+function wireRoute(deps: ActivityDeps, hop: NextHop, cure: string | null): Route {
   return {
     nextHop: nextHopKey(hop),
     agent: hop.protocol,

@@ -2,6 +2,7 @@
 
 import { destinationName, type TypedName } from '../console/destination-name.ts'
 import { moment, span, table } from '../console/format.ts'
+import { limitInWords } from '../gate/limits.ts'
 import { nextHopKey, nextHopOf } from '../mail/route.ts'
 import { sysexits } from '../mail/sysexits.ts'
 import type { Settings } from '../settings/schema.ts'
@@ -78,7 +79,7 @@ export async function limit(file: string | undefined, given: string, options: { 
     await releaseWaiting(sql, name, settings.destinations.resumeOver)
     return { name, ...limit }
   })
-  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited${limits(concurrency, rate)}, over all workers.`)
+  console.log(options.none ? `${name} is limited as the settings say.` : `${name} is limited to ${limitInWords({ concurrency, rate })}, over all workers.`)
 }
 
 /** What was typed, as it is known or would be; a word of warning where nothing is known of it, or mail goes by another name. */
@@ -124,17 +125,6 @@ function percent(part: number | null): string {
   return part === null ? '-' : `${Math.round(part * 100)} %`
 }
 
-function limits(concurrency: number | null, rate: number | null): string {
-  const parts = [concurrency === null ? '' : `${concurrency} attempt${concurrency === 1 ? '' : 's'} at a time`, rate === null ? '' : rates(rate)]
-  return ` to ${parts.filter((part) => part !== '').join(' and ')}`
-}
-
-/** `perSecond`: few are told by the hour, so that the number is no fraction. */
-function rates(perSecond: number): string {
-  const [count, unit] = perSecond * 60 >= 1 ? [perSecond * 60, 'a minute'] : [perSecond * 3600, 'an hour']
-  return `${Number(count.toPrecision(3))} attempt${count === 1 ? '' : 's'} ${unit}`
-}
-
 function describe(view: ShownDestination): string {
   const { control } = view
   return [
@@ -148,6 +138,6 @@ function describe(view: ShownDestination): string {
       ? [`Suspended   until ${moment(control.suspendedUntil)} by ${control.suspendedBy}, since ${moment(control.suspendedAt!)}${control.suspendedWhy ? `: ${control.suspendedWhy}` : ''}`]
       : []),
     ...(control?.circuitUntil ? [`Circuit     open since ${moment(control.circuitSince!)}, probed from ${moment(control.circuitUntil)}: ${control.circuitWhy}`] : []),
-    ...(control && (control.concurrency !== null || control.rate !== null) ? [`Limited    ${limits(control.concurrency, control.rate)}, over all workers`] : []),
+    ...(control && (control.concurrency !== null || control.rate !== null) ? [`Limited     to ${limitInWords(control)}, over all workers`] : []),
   ].join('\n')
 }

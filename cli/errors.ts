@@ -2,7 +2,7 @@
 
 import { sysexits } from '../mail/sysexits.ts'
 import { SettingsError } from '../settings/load.ts'
-import { RouteError } from '../smtp/hop-options.ts'
+import { UnusableSetting } from '../smtp/hop-options.ts'
 import { isAway, isDatabaseError, seenOf, UnfitDatabase } from '../store/database.ts'
 
 /** A failure whose message already says what to do. */
@@ -33,7 +33,7 @@ const hints: Record<string, string> = {
 }
 
 function explained(error: unknown): { text: string; code: number } | null {
-  if (error instanceof SettingsError || error instanceof RouteError) return { text: `the settings are wrong\n${error.message}`, code: sysexits.config }
+  if (error instanceof SettingsError || error instanceof UnusableSetting) return { text: `the settings are wrong\n${error.message}`, code: sysexits.config }
   if (error instanceof UnfitDatabase) return { text: error.message, code: sysexits.config }
   if (error instanceof CommandError) return { text: error.message, code: error.exitCode }
   const { name, code, message, cause } = (error ?? {}) as NodeJS.ErrnoException

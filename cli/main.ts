@@ -177,7 +177,7 @@ program
   .option('--recipient <address>', 'only this recipient; * stands for anything')
   .option('--reply <text>', 'only those whose last reply holds this')
   .option('--dead', 'only dead letters: nobody could be told')
-  .option('--via <next hop>', 'send to this next hop: [host]:port, or host for its MX; none goes back to settings and DNS')
+  .option('--via <next hop>', 'send to this next hop, as in the settings: [host]:port, or host for its MX; none goes back to settings and DNS')
   .option('--to <address>', 'send to this recipient instead')
   .option('--rate <rate>', 'at most so many messages in a second, minute or hour: 10/s, 600/m', pauseOf)
   .option('--since <time>', 'only what failed since: 2026-11-24T05:00Z, or 2h for two hours ago', moment)

@@ -25,8 +25,9 @@ export async function destinationName(sql: Sql, naming: Naming, given: string): 
   const set = inSettings(naming, given)
   if (set !== undefined) return { name: set, known: true }
   const name = parseDestination(given)
-  const again = name === found.name ? found : await canonicalName(sql, name)
-  return again.known ? again : { name, known: false } // not in lower case: a path may not be
+  const { known, ...again } = await canonicalName(sql, name)
+  // What nobody has named yet keeps its case: it may be the path of a socket.
+  return known ? { ...again, known } : { name, known }
 }
 
 function inSettings({ routes, localDomains, destinations: { providers, limits } }: Naming, given: string): string | undefined {

@@ -16,7 +16,17 @@ export function limitFor(names: string[], rows: (Limit & { name: string })[], se
   return set ? { name: set.destination, limit: set } : null
 }
 
-export function whyLimited(name: string, { concurrency, rate }: Limit): string {
-  const parts = [concurrency === null ? '' : `${concurrency} attempts at a time`, rate === null ? '' : `${Number((rate * 60).toPrecision(3))} attempts a minute`]
-  return `the limit for ${name} is reached: ${parts.filter((part) => part !== '').join(', ')}`
+export function whyLimited(name: string, limit: Limit): string {
+  return `the limit for ${name} is reached: ${limitInWords(limit)}`
+}
+
+export function limitInWords({ concurrency, rate }: Limit): string {
+  const parts = [concurrency === null ? '' : `${concurrency} attempt${concurrency === 1 ? '' : 's'} at a time`, rate === null ? '' : rateInWords(rate)]
+  return parts.filter((part) => part !== '').join(' and ')
+}
+
+/** `perSecond`: few are told by the hour, so that the number is no fraction. */
+function rateInWords(perSecond: number): string {
+  const [count, unit] = perSecond * 60 >= 1 ? [perSecond * 60, 'a minute'] : [perSecond * 3600, 'an hour']
+  return `${Number(count.toPrecision(3))} attempt${count === 1 ? '' : 's'} ${unit}`
 }

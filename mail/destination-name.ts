@@ -17,16 +17,11 @@ export function parseDestination(text: string): string {
   return name
 }
 
-/** A delivery agent: `maildir:example.test`, `lmtp:[host]:24`, `lmtp:unix:/path`. */
+/** A delivery agent of a domain: `maildir:example.test`. An LMTP server is a next hop. */
 function agentName(text: string): string | null {
-  const [, agent = '', rest = ''] = /^(maildir|pipe|lmtp):(.+)$/i.exec(text) ?? []
-  const deliver = agent.toLowerCase()
-  if (deliver === 'lmtp') {
-    const hop = readHop(`lmtp:${rest}`)
-    return hop && nextHopKey(hop)
-  }
+  const [, agent = '', rest = ''] = /^(maildir|pipe):(.+)$/i.exec(text) ?? []
   const domain = canonicalDomain(rest)
-  return isDomain(domain) ? localNextHop(domain, { deliver }) : null
+  return isDomain(domain) ? localNextHop(domain, { deliver: agent.toLowerCase() }) : null
 }
 
 /** Several hosts of an MX: `mx1.partner.test,mx2.partner.test`, `a,b,c,d,+2:2525`. */
@@ -39,14 +34,14 @@ function mxName(text: string): string | null {
 }
 
 function hopName(text: string): string | null {
-  const hop = readHop(text)
+  const hop = readHop(text.replace(/^lmtp:(unix:)?/i, (word) => word.toLowerCase()))
   return hop && nextHopKey(hop)
 }
 
 function readHop(text: string): NextHop | null {
   try {
     const hop = parseNextHop(text)
-    return ['address', 'socket'].includes(hop.kind) || isDomain(hop.name) ? hop : null
+    return hop.kind === 'address' || hop.kind === 'socket' || isDomain(hop.name) ? hop : null
   } catch {
     return null
   }

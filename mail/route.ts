@@ -21,8 +21,12 @@ export interface NextHop {
   port: number
 }
 
-/** Octets that the path of a Unix socket may have (sockaddr_un, without its NUL). */
-const longestPath = 107
+/** Octets that the path of a Unix socket may have (sockaddr_un, without its NUL). Of a longer one the system takes the beginning. */
+export const longestSocketPath = 107
+
+export function fitsSocket(path: string): boolean {
+  return new TextEncoder().encode(path).length <= longestSocketPath
+}
 
 /** Whether what stands for the address of a host is the path of a Unix socket. Never to be asked of a name: DNS may hold any. */
 export function isSocketPath(address: string): boolean {
@@ -49,7 +53,7 @@ export function parseNextHop(text: string): NextHop {
 /** LMTP has no port of its own, and knows no MX (RFC 2033 section 5). */
 function parseLmtp(rest: string, text: string): NextHop {
   const path = /^unix:(\/\S+)$/.exec(rest)?.[1]
-  if (path && new TextEncoder().encode(path).length > longestPath) throw new RangeError(`"${text}": the path of a Unix socket has at most ${longestPath} octets`)
+  if (path && !fitsSocket(path)) throw new RangeError(`"${text}": the path of a Unix socket has at most ${longestSocketPath} octets`)
   if (path) return { protocol: 'lmtp', name: path, kind: 'socket', port: 0 }
   if (!/^\[[^\]]+\]:\d+$/.test(rest)) throw new RangeError(`"${text}" is not a next hop: write lmtp:[host]:port or lmtp:unix:/path`)
   return { ...parseNextHop(rest), protocol: 'lmtp' }

@@ -21,7 +21,7 @@ export function faultsOf(issue: z.core.$ZodIssue, written: unknown, where: (path
   return [`${where(issue.path)}: ${dotted(issue.path)} ${is}; allowed: ${allowedBy(issue)}`]
 }
 
-function dotted(path: PropertyKey[]): string {
+export function dotted(path: PropertyKey[]): string {
   return path.map((key, i) => (typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${String(key)}`)).join('')
 }
 

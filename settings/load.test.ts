@@ -200,7 +200,9 @@ test('an LMTP server is a host and port or a Unix socket, and a route to a socke
   assert.equal(local('path: run/lmtp'), './run/lmtp')
   assert.equal(local('host: h.test, port: 24'), '')
   for (const wrong of ['host: h.test', 'port: 24', 'host: h.test, port: 24, path: /run/lmtp', 'returnPath: true']) assert.match(local(wrong), /host and port, or the path of a Unix socket/, wrong)
-  assert.match(local(`path: /${'a'.repeat(107)}`), /at most 107 octets/)
+  // A relative one is as long as it is from the root.
+  for (const path of [`/${'a'.repeat(107)}`, 'a'.repeat(100)]) assert.match(local(`path: ${path}`), /at most 107 octets/)
+  assert.match(told(`listeners: [{ kind: lmtp, path: ${'a'.repeat(100)} }]`), /at most 107 octets/)
   const route = (options: string) => told(`routes: [{ domain: a.test, nextHop: 'lmtp:unix:/run/lmtp'${options} }]`)
   assert.equal(route(''), '')
   for (const wrong of [', tls: may', ', source: { ipv4: 127.0.0.1 }', ', addressFamilies: [ipv4]']) assert.match(route(wrong), /with a Unix socket, which has none of them/, wrong)

@@ -4,8 +4,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { LineCounter, parseDocument } from 'yaml'
 import { canonicalDomain } from '../mail/address.ts'
+import { fitsSocket, longestSocketPath } from '../mail/route.ts'
 import { isMapping } from './defaults.ts'
-import { faultsOf } from './faults.ts'
+import { dotted, faultsOf } from './faults.ts'
 import { type Settings, type SettingsFile, settingsSchema } from './schema.ts'
 
 const defaultFile = './everpost.yaml'
@@ -34,7 +35,9 @@ export function loadSettings({ file, environment = process.env, base = {} }: Loa
   const written = withEnvironment(merge(base, value), environment)
   const parsed = settingsSchema.safeParse(written)
   if (!parsed.success) throw new SettingsError(parsed.error.issues.flatMap((issue) => faultsOf(issue, written, where)).join('\n'))
-  return { settings: absolute(parsed.data, path === undefined ? process.cwd() : dirname(resolve(path))), written }
+  const settings = absolute(parsed.data, path === undefined ? process.cwd() : dirname(resolve(path)))
+  checkSockets(settings, where)
+  return { settings, written }
 }
 
 function readYaml(path: string): { value: SettingsFile; where: (path: PropertyKey[]) => string } {
@@ -104,6 +107,17 @@ function absolute(settings: Settings, folder: string): Settings {
   const { tls: towards } = settings.temporal
   const temporal = paths({ ...settings.temporal, ...(isMapping(towards) && { tls: paths(towards, ['ca', 'cert', 'key'], from) }) }, ['apiKeyFile'], from)
   return { ...settings, state: from(settings.state), tls, listeners, localDomains, temporal, routes: settings.routes.map((route) => absoluteRoute(route, from)) }
+}
+
+/** Throws SettingsError. How long a path is shows when it counts from the root. */
+function checkSockets({ listeners, localDomains }: Settings, where: (path: PropertyKey[]) => string): void {
+  const sockets = [
+    ...listeners.map(({ path }, i) => ({ keys: ['listeners', i, 'path'], path })),
+    ...Object.entries(localDomains).map(([domain, agent]) => ({ keys: ['localDomains', domain, 'path'], path: agent.deliver === 'lmtp' ? agent.path : undefined })),
+  ]
+  const long = sockets.filter(({ path }) => path !== undefined && !fitsSocket(path))
+  const faults = long.map(({ keys, path }) => `${where(keys)}: ${dotted(keys)} is ${path}; allowed: at most ${longestSocketPath} octets`)
+  if (faults.length > 0) throw new SettingsError(faults.join('\n'))
 }
 
 /** The same with absolute paths under these names; one that is not given stays so. */

@@ -71,7 +71,8 @@ export async function openConnection(address: string, port: number, limit: numbe
     on.on('drain', () => stir?.())
     on.on('end', () => fail('closed by the peer'))
     on.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.syscall === 'bind') lost ??= new SourceUnusable(noSource(error))
+      // EINVAL: an address such as 127.0.0.1, from which no packet may leave this machine.
+      if (error.syscall === 'bind' || (source && error.code === 'EINVAL')) lost ??= new SourceUnusable(noSource(error))
       const words = overSocket ? socketProblems[error.code ?? ''] : undefined
       fail(words ? `${words} (${error.code})` : (error.code ?? error.message))
     })

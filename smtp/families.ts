@@ -1,11 +1,15 @@
-// Which of a host's addresses are tried, and in what order: by the families that the settings allow.
+// Address families: which of a host's addresses are tried, and in what order, by those that the settings allow.
 
+import { isIP } from 'node:net'
 import { isSocketPath } from '../mail/route.ts'
-import { familyOf } from './own-address.ts'
 
 export type Family = 'ipv4' | 'ipv6'
 
 export const bothFamilies: Family[] = ['ipv4', 'ipv6']
+
+export function familyOf(address: string): Family {
+  return isIP(address) === 4 ? 'ipv4' : 'ipv6'
+}
 
 /**
  * The addresses of these families, the first family first, at most `most`. When the first has as many alone, the second still gets the last

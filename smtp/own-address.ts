@@ -2,6 +2,7 @@
 
 import { BlockList, isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { familyOf } from './families.ts'
 
 /**
  * Whether a connection from here to this address and port would reach one of the listeners. One whose address is a host name is passed over,
@@ -25,8 +26,4 @@ export function leadsToUs(address: string, port: number, listeners: { address: s
   }
   // An IPv4 address in the clothes of IPv6 is looked up as what it is.
   return own.check(address, familyOf(address))
-}
-
-export function familyOf(address: string): 'ipv4' | 'ipv6' {
-  return isIP(address) === 4 ? 'ipv4' : 'ipv6'
 }

@@ -76,6 +76,6 @@ test('an MX that is named like a socket leads to none', async () => {
 
 test('no TLS is asked of a socket', () => {
   const options = loadHopOptions([{ domain: 'a.test', nextHop: 'lmtp:unix:/run/routed' }], { source: { ipv4: '127.0.0.2' } })
-  assert.deepEqual(options('lmtp:unix:/run/routed'), options('lmtp:unix:/run/lmtp'))
-  assert.deepEqual(['lmtp:unix:/run/lmtp', 'lmtp:[127.0.0.1]:24'].map((nextHop) => [options(nextHop).tls.level, options(nextHop).source]), [['none', {}], ['may', {}]])
+  const found = ['lmtp:unix:/run/lmtp', 'lmtp:unix:/run/routed', 'lmtp:[127.0.0.1]:24'].map(options)
+  assert.deepEqual(found.map(({ tls, source }) => [tls.level, source]), [['none', {}], ['none', {}], ['may', {}]])
 })

@@ -40,6 +40,14 @@ test('each family has a source of its own', { skip: withoutIpv6 }, async () => {
   assert.match(tries[0]!, /from the source address 2001:db8::1: this machine (has no such address|cannot use it)/)
 })
 
+test('an address that leads nowhere but to this machine itself is told as what it is, not as a fault of the host', async (t) => {
+  const pool = createPool({ idle: 0, age: 0, messages: 1, connections: 1 })
+  const result = await transfer(testRequest(25, { hosts: ['192.0.2.1'], source: { ipv4: '127.0.0.2' }, recipients: recipientsOf('a@x.test') }), { dns, pool })
+  const { enhanced, text } = result.outcomes[0]!
+  if (/ENETUNREACH/.test(text)) return t.skip('this machine has no route to anywhere')
+  assert.deepEqual([enhanced, text], ['4.3.5', 'cannot connect to 192.0.2.1[192.0.2.1] from the source address 127.0.0.2: this machine cannot use it (EINVAL)'])
+})
+
 test('the source of a route goes over that of all, as a whole; local delivery by LMTP has none', () => {
   const all = { ipv4: '127.0.0.2', hostname: 'out.test' }
   const tls = { level: 'none', implicit: false, minVersion: 'TLSv1.2' } as const

@@ -2,7 +2,7 @@
 
 import { createSocket } from 'node:dgram'
 import { isSocketPath } from '../mail/route.ts'
-import { familyOf } from './own-address.ts'
+import { familyOf } from './families.ts'
 
 export interface Source {
   /** For connections to IPv4 addresses, and to IPv6 addresses; without it the machine's routing decides. */

@@ -220,7 +220,7 @@ test('an echo that is cut short, in capitals or of a part alone gives no secret 
 
 test('files that a route names are read at start, and the fault says which and why', () => {
   const refused = (options: Partial<RouteOptions>, pattern: RegExp) => assert.throws(() => loadHopOptions([{ domain: 'a', nextHop: '[r]', ...options }], {}, {}), pattern)
-  refused({ tls: tlsOf({ ca: '/nonexistent/ca.pem' }) }, /^RouteError|routes\[0\] \(to \[r\]\): tls\.ca \/nonexistent\/ca\.pem cannot be read \(ENOENT\)/)
+  refused({ tls: tlsOf({ ca: '/nonexistent/ca.pem' }) }, /^UnusableSetting|routes\[0\] \(to \[r\]\): tls\.ca \/nonexistent\/ca\.pem cannot be read \(ENOENT\)/)
   refused({ tls: tlsOf({ ca: file('no.pem', 'hello') }) }, /tls\.ca .*no\.pem holds no certificate in PEM form/)
   refused({ tls: tlsOf({ cert: file('c.pem', client.cert), key: file('k.pem', relay.key) }) }, /tls\.cert and tls\.key cannot be used: .*key values mismatch/)
   refused({ auth: { user: 'u', passwordFile: '/nonexistent/p', clearText: false } }, /the secret in \/nonexistent\/p cannot be read \(ENOENT\)/)

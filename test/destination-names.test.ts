@@ -49,6 +49,9 @@ test('what can be no name of a destination is refused, and of a domain that a ro
     }
     for (const words of [['limit', 'a b', '--concurrency', '1'], ['resume', 'a b']]) assert.equal((await everpost.command('destination', ...words)).code, 64)
     assert.equal((await readDestinations(everpost.sql)).length, 0)
+    // A path is spelled as it is, though nothing is known of it yet: mail may be rerouted there.
+    const socket = await suspend('LMTP:unix:/run/Dovecot/LMTP')
+    assert.deepEqual([socket.code, (await readDestinations(everpost.sql)).map(({ name }) => name)], [0, ['lmtp:unix:/run/Dovecot/LMTP']], socket.stderr)
     await acceptMessage(everpost.sql, newMessage(['a@mx.partner.test', 'a@elsewhere.test']))
     assert.match((await suspend('mx.partner.test')).stderr, /^everpost: mail for mx\.partner\.test goes to \[127\.0\.0\.1\]:2626, .*\n$/)
     for (const right of ['Big Corp', 'elsewhere.test']) assert.deepEqual([(await suspend(right)).code, (await suspend(right)).stderr], [0, ''], right)

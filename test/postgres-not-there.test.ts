@@ -74,7 +74,7 @@ test('a command does not wait for a Postgres that is not there', async () => {
   }
 })
 
-test('a role goes on when its Postgres comes, and stops at once when it is told to while it waits', async () => {
+test('a role goes on when its Postgres comes, whoever reloads it meanwhile, and stops at once when it is told to while it waits', async () => {
   const real = new URL(database.url)
   let there = false
   const port = await listens((socket) => {
@@ -84,6 +84,8 @@ test('a role goes on when its Postgres comes, and stops at once when it is told 
   })
   const [goesOn, stopped] = [run([port], 'ingress'), run([closes], 'ingress')]
   await until('both wait', () => [goesOn, stopped].every((role) => role.messages().length > 0))
+  // As a hook does that has renewed the certificates.
+  goesOn.child.kill('SIGHUP')
   stopped.child.kill('SIGTERM')
   assert.deepEqual([await stopped.ended, stopped.said.stderr], [0, ''])
   assert.equal(stopped.messages().at(-1), 'SIGTERM: stopping')

@@ -33,6 +33,8 @@ test('mail goes out from the source address of its next hop, under its name; a w
     const { status, stderr } = spawnSync(process.execPath, [program, '--config', config, 'worker'], { encoding: 'utf8', timeout: 60_000 })
     assert.equal(status, 78)
     assert.match(stderr, /routes\[0\]\.source\.ipv4 192\.0\.2\.1: this machine has no such address/)
+    const checked = await everpost.command('config')
+    assert.deepEqual([checked.code, checked.stderr], [0, 'everpost: no worker will start here: routes[0].source.ipv4 192.0.2.1: this machine has no such address (EADDRNOTAVAIL)\n'])
     // Who takes mail in sends none.
     await everpost.start('ingress')
   } finally {
