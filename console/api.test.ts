@@ -5,6 +5,7 @@ import { after, beforeEach, test } from 'node:test'
 import { pino } from 'pino'
 import { acceptMessage } from '../store/accept.ts'
 import { readActions } from '../store/actions.ts'
+import { claimAttempt } from '../store/attempts.ts'
 import { readMessage } from '../store/messages.ts'
 import { readRecipients } from '../store/recipients.ts'
 import { createToken } from '../store/tokens.ts'
@@ -141,6 +142,11 @@ test('an action wakes the workflow of each message that it reached, and of no ot
   assert.deepEqual((await readRecipients(sql, one, 9)).map(({ state }) => state), ['bouncing', 'queued'], 'a domain names recipients')
   await call('POST', '/v1/actions', { action: 'release', filter: { domain: 'y.test' } })
   assert.equal((await readMessage(sql, one))!.heldAt, null, 'and for a hold whole messages')
+  const clock = new Date()
+  const attempt = { nextHop: 'x', route: null, worker: 'w', lease: 60_000, clock, trace: null, begunAt: clock, unclaimed: false, dot: null }
+  assert.ok(await claimAttempt(sql, { ...attempt, id: one, recipients: [1] }))
+  await call('POST', '/v1/actions', { action: 'hold', filter: { sender: 'one@*', domain: 'x.test' } })
+  assert.equal((await readRecipients(sql, one, 9))[1]!.leasedUntil, null, 'with whoever else an attempt is under way for')
   assert.deepEqual([(await readActions(sql, other)).length, calls.woken.includes(other)], [0, false])
 })
 
@@ -172,6 +178,10 @@ test('replays: at a rate, whose workflows are woken when they are due; what an o
   await sql`update recipients set dropped = true where message_id = ${dropped}`
   assert.deepEqual((await replay({ domain: 'd.test' })).messages, [])
   assert.equal((await replay({ id: dropped })).replayed, 1)
+  const mixed = await failed(['dropped@e.test', 'failed@e.test'])
+  await sql`update recipients set dropped = true where message_id = ${mixed} and n = 0`
+  await replay({ domain: 'e.test' })
+  assert.deepEqual((await readRecipients(sql, mixed, 9)).map(({ state }) => state), ['bounced', 'queued'])
 })
 
 test('a stream of events begins where it is asked to, ends when there is no more if that is asked for, and when the process stops', async () => {

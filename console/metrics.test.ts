@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { after, test } from 'node:test'
+import { after, mock, test } from 'node:test'
+import { openDatabase } from '../store/database.ts'
+import { subscribeWebhooks } from '../store/webhooks.ts'
 import { testDatabase } from '../test/support/database.ts'
 import { createMetrics } from './metrics.ts'
 
@@ -35,4 +37,21 @@ test('however many scrape at once, the database is asked once', async () => {
   const metrics = createMetrics(counting, () => ({}))
   const all = await Promise.all([told(metrics), told(metrics), told(metrics)])
   assert.deepEqual([asked, all.map((values) => values['everpost_queue_messages'])], [1, [0, 0, 0]])
+})
+
+test('what is not known, or is no more, is left out', async () => {
+  const away = openDatabase('postgres://x:x@127.0.0.1:1/x', 1)
+  const names = Object.keys(await told(createMetrics(away, () => ({}))))
+  await away.end({ timeout: 0 })
+  assert.ok(names.includes('everpost_recipients_total{status="bounced"}') && !names.includes('everpost_queue_messages'), names.join())
+
+  const metrics = createMetrics(sql, () => ({}))
+  await subscribeWebhooks(sql, [{ name: 'w' }])
+  assert.equal((await told(metrics))['everpost_webhook_waiting{webhook="w"}'], 0)
+  await subscribeWebhooks(sql, [])
+  const later = performance.now() + 11_000
+  const clock = mock.method(performance, 'now', () => later)
+  const values = await told(metrics)
+  clock.mock.restore()
+  assert.deepEqual([values['everpost_queue_messages'], values['everpost_webhook_waiting{webhook="w"}']], [0, undefined])
 })
