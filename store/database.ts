@@ -11,11 +11,15 @@ export const looking = { plan_cache_mode: 'force_custom_plan' }
 /** Seconds. */
 const connectTime = 10
 
+/** Seconds until a connection that failed so many times is made again. The driver's own pause grows to 20 s, for which a Postgres that is back was not asked. */
+const pauseBefore = (tries: number) => Math.min(3 ** tries / 100, 1) * (0.5 + Math.random() / 2)
+
 /** Opens a pool. `connections` bounds it; nothing is connected before the first statement. `session`: settings of Postgres for its connections. */
 export function openDatabase(url: string, connections: number, application = 'everpost', session: Record<string, string> = {}): Sql {
   return postgres(url, {
     max: connections,
     connect_timeout: connectTime,
+    backoff: pauseBefore,
     idle_timeout: 0,
     onnotice: () => {},
     connection: { application_name: application, ...session },
