@@ -115,6 +115,26 @@ test('of several servers the one that worked last is called first: a connection 
   }
 })
 
+test('a Postgres that stays away is asked again each second: what waits for it does not wait on once it is back', async () => {
+  const closed = createServer().listen(0, '127.0.0.1')
+  await once(closed, 'listening')
+  const { port } = closed.address() as AddressInfo
+  await new Promise((resolve) => closed.close(resolve))
+  const through = openDatabase(`postgres://nobody@127.0.0.1:${port}/none`, 1)
+  let tries = 0
+  const asked = whenBack(() => {
+    tries++
+    return through`select 1`
+  })
+  try {
+    // The driver's own pauses would make it half a minute and more.
+    await until('it is asked for the twelfth time', () => tries === 12, 20_000)
+  } finally {
+    await through.end({ timeout: 1 })
+    await assert.rejects(asked)
+  }
+})
+
 test('a port that takes connections and closes them is asked again with pauses, by who listens for notices, too', async () => {
   let connections = 0
   const proxy = createServer((socket) => {

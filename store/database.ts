@@ -11,10 +11,13 @@ export const looking = { plan_cache_mode: 'force_custom_plan' }
 /** Seconds. */
 const connectTime = 10
 
+/** Seconds until a connection that failed so many times is made again. The driver's own pause grows to 20 s, for which a Postgres that is back was not asked. */
+const pauseBefore = (tries: number) => Math.min(3 ** tries / 100, 1) * (0.5 + Math.random() / 2)
+
 /**
  * Who vanishes (its machine lost, the line cut) says no goodbye, and what its sessions have locked stays so until Postgres notices: after two
  * hours, if it was left to itself. Within 20 s it asks in vain often enough, and within 30 s ends a transaction that does nothing, as that of a
- * process which was stopped; both are sooner than another attempt may be made (worker.lease).
+ * process which was stopped: when another attempt may be made (worker.lease).
  */
 const noticed = { tcp_keepalives_idle: 10, tcp_keepalives_interval: 5, tcp_keepalives_count: 2, tcp_user_timeout: 20_000, idle_in_transaction_session_timeout: 30_000 }
 
@@ -23,6 +26,7 @@ export function openDatabase(url: string, connections: number, application = 'ev
   return postgres(url, {
     max: connections,
     connect_timeout: connectTime,
+    backoff: pauseBefore,
     idle_timeout: 0,
     onnotice: () => {},
     connection: { application_name: application, ...noticed, ...session },
