@@ -6,7 +6,7 @@ import type { Settings } from '../settings/schema.ts'
 import type { ControlOrder } from '../store/control.ts'
 import type { Sql } from '../store/database.ts'
 import { chooseMessages, choosesRecipients, type Chosen, concerning, countMatching, isEmpty, type QueueFilter } from '../store/filter.ts'
-import { readMessage, standing } from '../store/messages.ts'
+import { readMessage } from '../store/messages.ts'
 import { type ChooseOptions, choosingOptions, filterOf } from './choose.ts'
 import { confirm, messages } from './confirm.ts'
 import { loadContext, withDatabase } from './context.ts'
@@ -74,7 +74,7 @@ async function unreached(sql: Sql, { ids }: QueueFilter, action: ControlAction, 
   return await Promise.all([...rest].map(async (id) => {
     const message = await readMessage(sql, id)
     if (!message) return { id, why: 'there is no message with this id' }
-    return { id, why: faultOf(standing(message), action) ?? 'it is queued, but the options do not match it' }
+    return { id, why: faultOf({ state: message.state, held: message.heldAt !== null }, action) ?? 'it is queued, but the options do not match it' }
   }))
 }
 

@@ -8,7 +8,6 @@ import { postgresTime } from '../store/clock.ts'
 import { canonicalName, readDestinations, releaseWaiting, resumeDestination, suspendByWord } from '../store/destinations.ts'
 import { summariseDestinations } from '../store/destination-traffic.ts'
 import { type QueueFilter, type QueueStatus, queueStatuses } from '../store/filter.ts'
-import { standing } from '../store/messages.ts'
 import { listQueue, type QueueOrder, queueOrders } from '../store/queue.ts'
 import { replayMessage } from '../store/replay.ts'
 import { readView } from '../store/view.ts'
@@ -53,7 +52,7 @@ export function pageRoutes(app: OpenAPIHono<ApiEnvironment>, deps: Pick<ApiDeps,
     const { name, scopes } = context.get('token')
     if (!view) return context.html(layout('No such message', name, html`<p>Nothing is known of it.</p>`), 404)
     const { message, recipients, next } = view
-    const possible = controlActions.filter((action) => faultOf(standing(message), action) === null)
+    const possible = controlActions.filter((action) => faultOf({ state: message.state, held: message.heldAt !== null }, action) === null)
     const failed = recipients.some(({ state }) => state === 'bounced' || state === 'expired')
     const buttons = (actions: readonly string[]) => actions.map((action) => html`<button name="action" value="${action}">${action}</button> `)
     const form = scopes.includes('control') ? html`

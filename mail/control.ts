@@ -6,7 +6,7 @@ import { parseNextHop } from './route.ts'
 export const controlWords = {
   hold: 'stop attempts: neither tried nor expired until released',
   release: 'end a hold: tried at once; the time on hold does not count as queue lifetime',
-  retry: 'try now what is deferred; what its sender has put off keeps its time',
+  retry: 'try now what is deferred; by a filter, not what its sender has put off',
   reroute: 'send to another next hop, whatever the settings and DNS say',
   expire: 'return to the sender as expired, without another attempt',
   bounce: 'return to the sender as failed; the reason is told in the report',
@@ -71,16 +71,12 @@ export function refusalOf(request: ControlRequest): string | null {
   return null
 }
 
-/**
- * Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. `putOff`: its sender has asked for a later time (RFC 4865
- * section 4), which is not for an operator in a hurry to break.
- */
-export function faultOf({ state, held, putOff }: { state: string; held: boolean; putOff: boolean }, action: ControlAction): string | null {
+/** Why a message that stands so cannot have it; null: it can. `state`: of the message, queued or finished. */
+export function faultOf({ state, held }: { state: string; held: boolean }, action: ControlAction): string | null {
   if (state === 'finished') return 'it is finished: every recipient is settled. Failed ones can be replayed'
   if (action === 'hold' && held) return 'it is on hold already'
   if (action === 'release' && !held) return 'it is not on hold'
   if (action === 'retry' && held) return 'it is on hold; release it, then it is tried at once'
-  if (action === 'retry' && putOff) return 'its sender has put it off (sendAt, FUTURERELEASE): it is tried when its time has come'
   return null
 }
 

@@ -87,7 +87,6 @@ interface Known {
   id: string
   state: string
   held: boolean
-  putOff: boolean
   /** The record of this very asking, where it was done before. */
   before: { recipients?: string[]; count: number; busy: string[] } | null
 }
@@ -99,7 +98,7 @@ async function lockAndRead(tx: Sql, ids: string[], update: string, wait: number)
     tx`select set_config('lock_timeout', ${`${wait}ms`}, true)`.execute(),
     tx`select from messages where id = any(${ids}) and state = 'queued' order by id for no key update`.execute(),
     tx<Known[]>`
-      select id, state, held_at is not null as held, coalesce(send_at > now(), false) as "putOff",
+      select id, state, held_at is not null as held,
         (select detail from actions where message_id = m.id and detail ->> 'update' = ${update}) as before
       from messages m where id = any(${ids})`.execute(),
   ])

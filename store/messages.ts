@@ -1,7 +1,6 @@
 // Messages: what was accepted, without its octets.
 
 import type { BodyType, Origin, Ret } from '../mail/envelope.ts'
-import { postgresTime } from './clock.ts'
 import { isFree } from './conditions.ts'
 import type { Sql } from './database.ts'
 import type { DueRecipient, RecipientRow } from './recipients.ts'
@@ -45,11 +44,6 @@ export async function readMessage(sql: Sql, id: string): Promise<MessageRow | nu
   const [row] = await sql<MessageRow[]>`
     select ${messageColumns(sql)} from messages where id = ${id}`
   return row ?? null
-}
-
-/** How it stands, as far as that decides what an operator may do to it. */
-export function standing({ state, heldAt, sendAt }: Pick<MessageRow, 'state' | 'heldAt' | 'sendAt'>): { state: MessageRow['state']; held: boolean; putOff: boolean } {
-  return { state, held: heldAt !== null, putOff: sendAt !== null && sendAt.getTime() > postgresTime() }
 }
 
 function messageColumns(sql: Sql) {

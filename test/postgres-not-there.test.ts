@@ -59,7 +59,9 @@ test('a role that finds no Postgres says soon and again where it looked and what
     const role = run(ports, 'ingress')
     const code = await role.ended
     const where = ports.map((port) => `127.0.0.1:${port}`).join(', ')
-    assert.deepEqual([...new Set(role.messages())], seen.map((each) => `waiting up to 30 s for Postgres at ${where}: ${each}`))
+    // On a machine that is busy, nobody may have answered by the first line.
+    const said = new Set(role.messages().filter((message, i) => ports[0] === silent || i > 0 || !message.endsWith(': no answer yet')))
+    assert.deepEqual([...said], seen.map((each) => `waiting up to 30 s for Postgres at ${where}: ${each}`))
     assert.ok(role.messages().length >= 4, role.said.stdout)
     assert.deepEqual([code, role.said.stderr], [69, `everpost: Postgres cannot be reached, or has gone away (${last}). Is it running, and is DATABASE_URL right?\n`])
   }))
