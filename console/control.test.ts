@@ -36,8 +36,10 @@ test('a message whose row somebody keeps is refused by name, and keeps none of t
     await new Promise<void>((resolve) => { free = resolve })
   })
   await isTaken
-  const asking = ask('hold', asked)
-  await until('the others are held long before it is given up', async () => (await sql`select from messages where held_at is not null`).length === 249, 4000)
+  let givenUp = false
+  const asking = ask('hold', asked).finally(() => { givenUp = true })
+  await until('the others are held', async () => (await sql`select from messages where held_at is not null`).length === 249)
+  assert.equal(givenUp, false, 'before it is given up')
   const told = await asking
   free()
   await kept

@@ -95,7 +95,7 @@ test('a crisis: what a destination that was resumed lets go is stopped by one ho
     assert.deepEqual(await numbers(), { delivered, held, leased: 0 })
     assert.equal(peer.messages.length, delivered)
     assert.equal((await everpost.command('release', '--status', 'held', '--yes')).code, 0)
-    await until('released, all are delivered', async () => (await numbers()).delivered === 400)
+    await until('released, all are delivered', async () => (await numbers()).delivered === 400, 180_000)
     assert.equal(peer.messages.length, 400)
   } finally {
     await everpost.end()
