@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { after, mock, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { comparable } from '../mail/address.ts'
@@ -240,16 +240,19 @@ test('callout: the LMTP server is asked once, unless it cannot be asked', async 
 })
 
 test('callout: a server that says nothing is waited for no longer than ten seconds', async () => {
-  const server = createServer((socket) => void socket.on('error', () => {}).resume()).unref()
+  const asked: Socket[] = []
+  const server = createServer((socket) => void asked.push(socket.on('error', () => {}).resume())).unref()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   mock.timers.enable({ apis: ['setTimeout'] })
   try {
     const answer = createCallout('mx.example.test')({ host: '127.0.0.1', port: (server.address() as { port: number }).port }, 'bob@lmtp.test')
     await once(server, 'connection')
     mock.timers.tick(10_000)
+    await once(asked[0]!, 'close', { signal: AbortSignal.timeout(5000) })
     assert.equal((await answer)!.code, 451)
   } finally {
     mock.timers.reset()
+    asked[0]?.destroy()
     server.close()
   }
 })

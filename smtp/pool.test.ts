@@ -93,9 +93,9 @@ test('the one that waited shortest is used first, so that what is not needed goe
     await until('one of two has idled out', async () => {
       await send()
       return verbs().includes('QUIT')
-    })
+    }, 20_000)
     assert.equal(peer.connections, 2)
-  }, { idle: 1000 })
+  }, { idle: 1000, messages: 10_000 })
 })
 
 test('messages side by side never share a connection at one time', async () => {
