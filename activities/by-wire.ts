@@ -1,7 +1,7 @@
 // How an attempt asks the outbound edge for a transfer, by SMTP or LMTP.
 
 import type { AttemptResult } from '../mail/outcome.ts'
-import { settingsWrong } from '../mail/verdict.ts'
+import { isOfSettings } from '../mail/verdict.ts'
 import { leadsToUs } from '../smtp/own-address.ts'
 import { transfer, type TransferRequest } from '../smtp/transfer.ts'
 import type { Delivery } from './attempt.ts'
@@ -23,7 +23,7 @@ let complainedAt = Number.NEGATIVE_INFINITY
 
 /** An address of ours that is gone concerns all mail of this worker: said aloud once in a while, since each deferral tells it of one message alone. */
 function complain({ log }: ActivityDeps, { outcomes }: AttemptResult): void {
-  const gone = Object.values(outcomes).find(({ phase, enhanced, reply }) => phase === 'connect' && enhanced === settingsWrong && reply === null)
+  const gone = Object.values(outcomes).find((outcome) => outcome.phase === 'connect' && isOfSettings(outcome))
   if (!gone || performance.now() - complainedAt < complainsEach) return
   complainedAt = performance.now()
   log.error({ text: gone.text }, 'a source address cannot be used: what is to be sent from it waits')

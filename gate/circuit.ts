@@ -2,7 +2,7 @@
 
 import type { Logger } from 'pino'
 import type { Outcome } from '../mail/outcome.ts'
-import { settingsWrong } from '../mail/verdict.ts'
+import { isOfSettings } from '../mail/verdict.ts'
 import type { GateLink } from './types.ts'
 
 export type Health = 'well' | 'failing' | 'unknown'
@@ -12,8 +12,7 @@ export type Health = 'well' | 'failing' | 'unknown'
  * attempt without a verdict (null).
  */
 export function healthOf(outcomes: Outcome[] | null): Health {
-  const asked = (outcomes ?? []).filter(({ phase, status, reply, enhanced }) =>
-    phase !== 'policy' && !(phase === 'dns' && status === 'bounced') && !(reply === null && enhanced === settingsWrong))
+  const asked = (outcomes ?? []).filter((outcome) => outcome.phase !== 'policy' && !(outcome.phase === 'dns' && outcome.status === 'bounced') && !isOfSettings(outcome))
   if (asked.length === 0) return 'unknown'
   const answered = ({ phase, reply, status }: Outcome) =>
     status === 'delivered' || phase === 'local' || (reply !== null && reply.code !== 421 && !['greeting', 'ehlo', 'tls', 'auth'].includes(phase))

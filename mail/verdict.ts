@@ -71,8 +71,13 @@ export function onSource(source: string, problem: string, peer: Peer): Outcome {
   return { ...local('deferred', settingsWrong, `cannot connect to ${peer.host}[${peer.address}] from the source address ${source}: ${problem}`, 'connect'), ...peer }
 }
 
-/** RFC 3463: "system incorrectly configured". Without a reply it is our own settings that keep mail waiting, whatever the next hop does. */
-export const settingsWrong = '4.3.5'
+/** RFC 3463: "system incorrectly configured". */
+const settingsWrong = '4.3.5'
+
+/** Whether our own settings keep mail waiting, whatever the next hop does; a next hop may say the same code of its own. */
+export function isOfSettings({ reply, enhanced }: Outcome): boolean {
+  return reply === null && enhanced === settingsWrong
+}
 
 /** An outcome that we come to without a peer. */
 export function local(status: Status, enhanced: string, text: string, phase: Phase = 'local'): Outcome {

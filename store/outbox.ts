@@ -1,5 +1,6 @@
 // The outbox: messages that something should be done about now, whose workflow may not have started, or may be lost.
 
+import { isLeased, isOpen } from './conditions.ts'
 import type { Sql } from './database.ts'
 
 /**
@@ -11,7 +12,7 @@ export async function claimDue(sql: Sql, limit: number): Promise<Due[]> {
     update messages m set drive_at = now() + interval '15 seconds', driven = case when driven > ${patience} then 1 else driven + 1 end
     where id in (select id from messages where drive_at <= now() order by drive_at limit ${limit} for update skip locked)
     returning id, drive_at::text as "driveAt", started_at is not null and held_at is null and driven > ${patience}
-      and not exists (select from recipients r where r.message_id = m.id and r.leased_until > now())
+      and not exists (select from recipients r where r.message_id = m.id and ${isLeased(sql)})
       and exists (select from recipients r where r.message_id = m.id
         and (r.state in ('bouncing', 'notifying') or (r.state = 'queued' and r.next_attempt_at < now() - interval '10 minutes'))) as stuck`
 }
@@ -53,7 +54,7 @@ export async function putOff(sql: Sql, those: Became[]): Promise<void> {
         when 'unanswered' then now() + interval '15 minutes'
         else greatest(drive_at, now() + interval '5 minutes', (
           select case when bool_and(r.state = 'queued') then least(min(r.next_attempt_at), m.expires_at) + interval '2 minutes' end
-          from recipients r where r.message_id = m.id and r.state in ('queued', 'notifying', 'bouncing')))
+          from recipients r where r.message_id = m.id and ${isOpen(sql)}))
       end
     from taken where m.id = taken.id`
 }
