@@ -63,15 +63,15 @@ async function controlPage(deps: ControlDeps, order: ControlOrder, asked: Asked[
 }
 
 async function controlPatiently(deps: ControlDeps, order: ControlOrder, asked: Asked): Promise<Controlled> {
-  const answers = await answersTo(deps, order, [asked], 5000)
+  const answers = await answersTo(deps, order, [asked])
   if (answers instanceof Map) return answers.get(asked.id) ?? unknown(asked)
   return answers ?? { refused: 'its row in Postgres is kept by somebody else: ask again' }
 }
 
 const unknown = ({ id }: Asked): Controlled => ({ refused: `there is no message ${id}` })
 
-/** `wait`: milliseconds for a row that somebody keeps. What speaks against one message of them, and no other try would mend; null: a row is kept. */
-async function answersTo({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[], wait: number): Promise<Map<string, Controlled> | { refused: string } | null> {
+/** `wait`: milliseconds for a row that somebody keeps, left out: as controlMessages waits. What speaks against one message of them, and no other try would mend; null: a row is kept. */
+async function answersTo({ sql, retention }: ControlDeps, order: ControlOrder, asked: Asked[], wait?: number): Promise<Map<string, Controlled> | { refused: string } | null> {
   const update = randomUUID()
   const fault = (error: unknown) => (isRowTaken(error) ? null : refusedData(error))
   return await whenBack(() => controlMessages(sql, asked, order, update, retention, wait).catch(fault), { limit: patience })
